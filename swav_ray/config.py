@@ -1,0 +1,313 @@
+"""What a run is: frozen dataclasses, one a section, every field documented, validated here and read elsewhere.
+
+Knows nothing of torch, Ray or the file system. A value out of range raises `ConfigError`, whose text is the one line
+that a user reads: the field, the value, and what would be right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: the message names the field, its value and what would be right."""
+
+    def __init__(self, name: str, value: object, right: str) -> None:
+        super().__init__(f"{name} = {value!r}: {right}")
+
+
+def setting(default: Any, doc: str, *, unit: str = "") -> Any:
+    """A config field with the sentence and the unit that `--help` shows."""
+    return field(default=default, metadata={"doc": doc, "unit": unit})
+
+
+def _require(ok: bool, name: str, value: object, right: str) -> None:
+    if not ok:
+        raise ConfigError(name, value, right)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    name: str = setting("", "Name of the run and of its directory; empty: the recipe's name.")
+    storage: str = setting("runs", "Where run directories live: a local path or s3://bucket/prefix.")
+    seed: int = setting(0, "Seeds the weights, the order of samples and every crop.")
+    progress_seconds: float = setting(10.0, "Time between progress lines where there is no terminal.", unit="s")
+    ray_logs: bool = setting(False, "Show Ray's own messages.")
+
+    def __post_init__(self) -> None:
+        _require("/" not in self.name, "run.name", self.name, "must be a plain name without '/'; use run.storage")
+        _require(bool(self.storage), "run.storage", self.storage, "must be a local path or s3://bucket/prefix")
+        _require(0 <= self.seed < 2**63, "run.seed", self.seed, "must be between 0 and 2**63 - 1")
+        _require(self.progress_seconds > 0, "run.progress_seconds", self.progress_seconds, "must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    uri: str = setting(
+        "shapes://",
+        "Images: a local folder or s3://bucket/prefix of image files, Parquet shards, tars or IDX files; "
+        "shapes:// is the built-in data set.",
+    )
+    limit: int = setting(0, "Use at most this many images, spread evenly over the manifest; 0: all.", unit="images")
+    holdout_fraction: float = setting(
+        0.0, "Share of the images kept out of training for kNN; needs labels; 0: none.", unit="fraction"
+    )
+    max_bad_fraction: float = setting(
+        0.01, "Share of unreadable images that is tolerated before the run stops.", unit="fraction"
+    )
+
+    def __post_init__(self) -> None:
+        _require(bool(self.uri), "data.uri", self.uri, "must be a local path, s3://bucket/prefix or shapes://")
+        _require(self.limit >= 0, "data.limit", self.limit, "must be 0 (all) or a positive number of images")
+        _require(0 <= self.holdout_fraction < 1, "data.holdout_fraction", self.holdout_fraction, "must be in [0, 1)")
+        _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "must be in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CropsConfig:
+    """Multi-crop (paper section 3.3): groups of crops of one size, the first group the global crops."""
+
+    sizes: tuple[int, ...] = setting((224, 96), "Side of the crops of each group.", unit="pixels")
+    counts: tuple[int, ...] = setting((2, 6), "Number of crops of each group.", unit="crops")
+    min_scales: tuple[float, ...] = setting((0.14, 0.05), "Smallest area of a crop.", unit="fraction of the image")
+    max_scales: tuple[float, ...] = setting((1.0, 0.14), "Largest area of a crop.", unit="fraction of the image")
+
+    def __post_init__(self) -> None:
+        groups = len(self.sizes)
+        _require(groups > 0, "crops.sizes", self.sizes, "needs at least one group of crops")
+        for name in ("counts", "min_scales", "max_scales"):
+            value = getattr(self, name)
+            _require(len(value) == groups, f"crops.{name}", value, f"needs {groups} values, one for each crops.sizes")
+        _require(all(s >= 8 for s in self.sizes), "crops.sizes", self.sizes, "every size must be at least 8 pixels")
+        _require(len(set(self.sizes)) == groups, "crops.sizes", self.sizes, "sizes must differ; raise crops.counts")
+        _require(all(n >= 1 for n in self.counts), "crops.counts", self.counts, "every count must be at least 1")
+        _require(self.total >= 2, "crops.counts", self.counts, "swapped prediction needs at least 2 crops an image")
+        for low, high in zip(self.min_scales, self.max_scales, strict=True):
+            _require(0 < low <= high <= 1, "crops.min_scales", self.min_scales, "needs 0 < min_scale <= max_scale <= 1")
+
+    @property
+    def total(self) -> int:
+        """Crops an image, over all groups."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentConfig:
+    """The published augmentation of each crop (SimCLR's, in SwAV's order: crop, flip, colour, grey, blur)."""
+
+    flip_probability: float = setting(0.5, "Horizontal flip.", unit="probability")
+    jitter_probability: float = setting(0.8, "Colour jitter.", unit="probability")
+    jitter_strength: float = setting(
+        1.0, "Scales the jitter of brightness, contrast, saturation (0.8 each) and hue (0.2)."
+    )
+    greyscale_probability: float = setting(0.2, "Conversion to greyscale.", unit="probability")
+    blur_probability: float = setting(0.5, "Gaussian blur.", unit="probability")
+    blur_sigma: tuple[float, float] = setting((0.1, 2.0), "Range of the blur's standard deviation.", unit="pixels")
+    color_device: str = setting("cpu", "Where colour and blur run: cpu (with the crops) or train (training device).")
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "jitter", "greyscale", "blur"):
+            value = getattr(self, f"{name}_probability")
+            _require(0 <= value <= 1, f"augment.{name}_probability", value, "must be in [0, 1]")
+        _require(
+            0 <= self.jitter_strength <= 1.25, "augment.jitter_strength", self.jitter_strength, "must be in [0, 1.25]"
+        )
+        low, high = self.blur_sigma
+        _require(0 < low <= high, "augment.blur_sigma", self.blur_sigma, "must be LOW HIGH with 0 < LOW <= HIGH")
+        _require(
+            self.color_device in ("cpu", "train"), "augment.color_device", self.color_device, "must be cpu or train"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    backbone: str = setting("resnet50", f"One of {', '.join(BACKBONES)}.")
+    width: float = setting(1.0, "Multiplies the channels of every layer (paper: 1, 2, 4, 5).")
+    small_image_stem: bool = setting(
+        False, "3x3 stride-1 first convolution and no max-pool, for images of 32-64 pixels."
+    )
+    hidden_dim: int = setting(2048, "Hidden layer of the projection head; 0: a single linear layer.", unit="channels")
+    output_dim: int = setting(128, "Dimension of the embeddings.", unit="channels")
+    prototypes: tuple[int, ...] = setting((3000,), "Number of prototypes of each head.", unit="prototypes")
+
+    def __post_init__(self) -> None:
+        _require(self.backbone in BACKBONES, "model.backbone", self.backbone, f"must be one of {', '.join(BACKBONES)}")
+        _require(0 < self.width <= 8, "model.width", self.width, "must be in (0, 8]")
+        _require(self.hidden_dim >= 0, "model.hidden_dim", self.hidden_dim, "must be 0 (linear head) or positive")
+        _require(self.output_dim >= 2, "model.output_dim", self.output_dim, "must be at least 2")
+        ok = len(self.prototypes) > 0 and all(k >= 2 for k in self.prototypes)
+        _require(ok, "model.prototypes", self.prototypes, "needs one count of at least 2 for each head")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssignmentConfig:
+    """Codes by Sinkhorn-Knopp (paper section 3.1, equations 3 to 5)."""
+
+    epsilon: float = setting(0.05, "Entropy weight; high values collapse the codes.")
+    iterations: int = setting(3, "Sinkhorn iterations; below 3 the loss does not converge (paper).", unit="iterations")
+    hard: bool = setting(False, "Round the codes to one prototype each (paper: converges faster, ends worse).")
+    crops_for_assign: tuple[int, ...] = setting((0, 1), "Crops whose codes the other crops predict.", unit="crop index")
+
+    def __post_init__(self) -> None:
+        _require(self.epsilon >= 0.001, "assignment.epsilon", self.epsilon, "must be at least 0.001")
+        _require(self.iterations >= 1, "assignment.iterations", self.iterations, "must be at least 1; the paper uses 3")
+        crops = self.crops_for_assign
+        ok = len(crops) > 0 and len(set(crops)) == len(crops) and min(crops) >= 0
+        _require(ok, "assignment.crops_for_assign", crops, "needs distinct crop indices, counted from 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueConfig:
+    length: int = setting(
+        0, "Embeddings of past batches that join the assignment, over all workers; 0: no queue.", unit="samples"
+    )
+    start_epoch: int = setting(0, "First epoch that fills the queue.", unit="epochs")
+
+    def __post_init__(self) -> None:
+        _require(self.length >= 0, "queue.length", self.length, "must be 0 (no queue) or positive")
+        _require(self.start_epoch >= 0, "queue.start_epoch", self.start_epoch, "must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    base_lr: float = setting(4.8, "Learning rate after warm-up, at this global batch size.")
+    final_lr: float = setting(0.0048, "Learning rate at the end of the cosine.")
+    start_warmup_lr: float = setting(0.3, "Learning rate at the start of the warm-up.")
+    warmup_epochs: float = setting(10.0, "Length of the linear warm-up.", unit="epochs")
+    weight_decay: float = setting(1e-6, "Weight decay, applied inside LARC.")
+    momentum: float = setting(0.9, "Momentum of SGD.")
+    trust_coefficient: float = setting(0.001, "LARC's trust coefficient.")
+    freeze_prototypes_steps: int = setting(
+        313, "Steps at the start in which the prototypes get no gradient.", unit="steps"
+    )
+
+    def __post_init__(self) -> None:
+        _require(self.base_lr > 0, "optim.base_lr", self.base_lr, "must be above 0")
+        _require(
+            0 <= self.final_lr <= self.base_lr, "optim.final_lr", self.final_lr, "must be between 0 and optim.base_lr"
+        )
+        _require(self.start_warmup_lr >= 0, "optim.start_warmup_lr", self.start_warmup_lr, "must not be negative")
+        _require(self.warmup_epochs >= 0, "optim.warmup_epochs", self.warmup_epochs, "must not be negative")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "must not be negative")
+        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "must be in [0, 1)")
+        _require(self.trust_coefficient > 0, "optim.trust_coefficient", self.trust_coefficient, "must be above 0")
+        steps = self.freeze_prototypes_steps
+        _require(steps >= 0, "optim.freeze_prototypes_steps", steps, "must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    epochs: int = setting(100, "Length of the run.", unit="epochs")
+    global_batch_size: int = setting(
+        4096, "Images a step over all workers; fixed whatever the world size.", unit="images"
+    )
+    temperature: float = setting(0.1, "Temperature of the swapped prediction (paper equation 2).")
+    precision: str = setting("fp32", "fp32, or bf16 autocast; codes and the loss stay in float32.")
+    sync_batchnorm: bool = setting(True, "BatchNorm statistics over the global batch instead of a worker's share.")
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "train.epochs", self.epochs, "must be at least 1")
+        _require(self.global_batch_size >= 2, "train.global_batch_size", self.global_batch_size, "must be at least 2")
+        _require(self.temperature > 0, "train.temperature", self.temperature, "must be above 0; the paper uses 0.1")
+        _require(self.precision in ("fp32", "bf16"), "train.precision", self.precision, "must be fp32 or bf16")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointConfig:
+    every_epochs: float = setting(1.0, "Time between checkpoints, in epochs; parts of one are allowed.", unit="epochs")
+    keep_last: int = setting(2, "Newest checkpoints that are kept.", unit="checkpoints")
+
+    def __post_init__(self) -> None:
+        _require(self.every_epochs > 0, "checkpoint.every_epochs", self.every_epochs, "must be above 0")
+        _require(self.keep_last >= 1, "checkpoint.keep_last", self.keep_last, "must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScalingConfig:
+    num_workers: int = setting(1, "Training workers.", unit="workers")
+    device: str = setting("auto", "cpu, gpu, or auto: gpu where the cluster has one.")
+    cpus_per_worker: float = setting(1.0, "CPUs reserved for a training worker; the rest make crops.", unit="CPUs")
+
+    def __post_init__(self) -> None:
+        _require(self.num_workers >= 1, "scaling.num_workers", self.num_workers, "must be at least 1")
+        _require(self.device in ("auto", "cpu", "gpu"), "scaling.device", self.device, "must be auto, cpu or gpu")
+        _require(self.cpus_per_worker > 0, "scaling.cpus_per_worker", self.cpus_per_worker, "must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalConfig:
+    """Weighted kNN on frozen features, while it trains and at the end (Wu et al., 2018, as used by DINO)."""
+
+    knn_every_epochs: int = setting(
+        0, "kNN on the held-out share every so many epochs; 0: only at the end.", unit="epochs"
+    )
+    knn_k: int = setting(20, "Neighbours that vote.", unit="images")
+    knn_temperature: float = setting(0.07, "Temperature of the votes.")
+    image_size: int = setting(224, "Side of the centre crop that is embedded.", unit="pixels")
+    max_bank: int = setting(50_000, "Training images that serve as neighbours, at most.", unit="images")
+
+    def __post_init__(self) -> None:
+        _require(self.knn_every_epochs >= 0, "eval.knn_every_epochs", self.knn_every_epochs, "must not be negative")
+        _require(self.knn_k >= 1, "eval.knn_k", self.knn_k, "must be at least 1")
+        _require(self.knn_temperature > 0, "eval.knn_temperature", self.knn_temperature, "must be above 0")
+        _require(self.image_size >= 8, "eval.image_size", self.image_size, "must be at least 8 pixels")
+        _require(self.max_bank >= 1, "eval.max_bank", self.max_bank, "must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """A whole run. Sections are the first word of `--section.field`."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    crops: CropsConfig = field(default_factory=CropsConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    assignment: AssignmentConfig = field(default_factory=AssignmentConfig)
+    queue: QueueConfig = field(default_factory=QueueConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        crops = self.assignment.crops_for_assign
+        right = f"must be below {self.crops.total}, the number of crops in crops.counts"
+        _require(max(crops) < self.crops.total, "assignment.crops_for_assign", crops, right)
+        batch, length = self.train.global_batch_size, self.queue.length
+        right = f"must be 0 or at least train.global_batch_size ({batch}), so that a batch fits in it"
+        _require(length == 0 or length >= batch, "queue.length", length, right)
+        workers = self.scaling.num_workers
+        right = f"must be at least scaling.num_workers ({workers}), so that every worker has an image"
+        _require(batch >= workers, "train.global_batch_size", batch, right)
+        epochs = self.train.epochs
+        right = f"must be at most train.epochs ({epochs})"
+        _require(self.optim.warmup_epochs <= epochs, "optim.warmup_epochs", self.optim.warmup_epochs, right)
+
+    def warnings(self) -> list[str]:
+        """Settings that run but are known to end badly, one line each with the reason."""
+        lines = []
+        low = [crop for crop in self.assignment.crops_for_assign if crop >= self.crops.counts[0]]
+        if low:
+            lines.append(
+                f"assignment.crops_for_assign = {self.assignment.crops_for_assign}: crops {low} are low-resolution; a "
+                "code from a small part of an image is a poor target, and the paper measured worse features "
+                "(section 3.3): use the global crops"
+            )
+        if self.assignment.iterations < 3:
+            lines.append(
+                f"assignment.iterations = {self.assignment.iterations}: with fewer than 3 the codes are far from "
+                "equipartition and the paper's loss did not converge (1 iteration): use 3"
+            )
+        return lines
+
+
+def replace(config: Config, **sections: dict[str, Any]) -> Config:
+    """A copy with fields of sections changed: ``replace(config, train={"epochs": 5})``."""
+    changed = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in sections.items()}
+    return dataclasses.replace(config, **changed)
