@@ -1,0 +1,234 @@
+"""The built-in data set: small JPEGs of ten classes, five outlines filled with one of two textures.
+
+Colour, position, scale, tilt, background and clutter vary at random, so neighbours in pixel space say little about the
+class, while an outline and a texture survive every augmentation of SwAV: what the quickstart has to learn.
+
+Sample i of a split is drawn from a counter keyed (seed, split, i) alone, and the pixels are made with integer drawing
+and plain arithmetic (no libm call decides a pixel), so the same arguments give the same images on any machine; the
+bytes are then as equal as the JPEG and Parquet libraries' versions.
+
+Knows nothing of torch, Ray or the config.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Protocol, Self
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+
+OUTLINES = ("disc", "square", "triangle", "star", "cross")
+TEXTURES = ("striped", "spotted")
+ROW_GROUP_ROWS = 64  # a reader that wants one row decodes no more than this
+MARKER = "_shapes.json"
+_VERSION = 1  # of the drawing; a data set of another version is not this one
+_JPEG_QUALITY = 92
+_SPLITS = ("train", "test")
+_SCHEMA = pa.schema(
+    [
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("label", pa.int64()),
+        ("split", pa.string()),
+    ]
+)
+
+Uniform = Callable[[float, float], float]
+
+
+class Folder(Protocol):
+    """What `write_shapes` needs of a place (`swav_ray.data.storage.Place` has it)."""
+
+    def __truediv__(self, name: str) -> Self: ...
+    def exists(self) -> bool: ...
+    def read_bytes(self) -> bytes: ...
+    def write_bytes(self, data: bytes) -> object: ...
+
+
+def class_names() -> tuple[str, ...]:
+    """The ten names in the order of the labels, e.g. ``striped star``."""
+    return tuple(f"{texture} {outline}" for outline in OUTLINES for texture in TEXTURES)
+
+
+def sample(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray, int]:
+    """Image ``index`` of a split and its label.
+
+    Returns:
+        image (size, size, 3) uint8 RGB and a label in 0..9, uniform over the classes.
+
+    Raises:
+        ValueError: a split other than train or test, a negative index, or a size below 16.
+    """
+    if split not in _SPLITS or index < 0 or size < 16:
+        raise ValueError(f"no such image: split {split!r} (train, test), index {index} (>= 0), size {size} (>= 16)")
+    rng = np.random.Generator(np.random.Philox(key=[seed, (_SPLITS.index(split) << 48) + index]))
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * rng.random()
+
+    label = int(uniform(0, len(OUTLINES) * len(TEXTURES)))
+    outline, texture = divmod(label, len(TEXTURES))
+    image = _background(size, uniform)
+    mask = _outline_mask(OUTLINES[outline], size, uniform)[..., None]
+    fill = _texture(TEXTURES[texture], size, uniform)[..., None]
+    dark, light = _color(uniform, 0, 90), _color(uniform, 150, 255)
+    image += mask * (dark + fill * (light - dark) - image)
+    noise = np.frombuffer(rng.bytes(size * size * 3), np.uint8).reshape(size, size, 3)
+    image += noise * np.float32(uniform(0.02, 0.12))
+    return np.clip(image, 0, 255).astype(np.uint8), label
+
+
+def _color(uniform: Uniform, low: float, high: float) -> np.ndarray:
+    """A random RGB colour whose channels lie in [low, high], (3,) float32."""
+    return np.array([uniform(low, high) for _ in range(3)], np.float32)
+
+
+def _direction(uniform: Uniform, limit: float = np.pi) -> tuple[float, float]:
+    """Cosine and sine of a random angle in [-limit, limit], rounded so that libm's last bit cannot matter."""
+    angle = uniform(-limit, limit)
+    return round(float(np.cos(angle)), 4), round(float(np.sin(angle)), 4)
+
+
+def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel coordinates from the image's centre, in image sides: x (1, size) and y (size, 1), float32."""
+    line = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size) - np.float32(0.5)
+    return line[None, :], line[:, None]
+
+
+def _background(size: int, uniform: Uniform) -> np.ndarray:
+    """A colour gradient with blotches and a few lines and blots as clutter, (size, size, 3) float32 in 0..255."""
+    x, y = _grid(size)
+    cos, sin = (np.float32(v) for v in _direction(uniform))
+    ramp = np.clip(x * cos + y * sin + np.float32(0.5), 0, 1)[..., None]
+    start, end = _color(uniform, 20, 235), _color(uniform, 20, 235)
+    image = start + ramp * (end - start)
+    coarse = np.array([[uniform(0, 255) for _ in range(4)] for _ in range(4)], np.float32).astype(np.uint8)
+    blotches = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    image += (blotches[..., None] - 128) * np.float32(uniform(0.0, 0.5))
+    canvas = np.clip(image, 0, 255).astype(np.uint8)
+    for _ in range(int(uniform(2, 7))):
+        ends = [(int(uniform(0, size)), int(uniform(0, size))) for _ in range(2)]
+        color = _color(uniform, 0, 255).tolist()
+        if uniform(0, 1) < 0.5:
+            cv2.line(canvas, ends[0], ends[1], color, max(1, size // 48), cv2.LINE_AA)
+        else:
+            cv2.circle(canvas, ends[0], int(uniform(0.03, 0.08) * size), color, cv2.FILLED, cv2.LINE_AA)
+    return canvas.astype(np.float32)
+
+
+def _corners(outline: str) -> np.ndarray:
+    """Corners of an outline about the origin, y down, (corners, 2) float64; the outlines' areas are about equal."""
+    if outline == "square":
+        return 0.87 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float)
+    if outline == "cross":
+        a, b = 0.36, 1.2  # half an arm's width, and its length
+        points = [
+            (-a, -b),
+            (a, -b),
+            (a, -a),
+            (b, -a),
+            (b, a),
+            (a, a),
+            (a, b),
+            (-a, b),
+            (-a, a),
+            (-b, a),
+            (-b, -a),
+            (-a, -a),
+        ]
+        return np.array(points, float)
+    radii = {"disc": [1.0] * 40, "triangle": [1.5] * 3, "star": [1.4, 0.6] * 5}[outline]
+    angles = 2 * np.pi * np.arange(len(radii)) / len(radii)
+    return np.array(radii)[:, None] * np.stack([np.sin(angles), -np.cos(angles)], axis=1)
+
+
+def _outline_mask(outline: str, size: int, uniform: Uniform) -> np.ndarray:
+    """Where the object lies, (size, size) float32 in 0..1: of random size and place, tilted by up to 20 degrees."""
+    cos, sin = _direction(uniform, np.pi / 9)
+    turned = _corners(outline) @ np.array([(cos, sin), (-sin, cos)])
+    radius = uniform(0.2, 0.3)
+    reach = radius * np.abs(turned).max(axis=0)
+    center = np.array([uniform(low, 1 - low) for low in np.minimum(reach, 0.5)])
+    fine = np.zeros((4 * size, 4 * size), np.uint8)
+    points = np.rint((center + radius * turned) * 4 * size).astype(np.int32)
+    cv2.fillPoly(fine, [points], 255)
+    return cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def _texture(texture: str, size: int, uniform: Uniform) -> np.ndarray:
+    """Stripes or spots in a random direction and scale, (size, size) float32 in 0..1, edges one pixel soft."""
+    x, y = _grid(size)
+    cos, sin = (np.float32(v) for v in _direction(uniform))
+    period = np.float32(uniform(0.13, 0.2))
+    soft = period * np.float32(size)
+    across = (x * cos + y * sin) / period + np.float32(uniform(0, 1))
+    along = (y * cos - x * sin) / period + np.float32(uniform(0, 1))
+    across -= np.floor(across) + np.float32(0.5)
+    along -= np.floor(along) + np.float32(0.5)
+    if texture == "striped":
+        inside = np.float32(0.25) - np.abs(across)
+    else:
+        inside = np.float32(0.36) - np.sqrt(across * across + along * along)
+    fill = np.clip(inside * soft + np.float32(0.5), 0, 1)
+    return 1 - fill if uniform(0, 1) < 0.5 else fill
+
+
+def _shard(first: int, rows: int, *, split: str, size: int, seed: int) -> bytes:
+    """One Parquet file of images ``first`` to ``first + rows - 1`` of a split, uncompressed (JPEGs do not shrink)."""
+    images, labels = [], []
+    for index in range(first, first + rows):
+        image, label = sample(index, split=split, size=size, seed=seed)
+        encoded = simplejpeg.encode_jpeg(image, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
+        images.append({"bytes": encoded, "path": f"{split}/{index:06d}.jpg"})
+        labels.append(label)
+    table = pa.table({"image": images, "label": labels, "split": [split] * rows}, schema=_SCHEMA)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=ROW_GROUP_ROWS, compression="NONE", use_dictionary=["label", "split"])
+    return buffer.getvalue()
+
+
+def write_shapes(
+    out: Folder, *, train: int = 6000, test: int = 1000, size: int = 48, seed: int = 0, rows_per_shard: int = 1024
+) -> None:
+    """Writes the data set as ``train-00000-of-00006.parquet`` and so on; does nothing where it is already complete.
+
+    A marker file says what is being written and, at the very end, that all of it is there; so what an interruption
+    left behind is written again, over the same names.
+
+    Args:
+        out: an empty place, or one that holds this very data set, whole or in part.
+        train, test: number of images of each split.
+        size: side of the images in pixels, at least 16.
+        rows_per_shard: images a file.
+
+    Raises:
+        ValueError: ``out`` holds a data set made with other arguments, or an argument is out of range.
+    """
+    if train < 1 or test < 0 or rows_per_shard < 1 or size < 16 or not 0 <= seed < 2**63:
+        raise ValueError(
+            f"shapes: train={train} (>= 1), test={test} (>= 0), size={size} (>= 16), seed={seed} (0 to 2**63 - 1), "
+            f"rows_per_shard={rows_per_shard} (>= 1): a value is out of range"
+        )
+    wanted = {"version": _VERSION, "train": train, "test": test, "size": size, "seed": seed, "rows": rows_per_shard}
+    marker = out / MARKER
+    if marker.exists():
+        found = json.loads(marker.read_bytes())
+        complete = found.pop("complete")
+        if found != wanted:
+            raise ValueError(f"{marker} is of another data set: it says {found}, wanted {wanted}: use another place")
+        if complete:
+            return
+    marker.write_bytes(json.dumps({**wanted, "complete": False}).encode())
+    for split, total in zip(_SPLITS, (train, test), strict=True):
+        shards = -(-total // rows_per_shard)
+        for shard in range(shards):
+            first = shard * rows_per_shard
+            rows = min(rows_per_shard, total - first)
+            data = _shard(first, rows, split=split, size=size, seed=seed)
+            (out / f"{split}-{shard:05d}-of-{shards:05d}.parquet").write_bytes(data)
+    marker.write_bytes(json.dumps({**wanted, "complete": True}).encode())
