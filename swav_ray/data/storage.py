@@ -286,7 +286,7 @@ class _replacing:
 def _list_local(root: str, below: str) -> Iterator[Entry]:
     try:
         found = os.scandir(os.path.join(root, below))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     folders = []
     with found:

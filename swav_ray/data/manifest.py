@@ -1,0 +1,163 @@
+"""The list of samples of a place. A row's index is its sample_id, the same on every machine and in every run.
+
+Built from the place's listing in sorted order, so nothing depends on the order in which a server lists; kept as Parquet
+beside a fingerprint of the place, and built anew when that changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swav_ray.data.folder import index_folder
+from swav_ray.data.idx import index_idx
+from swav_ray.data.listing import KINDS, TEST, TRAIN, Listing, PlaceError, survey
+from swav_ray.data.rows import Rows
+from swav_ray.data.shards import index_shards
+from swav_ray.data.storage import Place, place
+from swav_ray.data.tars import index_tars
+
+__all__ = ["Manifest", "PlaceError", "build", "default_cache", "load_or_build"]
+
+_FORMAT = 1  # of the cached file; another one is built anew
+_METADATA_KEY = b"swav_ray.manifest"
+
+log = logging.getLogger("swav_ray.data")
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Samples of the place ``root``; ``table`` has the columns of `rows.SCHEMA`, row index == sample_id.
+
+    ``classes`` names the labels (empty if none). ``fingerprint`` changes when a file of the place does. ``notes`` are
+    lines for the user: what was left out, what will be slow.
+    """
+
+    table: pa.Table
+    root: str
+    classes: list[str]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(samples,) int32; -1 where a sample has none."""
+        return self.table["label"].to_numpy()
+
+    def train_ids(self) -> np.ndarray:
+        """Sample ids, int64 ascending, of split train: all of them where the place has no splits."""
+        return np.flatnonzero(self.table["split"].to_numpy() == TRAIN)
+
+    def test_ids(self) -> np.ndarray:
+        """Sample ids, int64 ascending, of split test (val, validation, t10k)."""
+        return np.flatnonzero(self.table["split"].to_numpy() == TEST)
+
+    def take(self, sample_ids: np.ndarray) -> Manifest:
+        """Only these samples, renumbered from 0 in the order given: small to pickle, for one task's block."""
+        taken = self.table.take(pa.array(np.asarray(sample_ids, np.int64)))
+        return Manifest(taken, self.root, self.classes, self.fingerprint)
+
+    def uri_of(self, sample_id: int) -> str:
+        """Where a sample lies, for people: its file's uri and, inside a file, its byte offset or row."""
+        row = {name: self.table[name][int(sample_id)].as_py() for name in ("uri", "offset", "row_group", "row")}
+        at = [f"{name}={row[name]}" for name in ("offset", "row_group", "row") if row[name] >= 0]
+        return f"{self.root.rstrip('/')}/{row['uri']}" + (f"#{','.join(at)}" if at else "")
+
+
+def build(uri: str, *, progress: Progress | None = None) -> Manifest:
+    """Lists and indexes a place: images, Parquet shards, tars or IDX files.
+
+    ``progress`` is told the number of files, then of samples, found so far. Raises PlaceError (a ValueError), one line,
+    where there is nothing to train on.
+    """
+    return _index(survey(place(uri), progress), progress)
+
+
+def _index(listing: Listing, progress: Progress | None) -> Manifest:
+    rows: Rows
+    if listing.kind == "image":
+        rows = index_folder(listing)
+    elif listing.kind == "idx":
+        rows = index_idx(listing)
+    elif listing.kind == "tar":
+        rows = index_tars(listing, progress)
+    else:
+        rows = index_shards(listing, progress)
+    table = rows.table()
+    if not table.num_rows:
+        raise PlaceError(f"{listing.place}: its {listing.files.num_rows:,} {KINDS[listing.kind]} hold no image")
+    if progress is not None:
+        progress(table.num_rows)
+    return Manifest(table, listing.place.uri, rows.classes, listing.fingerprint, listing.notes + rows.notes)
+
+
+def default_cache() -> Place:
+    """Where manifests are kept unless told otherwise: ``$XDG_CACHE_HOME/swav_ray/manifests``."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return place(base) / "swav_ray" / "manifests"
+
+
+def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -> Manifest:
+    """The manifest kept in the folder ``cache`` if the place still has its fingerprint, else a new one, kept there.
+
+    The place is listed either way (a request per 1,000 keys); the files of shards and tars are opened only if it has
+    changed, which is logged as a warning.
+    """
+    listing = survey(place(uri), progress)
+    kept_at = cache / f"{hashlib.sha256(place(uri).uri.encode()).hexdigest()[:16]}.parquet"
+    kept = _load(kept_at)
+    if kept is not None and kept.fingerprint == listing.fingerprint:
+        return kept
+    made = _index(listing, progress)
+    if kept is not None:
+        log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(kept))
+    save(made, kept_at)
+    return made
+
+
+def save(manifest: Manifest, where: Place) -> None:
+    """Writes a manifest as one Parquet file."""
+    about = {
+        "format": _FORMAT,
+        "root": manifest.root,
+        "classes": manifest.classes,
+        "fingerprint": manifest.fingerprint,
+        "notes": manifest.notes,
+    }
+    sink = io.BytesIO()
+    table = manifest.table.replace_schema_metadata({_METADATA_KEY: json.dumps(about).encode()})
+    pq.write_table(table, sink, compression="zstd")
+    where.write_bytes(sink.getvalue())
+
+
+def load(where: Place) -> Manifest:
+    """Reads what `save` wrote. Raises FileNotFoundError, or PlaceError where it is something else."""
+    try:
+        table = pq.read_table(io.BytesIO(where.read_bytes()))
+        about = json.loads(table.schema.metadata[_METADATA_KEY])
+        if about["format"] != _FORMAT:
+            raise ValueError(about["format"])
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise PlaceError(f"{where}: is not a manifest of this version ({error}); index the place again") from None
+    table = table.replace_schema_metadata(None).combine_chunks()
+    return Manifest(table, about["root"], about["classes"], about["fingerprint"], tuple(about["notes"]))
+
+
+def _load(where: Place) -> Manifest | None:
+    try:
+        return load(where)
+    except (FileNotFoundError, PlaceError):
+        return None

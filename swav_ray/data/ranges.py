@@ -1,0 +1,122 @@
+"""Reads many files or byte ranges at once: neighbours in one request, several requests at a time where it pays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from swav_ray.data.storage import Place, StorageUnavailable
+
+CONCURRENT_READS = 16  # requests to S3 at a time, in one process
+_LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
+_LARGEST_READ = 8 << 20  # bytes of one merged request
+
+Job = TypeVar("Job")
+Span = tuple[int, int, int]  # (position in the answer, offset, length); offset -1: the whole file
+
+
+def read_spans(root: Place, names: Sequence[str], spans: Sequence[Span]) -> list[bytes | Exception]:
+    """The bytes of each span of the file of that name, or what went wrong with it.
+
+    ``spans[i]`` belongs to ``names[i]`` and its position must be i. Raises StorageUnavailable only.
+    """
+    out: list[bytes | Exception] = [EOFError("not read")] * len(spans)
+
+    def run(job: tuple[str, list[Span]]) -> None:
+        name, group = job
+        for (position, _, _), data in zip(group, _read_group(root, name, group), strict=True):
+            out[position] = data
+
+    run_all(run, _merged(names, spans), is_local=root.is_local)
+    return out
+
+
+def run_all(run: Callable[[Job], None], jobs: Iterable[Job], *, is_local: bool) -> None:
+    """Runs every job; on S3 up to CONCURRENT_READS at a time. Local reads come from one disk: one after the other."""
+    jobs = list(jobs)
+    if is_local or len(jobs) < 2:
+        for job in jobs:
+            run(job)
+        return
+    with ThreadPoolExecutor(min(CONCURRENT_READS, len(jobs)), "read-s3") as pool:
+        for done in [pool.submit(run, job) for job in jobs]:
+            done.result()
+
+
+def _merged(names: Sequence[str], spans: Sequence[Span]) -> Iterator[tuple[str, list[Span]]]:
+    """Jobs of one request each: whole files, and runs of spans that lie close together in one file."""
+    by_name: dict[str, list[Span]] = {}
+    for name, span in zip(names, spans, strict=True):
+        by_name.setdefault(name, []).append(span)
+    for name, group in by_name.items():
+        run: list[Span] = []
+        end = 0
+        for span in sorted(group, key=lambda s: s[1]):
+            _, offset, length = span
+            whole = offset < 0  # sorted before any range
+            near = offset - end <= _LARGEST_GAP and offset + length - run[0][1] <= _LARGEST_READ if run else True
+            if run and not whole and (run[0][1] < 0 or not near):
+                yield name, run
+                run = []
+            run.append(span)
+            end = max(end, offset + length)
+        yield name, run
+
+
+def _read_group(root: Place, name: str, group: list[Span]) -> list[bytes | Exception]:
+    path, start = root / name, group[0][1]
+    try:
+        if start < 0:
+            data, start = path.read_bytes(), 0
+            group = [(position, 0, length if length >= 0 else len(data)) for position, _, length in group]
+            whole = True
+        else:
+            end = max(offset + length for _, offset, length in group)
+            data, whole = path.read_range(start, end - start), False
+    except StorageUnavailable:
+        raise
+    except (OSError, ValueError) as error:
+        return [error] * len(group)
+    out: list[bytes | Exception] = []
+    for _, offset, length in group:
+        found = data if whole else data[offset - start : offset - start + length]
+        if len(found) < length:
+            out.append(EOFError(f"{path}: gave {len(found):,} bytes of the {length:,} it had when it was indexed"))
+        else:
+            out.append(found)
+    return out
+
+
+class RangeFile(io.RawIOBase):
+    """A file on S3 (or local) as Python's and Arrow's readers want it: seekable, each read one range request."""
+
+    def __init__(self, path: Place, size: int) -> None:
+        super().__init__()
+        self._path, self._size, self._position = path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._position)
+        data = self._path.read_range(self._position, left if size < 0 else min(size, left))
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,240 @@
+"""Parquet shards with an image column: bytes, or the {bytes, path} struct of public data sets.
+
+Shards that `import` wrote say in their footer where each image's bytes lie, so a sample is one range read in any order.
+Of other shards the row group is the smallest piece that can be read: `read_row_groups` reads each once per call.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swav_ray.data.listing import TEST, TRAIN, Listing, PlaceError, encode_labels, split_word, splits_of
+from swav_ray.data.ranges import RangeFile, run_all
+from swav_ray.data.rows import Rows, concatenate
+from swav_ray.data.s3 import counters
+from swav_ray.data.storage import Place, StorageUnavailable
+
+RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
+CLASSES_KEY = b"swav_ray.classes"  # footer entry: JSON list of label names
+
+_IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
+_LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
+_THREADS = 8
+_LARGE_GROUP = 32 << 20  # bytes read for one sample above which the user is told
+_CACHED_BYTES = 64 << 20  # of row groups kept by a process, for neighbours that the next call asks for
+
+
+def index_shards(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
+    """Rows of a listing of Parquet shards, file after file, in each in the order of its rows."""
+    names = listing.files["name"].to_pylist()
+    sizes = listing.files["size"].to_pylist()
+    splits = splits_of([split_word(name) for name in names])
+    parts: list[Rows] = []
+    with ThreadPoolExecutor(min(_THREADS, len(names)), "index-parquet") as pool:
+        for done in pool.map(lambda n, s, t: _index_shard(listing.place, n, s, t), names, sizes, splits):
+            parts.append(done)
+            if progress is not None:
+                progress(sum(len(part.uri) for part in parts))
+    labels, classes = _joined_labels(parts)
+    plain = [Rows(**{**vars(part), "label": None, "notes": ()}) for part in parts]
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))[:1]
+    return Rows(**{**vars(concatenate(plain)), "label": labels, "classes": classes, "notes": notes})
+
+
+def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
+    """Rows of one shard; ``label`` holds what the column holds, numbers or words, or None."""
+    path = root / name
+    file = _open(path, size)
+    schema, metadata = file.schema_arrow, file.metadata
+    image = _image_column(path, schema)
+    count = metadata.num_rows
+    found: dict[str, Any] = {"uri": pa.array([name] * count, pa.string()), "split": np.full(count, split, np.int8)}
+    notes: tuple[str, ...] = ()
+    ranges = (metadata.metadata or {}).get(RANGES_KEY)
+    if ranges is not None:
+        pairs = np.frombuffer(base64.b64decode(ranges), "<i8").reshape(-1, 2)
+        found |= {"offset": pairs[:, 0], "length": pairs[:, 1]}
+    else:
+        groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        found["row_group"] = np.repeat(np.arange(len(groups), dtype=np.int32), groups)
+        found["row"] = np.concatenate([np.arange(rows, dtype=np.int32) for rows in groups] or [np.empty(0, np.int32)])
+        notes = _note_large_groups(path, metadata, image)
+    wanted = [c for c in (_label_column(schema), "split" if "split" in schema.names else None) if c]
+    columns = file.read(columns=wanted) if wanted else pa.table({})
+    if "split" in wanted and pa.types.is_string(columns["split"].type):
+        words = [split_word(word or "") for word in columns["split"].to_pylist()]
+        found["split"] = np.array([TEST if word == "test" else TRAIN for word in words], np.int8)
+    if _label_column(schema):
+        found["label"] = columns[_label_column(schema)]
+    return Rows(**found, classes=_class_names(metadata.metadata or {}, _label_column(schema)), notes=notes)
+
+
+def _note_large_groups(path: Place, metadata: pq.FileMetaData, image: str) -> tuple[str, ...]:
+    largest = max(
+        (_column(metadata, group, image).total_compressed_size for group in range(metadata.num_row_groups)), default=0
+    )
+    if largest < _LARGE_GROUP:
+        return ()
+    return (
+        f"{path}: a row group holds {largest >> 20} MiB, all read for each sample of a shuffled epoch; "
+        "`python -m swav_ray.data import` makes shards that are read image by image",
+    )
+
+
+def _image_column(path: Place, schema: pa.Schema) -> str:
+    """The column, ``image`` or ``image.bytes``, that holds encoded images."""
+    fitting = [field.name for field in schema if _leaf(field) is not None]
+    named = [name for name in _IMAGE_COLUMNS if name in fitting]
+    structs = [name for name in fitting if pa.types.is_struct(schema.field(name).type)]
+    chosen = named or structs or fitting
+    if len(chosen) == 1 or named:
+        return str(_leaf(schema.field(chosen[0])))
+    seen = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    raise PlaceError(
+        f"{path}: {'no column' if not chosen else 'more than one column'} could hold images among {seen}; "
+        "name one `image`, of binary or of struct<bytes: binary, path: string>"
+    )
+
+
+def _leaf(field: pa.Field) -> str | None:
+    if pa.types.is_struct(field.type):
+        index = field.type.get_field_index("bytes")
+        return f"{field.name}.bytes" if index >= 0 and _is_binary(field.type.field(index).type) else None
+    return field.name if _is_binary(field.type) else None
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _label_column(schema: pa.Schema) -> str | None:
+    def fits(kind: pa.DataType) -> bool:
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+    return next((name for name in _LABEL_COLUMNS if name in schema.names and fits(schema.field(name).type)), None)
+
+
+def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:
+    """Label names from our own footer entry, or from the one that Hugging Face's library writes."""
+    try:
+        if CLASSES_KEY in metadata:
+            return [str(name) for name in json.loads(metadata[CLASSES_KEY])]
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[label]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def _joined_labels(parts: list[Rows]) -> tuple[pa.ChunkedArray | None, list[str]]:
+    """Numbers stay what they are; words are numbered in their order."""
+    if all(part.label is None for part in parts):
+        return None, []
+    columns = [pa.chunked_array([pa.nulls(len(p.uri), pa.int32())]) if p.label is None else p.label for p in parts]
+    if any(not pa.types.is_integer(part.label.type) for part in parts if part.label is not None):
+        return encode_labels(column.cast(pa.string()).to_pylist() for column in columns)
+    numbers = pa.chunked_array(
+        [chunk.cast(pa.int32()).fill_null(-1) for column in columns for chunk in column.chunks], pa.int32()
+    )
+    top = max((int(np.max(chunk.to_numpy(), initial=-1)) for chunk in numbers.chunks), default=-1)
+    classes = max((part.classes for part in parts), key=len)
+    return numbers, classes if len(classes) > top else [str(label) for label in range(top + 1)]
+
+
+def _open(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    source = path.uri if path.is_local else pa.PythonFile(RangeFile(path, size), mode="r")
+    try:
+        return pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
+    except pa.ArrowInvalid as error:
+        raise PlaceError(
+            f"{path}: is not a Parquet file or is cut short ({_first_line(error)}); copy it anew"
+        ) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _footer(path: Place) -> tuple[int, pq.FileMetaData, str]:
+    """Size, metadata and image column of a shard; kept by the process, since every read needs it."""
+    size = path.stat().size
+    file = _open(path, size)
+    return size, file.metadata, _image_column(path, file.schema_arrow)
+
+
+def _column(metadata: pq.FileMetaData, group: int, name: str) -> pq.ColumnChunkMetaData:
+    chunks = (metadata.row_group(group).column(i) for i in range(metadata.num_columns))
+    return next(chunk for chunk in chunks if chunk.path_in_schema == name)
+
+
+def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int, int]]) -> list[bytes | Exception]:
+    """The images at (row group, row) of the files of those names; every row group is read once, whatever the order."""
+    wanted: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for position, (name, (group, row)) in enumerate(zip(names, where, strict=True)):
+        wanted.setdefault((name, group), []).append((position, row))
+    out: list[bytes | Exception] = [EOFError("not read")] * len(names)
+
+    def run(job: tuple[str, int]) -> None:
+        try:
+            column = _images(root / job[0], job[1])
+        except StorageUnavailable:
+            raise
+        except (OSError, ValueError) as error:
+            for position, _ in wanted[job]:
+                out[position] = error
+            return
+        for position, row in wanted[job]:
+            data = column[row].as_py() if row < len(column) else None
+            out[position] = data if data is not None else ValueError(f"{root}/{job[0]}: row has no image bytes")
+
+    run_all(run, wanted, is_local=root.is_local)
+    return out
+
+
+def _images(path: Place, group: int) -> pa.ChunkedArray:
+    cached = _group_cache().get((path, group))
+    if cached is not None:
+        return cached
+    size, metadata, name = _footer(path)
+    try:
+        table = _open(path, size, metadata).read_row_group(group, columns=[name], use_threads=False)
+    except (pa.ArrowInvalid, IndexError) as error:
+        raise OSError(f"{path}: row group {group} cannot be read ({_first_line(error)})") from None
+    column = table.column(0)
+    if pa.types.is_struct(column.type):
+        column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks])
+    if path.is_local:
+        counters().add("bytes_read", _column(metadata, group, name).total_compressed_size)
+    _group_cache().put((path, group), column)
+    return column
+
+
+class _GroupCache:
+    """The row groups used last, up to _CACHED_BYTES (or one). Threads may race: the worst is a second read."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Place, int], pa.ChunkedArray] = {}
+
+    def get(self, key: tuple[Place, int]) -> pa.ChunkedArray | None:
+        return self._held.get(key)
+
+    def put(self, key: tuple[Place, int], column: pa.ChunkedArray) -> None:
+        self._held[key] = column
+        while len(self._held) > 1 and sum(held.nbytes for held in list(self._held.values())) > _CACHED_BYTES:
+            self._held.pop(next(iter(self._held)), None)
+
+
+@functools.cache
+def _group_cache() -> _GroupCache:
+    return _GroupCache()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,54 @@
+"""From sample ids to bytes, whatever the place is made of. One bad sample is an answer, never an exception."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from swav_ray.data.idx import read_idx
+from swav_ray.data.manifest import Manifest
+from swav_ray.data.ranges import read_spans
+from swav_ray.data.shards import read_row_groups
+from swav_ray.data.storage import Place, place
+
+Sample = bytes | np.ndarray | Exception
+
+
+def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> list[Sample]:
+    """What training decodes, in the order of ``sample_ids`` (rows of this manifest).
+
+    Encoded bytes; or a decoded image, uint8 (H, W, 3), from IDX files; or the exception of that sample: a missing file,
+    a short read. Neighbouring byte ranges are read in one request and a Parquet row group once. Raises only where the
+    storage as a whole cannot be used (`StorageUnavailable`).
+    """
+    rows = manifest.table.take(pa.array(np.asarray(sample_ids, np.int64)))
+    root = place(manifest.root)
+    row_group, row = rows["row_group"].to_numpy(), rows["row"].to_numpy()
+    in_shard, in_idx = row_group >= 0, (row_group < 0) & (row >= 0)
+    out: list[Sample] = [EOFError("not read")] * rows.num_rows
+    for chosen, read in ((in_shard, _shards), (in_idx, _idx), (~in_shard & ~in_idx, _spans)):
+        positions = np.flatnonzero(chosen)
+        if len(positions):
+            for position, sample in zip(positions, read(root, rows.take(positions)), strict=True):
+                out[position] = sample
+    return out
+
+
+def _shards(root: Place, rows: pa.Table) -> list[bytes | Exception]:
+    where = list(zip(rows["row_group"].to_pylist(), rows["row"].to_pylist(), strict=True))
+    return read_row_groups(root, rows["uri"].to_pylist(), where)
+
+
+def _spans(root: Place, rows: pa.Table) -> list[bytes | Exception]:
+    spans = list(zip(range(len(rows)), rows["offset"].to_pylist(), rows["length"].to_pylist(), strict=True))
+    return read_spans(root, rows["uri"].to_pylist(), spans)
+
+
+def _idx(root: Place, rows: pa.Table) -> list[Sample]:
+    out: list[Sample] = [EOFError("not read")] * len(rows)
+    names = np.array(rows["uri"].to_pylist(), object)
+    for name in dict.fromkeys(names):
+        positions = np.flatnonzero(names == name)
+        for position, image in zip(positions, read_idx(root, name, rows["row"].to_numpy()[positions]), strict=True):
+            out[position] = image
+    return out
