@@ -1,0 +1,86 @@
+"""Which samples a step trains on, and which worker gets which: numpy alone, a function of seed and position.
+
+Every epoch is a permutation of the training samples drawn from (seed, epoch). A step takes the next
+`global_batch_size` of them; a worker takes a contiguous share of the step. Nothing depends on time, on the number of
+workers or on what failed, so any worker can make any batch again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from swav_ray.config import ConfigError
+
+_ORDER = 0x6F72646572  # keeps the permutation's random stream apart from every other use of the seed
+_REPLACE = 0x7265706C
+
+
+@dataclass(frozen=True, eq=False)
+class SamplePlan:
+    """The order of training.
+
+    Args:
+        ids: sample ids to train on, (N,) int64, no id twice.
+        seed: of the permutations.
+        global_batch_size: samples a step.
+    """
+
+    ids: np.ndarray
+    seed: int
+    global_batch_size: int
+
+    def __post_init__(self) -> None:
+        if len(self.ids) < self.global_batch_size:
+            raise ConfigError(
+                "train.global_batch_size",
+                self.global_batch_size,
+                f"is more than the {len(self.ids)} training images; use at most {len(self.ids)}, "
+                "or swav_ray.recipes.from_dataset_size for settings that fit a small data set",
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return len(self.ids) // self.global_batch_size
+
+    @property
+    def dropped_per_epoch(self) -> int:
+        """Samples of an epoch's tail that fill no batch; others every epoch, since the permutation differs."""
+        return len(self.ids) % self.global_batch_size
+
+    def permutation(self, epoch: int) -> np.ndarray:
+        """All ids in the order of an epoch, (N,)."""
+        return self.ids[np.random.default_rng([self.seed, _ORDER, epoch]).permutation(len(self.ids))]
+
+    def batches(self, start: int, stop: int) -> list[np.ndarray]:
+        """The global batches of steps start..stop-1 (counted through all epochs), each (global_batch_size,)."""
+        rows: list[np.ndarray] = []
+        step = start
+        while step < stop:
+            epoch, first = divmod(step, self.steps_per_epoch)
+            last = min(self.steps_per_epoch, first + stop - step)
+            order = self.permutation(epoch)[: self.steps_per_epoch * self.global_batch_size]
+            rows.extend(order.reshape(self.steps_per_epoch, self.global_batch_size)[first:last])
+            step += last - first
+        return rows
+
+    def replacement(self, epoch: int, sample_id: int, attempt: int) -> int:
+        """The sample that stands in for an unreadable one: the same on every worker and after every restart."""
+        rng = np.random.default_rng([self.seed, _REPLACE, epoch, sample_id, attempt])
+        return int(self.ids[rng.integers(len(self.ids))])
+
+
+def share(rows: int, world_size: int, rank: int) -> slice:
+    """The contiguous part of `rows` that belongs to a rank; parts differ by at most one row, in global order."""
+    return slice(rows * rank // world_size, rows * (rank + 1) // world_size)
+
+
+def digest(sample_ids: np.ndarray) -> str:
+    """Sixteen hex digits of a set of ids that do not depend on their order and add over disjoint sets (mod 2**64)."""
+    with np.errstate(over="ignore"):
+        x = np.asarray(sample_ids).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return f"{int((x ^ (x >> np.uint64(31))).sum(dtype=np.uint64)):016x}"

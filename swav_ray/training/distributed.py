@@ -1,0 +1,49 @@
+"""What training needs of a process group, and nothing else: whose rows are whose, and rows gathered in global order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from swav_ray.data.sample_plan import share
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the workers; `group` is None where there is one."""
+
+    rank: int = 0
+    size: int = 1
+    group: dist.ProcessGroup | None = None
+
+    @staticmethod
+    def current() -> World:
+        """The default process group, or a world of one where none is initialised."""
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            return World(dist.get_rank(), dist.get_world_size(), dist.group.WORLD)
+        return World()
+
+    def share(self, rows: int) -> slice:
+        """This worker's part of `rows`."""
+        return share(rows, self.size, self.rank)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over workers; `values` is changed in place and returned."""
+        if self.group is not None:
+            dist.all_reduce(values, group=self.group)
+        return values
+
+    def gather(self, rows: Tensor, total: int) -> Tensor:
+        """All workers' rows in global order: (own share, ...) to (total, ...)."""
+        if self.group is None:
+            return rows
+        longest = -(-total // self.size)
+        padded = rows.new_zeros(longest, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        everyone = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(everyone, padded, group=self.group)
+        parts = [share(total, self.size, rank) for rank in range(self.size)]
+        return torch.cat([block[: part.stop - part.start] for block, part in zip(everyone, parts, strict=True)])
