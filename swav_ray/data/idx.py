@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.listing import Listing, PlaceError, split_word, splits_of
+from swav_ray.data.listing import Listing, split_word, splits_of
 from swav_ray.data.rows import Rows, concatenate
-from swav_ray.data.storage import Place
+from swav_ray.data.storage import Place, PlaceError
 
 _UNSIGNED_BYTE = 0x08
 

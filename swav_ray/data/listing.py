@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.storage import Entry, Place
+from swav_ray.data.storage import Entry, Place, PlaceError
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -29,10 +29,6 @@ _IDX_NAME = re.compile(r"(images|labels)[-.]idx\d-ubyte(\.gz)?$")
 _COMPRESSED_TAR = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$")
 _SPLIT_WORD = re.compile(r"(?:^|[-_./])(train|training|val|valid|validation|test|testing|t10k)(?=$|[-_./0-9])", re.I)
 _CHUNK = 1 << 16
-
-
-class PlaceError(ValueError):
-    """A place that cannot serve as a data set: the message, one line, names what is wrong and what would be right."""
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 
 from swav_ray.data.folder import index_folder
 from swav_ray.data.idx import index_idx
-from swav_ray.data.listing import KINDS, TEST, TRAIN, Listing, PlaceError, survey
+from swav_ray.data.listing import KINDS, TEST, TRAIN, Listing, survey
 from swav_ray.data.rows import Rows
 from swav_ray.data.shards import index_shards
-from swav_ray.data.storage import Place, place
+from swav_ray.data.storage import Place, PlaceError, place
 from swav_ray.data.tars import index_tars
 
-__all__ = ["Manifest", "PlaceError", "build", "default_cache", "load_or_build"]
+__all__ = ["Manifest", "PlaceError", "build", "cached_at", "default_cache", "load", "load_or_build", "save"]
 
 _FORMAT = 1  # of the cached file; another one is built anew
 _METADATA_KEY = b"swav_ray.manifest"
@@ -110,6 +110,11 @@ def default_cache() -> Place:
     return place(base) / "swav_ray" / "manifests"
 
 
+def cached_at(uri: str, cache: Place) -> Place:
+    """The file in the folder ``cache`` that keeps the manifest of a place."""
+    return cache / f"{hashlib.sha256(place(uri).uri.encode()).hexdigest()[:16]}.parquet"
+
+
 def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -> Manifest:
     """The manifest kept in the folder ``cache`` if the place still has its fingerprint, else a new one, kept there.
 
@@ -117,7 +122,7 @@ def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -
     changed, which is logged as a warning.
     """
     listing = survey(place(uri), progress)
-    kept_at = cache / f"{hashlib.sha256(place(uri).uri.encode()).hexdigest()[:16]}.parquet"
+    kept_at = cached_at(uri, cache)
     kept = _load(kept_at)
     if kept is not None and kept.fingerprint == listing.fingerprint:
         return kept

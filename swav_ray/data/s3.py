@@ -59,6 +59,10 @@ class StorageUnavailable(OSError):
     """The storage as a whole cannot be used (no answer, no valid credentials): not the fault of one object."""
 
 
+class CredentialsError(StorageUnavailable):
+    """There are no credentials, or they are not accepted."""
+
+
 class Counters:
     """What this process has asked of storage. Botocore's own retries show as sends beyond the calls."""
 
@@ -161,12 +165,12 @@ def _verdict(what: str, error: Exception) -> Exception | None:
         if status == 404:
             return FileNotFoundError(f"{what}: no such object")
         if code in _IDENTITY_CODES:
-            return StorageUnavailable(f"{what}: the credentials are not accepted ({code}); renew them")
+            return CredentialsError(f"{what}: the credentials are not accepted ({code}); renew them")
         if status in (401, 403):
             return PermissionError(f"{what}: access denied ({code}); check the credentials and the bucket's policy")
         return OSError(f"{what}: {_brief(error)}")
     if isinstance(error, botocore.exceptions.NoCredentialsError | botocore.exceptions.PartialCredentialsError):
-        return StorageUnavailable(f"{what}: no AWS credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID")
+        return CredentialsError(f"{what}: no AWS credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID")
     if isinstance(error, _TRANSIENT_ERRORS):
         return None
     if isinstance(error, botocore.exceptions.BotoCoreError | boto3.exceptions.Boto3Error):

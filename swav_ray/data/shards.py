@@ -17,14 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swav_ray.data.listing import TEST, TRAIN, Listing, PlaceError, encode_labels, split_word, splits_of
+from swav_ray.data.listing import TEST, TRAIN, Listing, encode_labels, split_word, splits_of
 from swav_ray.data.ranges import RangeFile, run_all
 from swav_ray.data.rows import Rows, concatenate
 from swav_ray.data.s3 import counters
-from swav_ray.data.storage import Place, StorageUnavailable
+from swav_ray.data.storage import Place, PlaceError, StorageUnavailable
 
 RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
-CLASSES_KEY = b"swav_ray.classes"  # footer entry: JSON list of label names
+PLAN_NAME = "_import.json"  # beside the shards that `import` writes: how many there will be
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
 _LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
@@ -37,6 +37,7 @@ def index_shards(listing: Listing, progress: Callable[[int], None] | None = None
     """Rows of a listing of Parquet shards, file after file, in each in the order of its rows."""
     names = listing.files["name"].to_pylist()
     sizes = listing.files["size"].to_pylist()
+    _require_whole_import(listing.place, names)
     splits = splits_of([split_word(name) for name in names])
     parts: list[Rows] = []
     with ThreadPoolExecutor(min(_THREADS, len(names)), "index-parquet") as pool:
@@ -48,6 +49,18 @@ def index_shards(listing: Listing, progress: Callable[[int], None] | None = None
     plain = [Rows(**{**vars(part), "label": None, "notes": ()}) for part in parts]
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))[:1]
     return Rows(**{**vars(concatenate(plain)), "label": labels, "classes": classes, "notes": notes})
+
+
+def _require_whole_import(where: Place, names: Sequence[str]) -> None:
+    """An import that has not finished would pass for a smaller data set."""
+    try:
+        wanted = sum(json.loads((where / PLAN_NAME).read_bytes())["shards"].values())
+    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+        return
+    if len(names) < wanted:
+        raise PlaceError(
+            f"{where}: has {len(names):,} of the {wanted:,} shards of an import; run the import again to finish"
+        )
 
 
 def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
@@ -126,10 +139,8 @@ def _label_column(schema: pa.Schema) -> str | None:
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:
-    """Label names from our own footer entry, or from the one that Hugging Face's library writes."""
+    """Label names from the footer entry of Hugging Face's library, which our own shards have too."""
     try:
-        if CLASSES_KEY in metadata:
-            return [str(name) for name in json.loads(metadata[CLASSES_KEY])]
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return [str(name) for name in features[label]["names"]]
     except (KeyError, TypeError, ValueError):

@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swav_ray.data import s3
-from swav_ray.data.s3 import StorageUnavailable
+from swav_ray.data.s3 import CredentialsError, StorageUnavailable
 
-__all__ = ["Entry", "Place", "StorageUnavailable", "place", "stats"]
+__all__ = ["CredentialsError", "Entry", "Place", "PlaceError", "StorageUnavailable", "is_leftover", "place", "stats"]
 
+_PART = ".part"
 _DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
+
+
+class PlaceError(ValueError):
+    """A place that cannot be what it is used as: the message, one line, names what is wrong and what would be right."""
 
 
 class Entry(NamedTuple):
@@ -220,23 +225,28 @@ class Place:
 def place(uri: str | os.PathLike[str]) -> Place:
     """The place of that name: a local path (``~`` expanded, made absolute), file://, or s3://bucket/prefix.
 
-    Raises ValueError, one line, for another scheme or a missing bucket.
+    Raises PlaceError for another scheme or a missing bucket.
     """
     text = os.fspath(uri)
     scheme, found, rest = text.partition("://")
     if not found or scheme == "file":
         path = rest if found else text
         if not path:
-            raise ValueError(f"place = {text!r}: must be a local path or s3://bucket/prefix")
+            raise PlaceError(f"place = {text!r}: must be a local path or s3://bucket/prefix")
         return Place(os.path.abspath(os.path.expanduser(path)))
     if scheme != "s3":
-        raise ValueError(
+        raise PlaceError(
             f"place = {text!r}: the scheme {scheme}:// is not known; use a local path or s3://bucket/prefix"
         )
     parts = [part for part in rest.split("/") if part]
     if not parts or rest.startswith("/"):
-        raise ValueError(f"place = {text!r}: names no bucket; use s3://bucket/prefix")
+        raise PlaceError(f"place = {text!r}: names no bucket; use s3://bucket/prefix")
     return Place("s3://" + "/".join(parts))
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file's name is that of a local write cut short by a kill."""
+    return os.path.basename(name).startswith(".") and name.endswith(_PART)
 
 
 def stats() -> dict[str, int]:
@@ -266,7 +276,7 @@ class _replacing:
 
     def __enter__(self) -> Path:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".part", dir=self._path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=_PART, dir=self._path.parent)
         os.close(handle)
         self._temporary = Path(name)
         return self._temporary

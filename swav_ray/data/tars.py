@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.listing import IMAGE_SUFFIXES, Listing, PlaceError, encode_labels, split_word, splits_of
+from swav_ray.data.listing import IMAGE_SUFFIXES, Listing, encode_labels, split_word, splits_of
 from swav_ray.data.ranges import RangeFile
 from swav_ray.data.rows import Rows, concatenate
-from swav_ray.data.storage import Place
+from swav_ray.data.storage import Place, PlaceError
 
 _READ_AHEAD = 4 << 20  # bytes of a request to S3; larger members are skipped without reading them
 _READ_AHEAD_LOCAL = 8 << 10

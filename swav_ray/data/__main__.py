@@ -1,0 +1,191 @@
+"""``python -m swav_ray.data {index,import,check,preview}``: what can be done with images before they train anything."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+
+from swav_ray.config import Config, ConfigError
+from swav_ray.data.manifest import Manifest, cached_at, default_cache, load_or_build, save
+from swav_ray.data.storage import CredentialsError, Place, PlaceError, place
+
+_FIRST_CONTACT = 10.0  # seconds after which an S3 that never answered is taken for a wrong address
+_PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
+
+
+class _Progress:
+    """One line on stderr: rewritten in a terminal, every ten seconds elsewhere."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._live = what, sys.stderr.isatty()
+        self._start = self._last = time.monotonic()
+        self._shown = False
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        now = time.monotonic()
+        if now - self._last < (0.1 if self._live else 10.0):
+            return
+        self._last, self._shown = now, True
+        of = f" of {total:,}" if total else ""
+        left = f", {(total - done) * (now - self._start) / done:,.0f} s left" if total and done else ""
+        rate = f"{done / max(1e-9, now - self._start):,.0f}/s"
+        text = f"{self._what}: {done:,}{of} ({rate}{left})"
+        print(f"\r{text}\033[K" if self._live else text, end="" if self._live else "\n", file=sys.stderr, flush=True)  # noqa: T201
+
+    def end(self) -> None:
+        if self._live and self._shown:
+            print(file=sys.stderr)  # noqa: T201
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit status: 0 done; 2 the user's mistake, told in one line; 1 it failed."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    options = _parser().parse_args(arguments)
+    try:
+        _say(options.run(options))
+        return 0
+    except (PlaceError, ConfigError, CredentialsError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        print(f"python -m swav_ray.data {options.command}: {_line(error)}", file=sys.stderr)  # noqa: T201
+        return 2
+    except (OSError, MemoryError) as error:
+        print(f"python -m swav_ray.data {options.command}: failed: {_line(error)}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m swav_ray.data", description="Work on images before training.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{index,import,check,preview}")
+
+    command = commands.add_parser("index", help="list the samples of a place", description=_index.__doc__)
+    command.add_argument("place", help=_PLACE)
+    command.add_argument("--out", help="also write the manifest to this Parquet file (a place)")
+    command.set_defaults(run=_index)
+
+    command = commands.add_parser("import", help="make Parquet shards of even size", description=_import.__doc__)
+    command.add_argument("source", help=f"{_PLACE}; or torchvision:CLASS:ROOT[:SPLIT], as in torchvision:CIFAR10:/data")
+    command.add_argument("out", help="an empty folder or prefix, or the one of an import that was cut short")
+    command.add_argument("--shard-mib", type=_positive, default=64, help="size of a shard in MiB (default: 64)")
+    command.set_defaults(run=_import)
+
+    command = commands.add_parser("check", help="find images that cannot be read", description=_check.__doc__)
+    command.add_argument("place", help=_PLACE)
+    command.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    command.add_argument("--workers", type=_positive, help="processes that decode (default: one a core)")
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser("preview", help="draw originals and their crops", description=_preview.__doc__)
+    command.add_argument("place", help=_PLACE)
+    command.add_argument("out", help="the PNG file to write (a place)")
+    command.add_argument("--recipe", help="take crops, augmentation and seed from this recipe (default: the paper's)")
+    command.add_argument("--samples", type=_positive, default=8, help="images to show (default: 8)")
+    command.add_argument("--epoch", type=int, default=0, help="epoch whose crops to show (default: 0)")
+    command.set_defaults(run=_preview)
+    return parser
+
+
+def _index(options: argparse.Namespace) -> str:
+    """Builds the manifest of a place (the list of its samples) and keeps it for training."""
+    manifest = _manifest(options.place)
+    kept_at = cached_at(options.place, default_cache())
+    if options.out:
+        kept_at = place(options.out)
+        save(manifest, kept_at)
+    return f"{_described(manifest)}\nmanifest: {kept_at}"
+
+
+def _import(options: argparse.Namespace) -> str:
+    """Writes images into Parquet shards, bytes as they are, with labels and splits. Killed, run it again: it goes on."""
+    from swav_ray.data.importer import import_shards
+
+    _reach(place(options.out))
+    progress = _Progress("imported")
+    done = import_shards(options.source, options.out, shard_bytes=options.shard_mib << 20, progress=progress)
+    progress.end()
+    before = "" if done.written == done.shards else f", {done.shards - done.written:,} of them there before"
+    return f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}"
+
+
+def _check(options: argparse.Namespace) -> str:
+    """Decodes every image in parallel and reports the bad ones by kind."""
+    from swav_ray.data.check import check
+
+    manifest = _manifest(options.place)
+    progress = _Progress("decoded")
+    report = check(manifest, workers=options.workers, progress=progress)
+    progress.end()
+    if not options.json:
+        return report.text()
+    kinds = {kind: len(images) for kind, images in report.by_kind().items()}
+    found = [dataclasses.asdict(image) for image in report.bad]
+    return json.dumps({"images": report.images, "unreadable": len(found), "kinds": kinds, "bad": found}, indent=1)
+
+
+def _preview(options: argparse.Namespace) -> str:
+    """Draws a contact sheet of originals and of their crops exactly as training would see them."""
+    from swav_ray.data.preview import contact_sheet
+
+    config = _recipe(options.recipe)
+    sheet = contact_sheet(_manifest(options.place), config, samples=options.samples, epoch=options.epoch)
+    sink = io.BytesIO()
+    sheet.save(sink, "PNG")
+    place(options.out).write_bytes(sink.getvalue())
+    return f"{place(options.out)}: {sheet.width} x {sheet.height} pixels"
+
+
+def _recipe(name: str | None) -> Config:
+    if name is None:
+        return Config()
+    from swav_ray.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise ConfigError("--recipe", name, f"must be one of {', '.join(RECIPES)}")
+    return RECIPES[name]()
+
+
+def _manifest(uri: str) -> Manifest:
+    """The place's manifest, from the cache if it still holds, with progress and notes on stderr."""
+    _reach(place(uri))
+    progress = _Progress("indexed")
+    manifest = load_or_build(uri, default_cache(), progress=progress)
+    progress.end()
+    for note in manifest.notes:
+        print(note, file=sys.stderr)  # noqa: T201
+    return manifest
+
+
+def _reach(where: Place) -> None:
+    """Fails fast where S3 cannot be reached at all; later, the same silence is an outage and is waited out."""
+    where.exists(patience=_FIRST_CONTACT)
+
+
+def _described(manifest: Manifest) -> str:
+    train, test = len(manifest.train_ids()), len(manifest.test_ids())
+    splits = f" ({train:,} train, {test:,} test)" if test else ""
+    classes = f"{len(manifest.classes):,} classes" if manifest.classes else "no labels"
+    return f"{manifest.root}: {len(manifest):,} images{splits}, {classes}"
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
