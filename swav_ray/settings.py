@@ -1,0 +1,171 @@
+"""A config as text: YAML files and `--section.field VALUE` words, both ways. Errors are one line and name the field.
+
+Knows the dataclasses of config.py and nothing of what a run does with them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from swav_ray.config import Config, ConfigError
+
+_SECTIONS: dict[str, type] = {
+    name: section for name, section in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(section)
+}
+
+
+def field_types() -> dict[str, Any]:
+    """Every setting by its dotted name, e.g. `train.epochs`, with its type."""
+    return {
+        f"{section}.{name}": hint
+        for section, cls in _SECTIONS.items()
+        for name, hint in typing.get_type_hints(cls).items()
+    }
+
+
+def to_dict(config: Config) -> dict[str, dict[str, Any]]:
+    """Plain dicts, lists and numbers."""
+    sections = dataclasses.asdict(config)
+    return {
+        section: {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        for section, fields in sections.items()
+    }
+
+
+def to_yaml(config: Config) -> str:
+    """What config.yaml holds and `--config` reads."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def from_yaml(text: str, base: Config, source: str) -> Config:
+    """`base` with the fields that a YAML document names; raises ConfigError (naming `source` where it is no YAML)."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError("--config", source, f"is not YAML: {' '.join(str(error).split())}") from None
+    if document is None:
+        return base
+    if not isinstance(document, Mapping) or not all(isinstance(v, Mapping) for v in document.values()):
+        raise ConfigError("--config", source, "must map sections to their fields, as a run's config.yaml does")
+    values = {}
+    for section, fields in document.items():
+        for name, value in fields.items():
+            dotted = f"{section}.{name}"
+            values[dotted] = _checked(dotted, _known(dotted), value)
+    return with_values(base, values)
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with settings changed by dotted name, validated as a whole; raises ConfigError."""
+    sections: dict[str, dict[str, Any]] = {}
+    for dotted, value in values.items():
+        _known(dotted)
+        section, _, name = dotted.partition(".")
+        sections.setdefault(section, {})[name] = value
+    changed = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in sections.items()}
+    return dataclasses.replace(config, **changed)
+
+
+def parse_words(words: Sequence[str]) -> dict[str, Any]:
+    """`--section.field VALUE ...` (or `--section.field=VALUE`) to values by dotted name; raises ConfigError."""
+    values: dict[str, Any] = {}
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if not word.startswith("--"):
+            raise ConfigError("argument", word, "is not expected here; settings are written --section.field VALUE")
+        option, equals, attached = word[2:].partition("=")
+        hint = _known(option)
+        end = position + 1
+        while end < len(words) and not words[end].startswith("--"):
+            end += 1
+        given = [attached, *words[position + 1 : end]] if equals else list(words[position + 1 : end])
+        values[option] = _parsed(option, hint, given)
+        position = end
+    return values
+
+
+def _known(dotted: str) -> Any:
+    """The type of a setting; raises ConfigError with the nearest name where there is none."""
+    known = field_types()
+    if dotted in known:
+        return known[dotted]
+    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+    if not near:
+        same_leaf = [name for name in known if name.partition(".")[2] == dotted.rpartition(".")[2]]
+        near = same_leaf or difflib.get_close_matches(dotted, [name.partition(".")[2] for name in known], n=1)
+        near = [name for name in known if name in near or name.partition(".")[2] in near][:1]
+    hint = f"did you mean {near[0]}?" if near else "see --help for the settings"
+    error = ConfigError(dotted, "", hint)
+    error.args = (f"{dotted}: no such setting; {hint}",)
+    raise error
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        inner, *more = typing.get_args(hint)
+        count = "one or more" if more == [...] else str(1 + len(more))
+        return f"{count} {'whole numbers' if inner is int else 'numbers'}"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+
+
+def _parsed(dotted: str, hint: Any, words: list[str]) -> Any:
+    """Words of the command line to a value of the field's type."""
+    if typing.get_origin(hint) is tuple:
+        if not words:
+            raise ConfigError(dotted, "", f"needs {_describe(hint)}")
+        return _checked(dotted, hint, [_scalar(dotted, typing.get_args(hint)[0], word, hint) for word in words])
+    if len(words) != 1:
+        raise ConfigError(dotted, " ".join(words), f"needs one value: {_describe(hint)}")
+    return _scalar(dotted, hint, words[0], hint)
+
+
+def _scalar(dotted: str, kind: type, word: str, hint: Any) -> Any:
+    if kind is str:
+        return word
+    if kind is bool:
+        if word.lower() in ("true", "false"):
+            return word.lower() == "true"
+        raise ConfigError(dotted, word, f"must be {_describe(hint)}")
+    try:
+        return kind(word.replace("_", ""))
+    except ValueError:
+        raise ConfigError(dotted, word, f"must be {_describe(hint)}") from None
+
+
+def _checked(dotted: str, hint: Any, value: Any) -> Any:
+    """A value from YAML (or parsed words) as the field's type, without guessing; raises ConfigError."""
+    if isinstance(hint, types.GenericAlias) or typing.get_origin(hint) is tuple:
+        inner, *more = typing.get_args(hint)
+        fits = isinstance(value, list | tuple) and (more == [...] or len(value) == 1 + len(more))
+        if not fits:
+            raise ConfigError(dotted, value, f"needs {_describe(hint)}")
+        return tuple(_checked(dotted, inner, item) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-6 as text
+        return _scalar(dotted, float, value, hint)
+    if type(value) is not hint:
+        raise ConfigError(dotted, value, f"must be {_describe(hint)}")
+    return value
+
+
+def help_text(defaults: Config) -> str:
+    """A line for every setting: its name, default, unit and meaning."""
+    lines = []
+    for section, cls in _SECTIONS.items():
+        lines.append(f"\n{section}:")
+        for item in dataclasses.fields(cls):
+            value = getattr(getattr(defaults, section), item.name)
+            shown = " ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+            shown = {"True": "true", "False": "false", "": "''"}.get(shown, shown)
+            unit = f" {item.metadata['unit']}" if item.metadata["unit"] else ""
+            lines.append(f"  --{section}.{item.name}  [{shown}{unit}]\n      {item.metadata['doc']}")
+    return "\n".join(lines)
