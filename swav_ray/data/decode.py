@@ -119,7 +119,7 @@ def _check_pixels(array: np.ndarray) -> np.ndarray:
         raise UnreadableImage("empty", f"decoded pixels of shape {array.shape}")
     if array.shape[2] == 1:
         return np.repeat(array, 3, axis=2)
-    return np.require(array, requirements="CW")
+    return np.require(array, requirements=["C", "W"])
 
 
 def _open_pil(data: Any) -> Image.Image:
@@ -173,11 +173,10 @@ def _jpeg_orientation(data: bytes) -> int:
     """EXIF orientation (1 to 8) of a JPEG: walks the APPn segments, and the first directory of the EXIF block."""
     position = 2
     while position + 10 < len(data) and data[position] == 0xFF and 0xE0 <= data[position + 1] <= 0xEF:
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
         if data[position + 1] == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            return _exif_orientation(
-                bytes(data[position + 10 : position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")])
-            )
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            return _exif_orientation(bytes(data[position + 10 : position + 2 + length]))
+        position += 2 + length
     return 1
 
 

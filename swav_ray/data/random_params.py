@@ -24,12 +24,15 @@ import math
 import numpy as np
 from numba import njit
 
+from swav_ray.config import AugmentConfig
+
 NO_OP, BRIGHTNESS, CONTRAST, SATURATION, HUE = -1, 0, 1, 2, 3
 ORDER, FACTOR, HUE_SHIFT, GREY, SIGMA = 0, 4, 7, 8, 9
 COLOR_PARAMS = 10
 
 TRIES = 10  # torchvision's RandomResizedCrop: ten tries, then a centre crop
 LOG_RATIO = math.log(4 / 3)  # aspect ratios between 3/4 and 4/3
+
 
 # Slots of the draws of one crop: four for each try of the box, then the flip, then the colour.
 _FLIP_SLOT = 4 * TRIES
@@ -38,6 +41,14 @@ _COLOR_SLOT = 64
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def color_strengths(augment: AugmentConfig) -> np.ndarray:
+    """(7,) float64, as `draw_color` takes it: probability of the jitter, its range of factors, its range of hue,
+    probability of greyscale, probability of blur, lowest and highest sigma of the blur."""
+    jitter, strength = augment.jitter_probability, augment.jitter_strength
+    grey, blurred = augment.greyscale_probability, augment.blur_probability
+    return np.array([jitter, 0.8 * strength, 0.2 * strength, grey, blurred, *augment.blur_sigma])
 
 
 @njit(cache=True, nogil=True)
@@ -91,7 +102,7 @@ def draw_box(
 @njit(cache=True, nogil=True)
 def draw_color(key: np.uint64, strengths: np.ndarray, color: np.ndarray) -> None:
     """Draw one crop's colour vector into `color`; `strengths` as in `color_strengths`."""
-    jitter, brightness, hue, grey, blur, low, high = strengths
+    jitter, spread, hue, grey, blur, low, high = strengths
     for k in range(4):
         color[ORDER + k] = NO_OP
     for k in range(3):
@@ -105,9 +116,9 @@ def draw_color(key: np.uint64, strengths: np.ndarray, color: np.ndarray) -> None
             other = k + code % (4 - k)
             code //= 4 - k
             color[ORDER + k], color[ORDER + other] = color[ORDER + other], color[ORDER + k]
-        lowest = max(0.0, 1.0 - brightness)
+        lowest = max(0.0, 1.0 - spread)
         for k in range(3):
-            color[FACTOR + k] = lowest + (1.0 + brightness - lowest) * uniform(key, _COLOR_SLOT + 2 + k)
+            color[FACTOR + k] = lowest + (1.0 + spread - lowest) * uniform(key, _COLOR_SLOT + 2 + k)
         turn = hue * (2.0 * uniform(key, _COLOR_SLOT + 5) - 1.0)
         color[HUE_SHIFT] = int(turn * 255) & 255  # torchvision: 255 steps a turn, cut toward zero, wrapped at 256
     color[GREY] = 1.0 if uniform(key, _COLOR_SLOT + 6) < grey else 0.0

@@ -1,0 +1,165 @@
+"""Multi-crop on one core: our images per second beside the PIL pipeline's, measured in turns in the same run.
+
+    taskset -c 0 python benchmarks/multi_crop.py [--images DIR] [--rounds N]
+
+Prints one JSON line. Without --images it makes JPEGs from scikit-learn's two sample photos: 500 x 375 of about 66 KB
+for the main figures, 4000 x 3000 for decoding of large originals, 64 x 64 for small ones. With --images the main
+figures come from the JPEGs of that folder. The baseline is the published augmentation in PIL and torchvision, once as
+far as ours goes (uint8 crops) and once with the float tensors that the published workers also make.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torchvision import transforms
+
+from swav_ray.config import AugmentConfig, CropsConfig
+from swav_ray.data.decode import decode
+from swav_ray.data.multi_crop import MultiCrop
+
+SMALL = CropsConfig(sizes=(32, 16), counts=(2, 4), min_scales=(0.3, 0.1), max_scales=(1.0, 0.3))
+
+
+def jpeg(image: Image.Image, size: tuple[int, int], target: int | None = None) -> bytes:
+    """A JPEG of this size whose bytes come closest to `target` (quality 90 where there is none)."""
+    image = image.resize(size, Image.Resampling.LANCZOS)
+
+    def encoded(quality: int) -> bytes:
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=quality)
+        return stream.getvalue()
+
+    if target is None:
+        return encoded(90)
+    return min((encoded(quality) for quality in range(70, 99)), key=lambda data: abs(len(data) - target))
+
+
+def sample_photos() -> list[Image.Image]:
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(image) for image in load_sample_images().images]
+    return [turned for photo in photos for turned in (photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT))]
+
+
+def random_blur(image: Image.Image) -> Image.Image:
+    if torch.rand(1).item() >= 0.5:
+        return image
+    return image.filter(ImageFilter.GaussianBlur(radius=0.1 + 1.9 * torch.rand(1).item()))
+
+
+def pil_pipeline(crops: CropsConfig, to_tensor: bool) -> Callable[[bytes], object]:
+    """The augmentation of the paper (section A.1, as SimCLR's) as torchvision transforms on PIL images."""
+    color = transforms.RandomApply([transforms.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.8)
+    normalize = transforms.Normalize((0.485, 0.456, 0.406), (0.228, 0.224, 0.225))
+    last = [transforms.ToTensor(), normalize] if to_tensor else [np.asarray]
+    chains = []
+    groups = zip(crops.sizes, crops.counts, crops.min_scales, crops.max_scales, strict=True)
+    for size, count, low, high in groups:
+        cut = transforms.RandomResizedCrop(size, scale=(low, high))
+        chain = [cut, transforms.RandomHorizontalFlip(), color, transforms.RandomGrayscale(0.2), random_blur, *last]
+        chains += [transforms.Compose(chain)] * count
+
+    def run(data: bytes) -> object:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        return [chain(image) for chain in chains]
+
+    return run
+
+
+def our_pipeline(crops: CropsConfig, color_device: str) -> Callable[[bytes], object]:
+    """MultiCrop into a buffer of one row; a new sample_id each call, so that the draws differ as the baseline's do."""
+    multi_crop = MultiCrop(crops, AugmentConfig(color_device=color_device), seed=0)
+    out = multi_crop.buffers(1)
+    color = np.empty((crops.total, 1, multi_crop.color_params or 0), np.float32)
+    drawn = iter(range(10**9))
+    return lambda data: multi_crop(data, 0, next(drawn), out, 0, color)
+
+
+def milliseconds(tasks: dict[str, Callable[[bytes], object]], images: list[bytes], rounds: int) -> dict[str, float]:
+    """Mean ms per image of each task: tasks take turns image by image, so that all meet the same machine.
+
+    The draws are random, so a mean is what a run pays; it is taken over rounds after the slowest tenth is left out,
+    which is where another process took the core.
+    """
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for task in tasks.values():
+        for image in images:
+            task(image)
+    for _ in range(rounds):
+        for image in images:
+            for name, task in tasks.items():
+                start = time.perf_counter()
+                task(image)
+                times[name].append((time.perf_counter() - start) * 1000)
+    return {name: statistics.fmean(sorted(values)[: max(1, len(values) * 9 // 10)]) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=Path, help="folder of JPEGs for the main figures")
+    parser.add_argument("--rounds", type=int, default=20, help="times that every image is taken (default %(default)s)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    photos = sample_photos()
+    if arguments.images:
+        files = sorted(path for path in arguments.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+        images = [path.read_bytes() for path in files[:200]]
+    else:
+        images = [jpeg(photo, (500, 375), 66_000) for photo in photos]
+    paper = CropsConfig()
+    tasks = {
+        "pil": pil_pipeline(paper, to_tensor=False),
+        "pil_with_tensors": pil_pipeline(paper, to_tensor=True),
+        "cpu_color": our_pipeline(paper, "cpu"),
+        "device_color": our_pipeline(paper, "train"),
+        "decode": decode,
+    }
+    figures = milliseconds(tasks, images, arguments.rounds)
+    large = [jpeg(photo, (4000, 3000)) for photo in photos[::2]]
+    crops = our_pipeline(paper, "cpu")
+
+    def whole(data: bytes) -> object:
+        return crops(decode(data))
+
+    large_tasks = {"scaled_decode": crops, "full_decode": whole}
+    large_figures = milliseconds(large_tasks, large, max(3, arguments.rounds // 4))
+    small = [jpeg(photo, (64, 64)) for photo in photos]
+    small_tasks = {"pil": pil_pipeline(SMALL, to_tensor=False), "cpu_color": our_pipeline(SMALL, "cpu")}
+    small_figures = milliseconds(small_tasks, small, 4 * arguments.rounds)
+    print(
+        json.dumps(
+            {
+                "benchmark": "multi_crop",
+                "crops": "2x224+6x96",
+                "images": len(images),
+                "mean_bytes": round(statistics.fmean(len(data) for data in images)),
+                "ms_per_image": rounded(figures),
+                "images_per_second": {name: round(1000 / value, 1) for name, value in figures.items()},
+                "ratio_cpu_color": round(figures["pil"] / figures["cpu_color"], 2),
+                "ratio_device_color": round(figures["pil"] / figures["device_color"], 2),
+                "ratio_cpu_color_with_tensors": round(figures["pil_with_tensors"] / figures["cpu_color"], 2),
+                "ratio_device_color_with_tensors": round(figures["pil_with_tensors"] / figures["device_color"], 2),
+                "large_4000x3000_ms": rounded(large_figures),
+                "large_mean_bytes": round(statistics.fmean(len(data) for data in large)),
+                "small_64x64_2x32+4x16_ms": rounded(small_figures),
+            }
+        )
+    )
+
+
+def rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in figures.items()}
+
+
+if __name__ == "__main__":
+    main()
