@@ -19,13 +19,13 @@ ACCESS_KEY, SECRET_KEY = "swav", "swav-secret"
 
 
 class S3Server:
-    """One `weed server` process: start, kill and start again on the same ports with the same data."""
+    """One `weed mini` process: start, kill and start again on the same ports with the same data."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
-        self._ports = dict(zip(("master", "volume", "filer", "s3"), _free_ports(4), strict=True))
+        self._ports = dict(zip(("master", "volume", "filer", "s3", "admin"), _free_ports(5), strict=True))
         folder.mkdir(parents=True, exist_ok=True)
         identity = {
             "name": "tests",
@@ -54,13 +54,19 @@ class S3Server:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         ports = [option for name, port in self._ports.items() for option in _port_options(name, port)]
-        command = [_weed(), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
-        quiet = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.preStopSeconds=0"]
-        small = ["-master.volumeSizeLimitMB=256", "-volume.max=50", "-volume.minFreeSpace=1MiB"]
+        # `mini` is the single-node server: it starts in 1.5 s where `weed server` takes 9, and after a kill 17.
+        command = [_weed(), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        quiet = [
+            "-admin.ui=false",
+            "-webdav=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-master.telemetry=false",
+        ]
         sockets = [f"-{part}.localSocket={self.folder / part}.sock" for part in ("s3", "filer")]
         with open(self.folder / "weed.log", "ab") as log:
             self._process = subprocess.Popen(
-                [*command, *ports, *quiet, *small, *sockets, f"-s3.config={self.folder / 's3.json'}"],
+                [*command, *ports, *quiet, *sockets, f"-s3.config={self.folder / 's3.json'}"],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,

@@ -102,7 +102,7 @@ def _index(options: argparse.Namespace) -> str:
 
 
 def _import(options: argparse.Namespace) -> str:
-    """Writes images into Parquet shards, bytes as they are, with labels and splits. Killed, run it again: it goes on."""
+    """Writes images, byte for byte, into Parquet shards with labels and splits. Cut short, run it again: it goes on."""
     from swav_ray.data.importer import import_shards
 
     _reach(place(options.out))

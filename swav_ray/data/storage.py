@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -268,29 +269,19 @@ def _read_fully(descriptor: int, length: int) -> bytes:
     return data
 
 
-class _replacing:
-    """A temporary neighbour of ``path`` that takes its name if the block succeeds, after its bytes are on disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Path:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=_PART, dir=self._path.parent)
-        os.close(handle)
-        self._temporary = Path(name)
-        return self._temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._temporary.unlink(missing_ok=True)
-            return
-        with open(self._temporary, "rb") as file:
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary neighbour of ``path`` that takes its name once the block has succeeded and its bytes are on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}"
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        self._temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock colleagues out
-        os.replace(self._temporary, self._path)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _list_local(root: str, below: str) -> Iterator[Entry]:

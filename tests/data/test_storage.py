@@ -1,0 +1,276 @@
+"""A place is the same word for local paths and S3: what is written is read, what is missing is said in one line."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pytest
+
+from swav_ray.data import s3 as s3_module
+from swav_ray.data.storage import CredentialsError, Place, PlaceError, StorageUnavailable, place, stats
+from tests.s3 import S3Server
+
+BOTH = pytest.mark.parametrize("kind", ["local", pytest.param("s3", marks=pytest.mark.s3)])
+
+
+@pytest.fixture
+def root(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return place(tmp_path / "root") if kind == "local" else place(request.getfixturevalue("s3")) / "root"
+
+
+@BOTH
+def test_what_is_written_is_read_whole_and_in_ranges(root: Place) -> None:
+    path = root / "a" / "b.bin"
+    assert not path.exists()
+    path.write_bytes(b"0123456789")
+    path.write_bytes(b"abcdefghij")
+    assert path.read_bytes() == b"abcdefghij"
+    assert path.read_range(2, 3) == b"cde"
+    assert path.read_range(8, 10) == b"ij"
+    assert path.read_range(20, 5) == b""
+    assert path.exists()
+    assert (root / "a").exists()
+    assert path.is_file()
+    assert not (root / "a").is_file()
+    assert path.stat().size == 10
+
+
+@BOTH
+def test_listing_is_recursive_with_relative_names_and_sizes(root: Place) -> None:
+    for name in ("x", "a/y", "a/b/z"):
+        (root / name).write_bytes(name.encode())
+    assert {(entry.name, entry.size) for entry in root.list()} == {("x", 1), ("a/y", 3), ("a/b/z", 5)}
+    assert {entry.name for entry in (root / "a").list()} == {"y", "b/z"}
+    assert list((root / "nothing").list()) == []
+
+
+@BOTH
+def test_a_changed_file_lists_with_another_version(root: Place) -> None:
+    (root / "x").write_bytes(b"1")
+    (before,) = root.list()
+    time.sleep(0.01)
+    (root / "x").write_bytes(b"2")
+    (after,) = root.list()
+    assert before.etag_or_mtime != after.etag_or_mtime
+
+
+@BOTH
+def test_a_prefix_is_not_the_start_of_a_name(root: Place) -> None:
+    (root / "set10" / "x").write_bytes(b"1")
+    assert not (root / "set1").exists()
+    assert list((root / "set1").list()) == []
+
+
+@BOTH
+def test_deleting_is_quiet_about_what_is_not_there(root: Place) -> None:
+    for i in range(3):
+        (root / f"t/{i}").write_bytes(b"x")
+    (root / "t/0").delete()
+    (root / "t/0").delete()
+    assert {entry.name for entry in root.list()} == {"t/1", "t/2"}
+    (root / "t").delete_tree()
+    (root / "t").delete_tree()
+    assert not (root / "t").exists()
+
+
+@BOTH
+def test_files_of_many_parts_arrive_as_they_were(root: Place, tmp_path: Path) -> None:
+    data = os.urandom(40 << 20)
+    (tmp_path / "here").write_bytes(data)
+    (root / "there").upload_file(tmp_path / "here")
+    (root / "there").download_file(tmp_path / "deep" / "back")
+    assert (tmp_path / "deep" / "back").read_bytes() == data
+
+
+@BOTH
+def test_a_missing_file_is_named_in_one_line(root: Place, tmp_path: Path) -> None:
+    for read in (Place.read_bytes, Place.stat, lambda p: p.download_file(tmp_path / "x")):
+        with pytest.raises(FileNotFoundError, match=r"/nope: no such (file|object)$"):
+            read(root / "nope")
+    assert not (tmp_path / "x").exists()
+
+
+@BOTH
+def test_bytes_read_are_counted(root: Place) -> None:
+    (root / "x").write_bytes(bytes(1000))
+    before = stats()["bytes_read"]
+    (root / "x").read_range(0, 300)
+    assert stats()["bytes_read"] == before + 300
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = place(tmp_path) / "x"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        path.write_bytes(b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in place(tmp_path).list() if entry.name != "x"] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "uri"),
+    [
+        ("/a/b/", "/a/b"),
+        ("/a/./b//c", "/a/b/c"),
+        ("file:///a/b", "/a/b"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/a//b/", "s3://bucket/a/b"),
+    ],
+)
+def test_one_place_has_one_name(word: str, uri: str) -> None:
+    assert place(word).uri == uri
+    assert place(place(word).uri) == place(word)
+    assert pickle.loads(pickle.dumps(place(word))) == place(word)
+
+
+def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert place("data").local_path == tmp_path / "data"
+    assert place("~/x").local_path == Path.home() / "x"
+
+
+@pytest.mark.parametrize("word", ["gs://bucket/x", "http://host/x", "s3://", "s3:///x", ""])
+def test_other_schemes_and_missing_buckets_are_refused(word: str) -> None:
+    with pytest.raises(PlaceError, match=r"s3://bucket/prefix$") as caught:
+        place(word)
+    assert "\n" not in str(caught.value)
+
+
+def test_parents_and_names() -> None:
+    assert (place("s3://b/x/y").parent, place("s3://b/x/y").name) == (place("s3://b/x"), "y")
+    assert (place("s3://b").parent, place("s3://b").name) == (place("s3://b"), "")
+    assert (place("/x").parent, place("/x").name) == (place("/"), "x")
+
+
+@pytest.mark.s3
+def test_listing_follows_pages_and_folders(s3_server: S3Server, s3: str) -> None:
+    names = {f"flat/{i:04d}" for i in range(1100)} | {f"deep/{i % 7}/{i}" for i in range(50)} | {"top"}
+    client = s3_server.client()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: client.put_object(Bucket=s3[5:], Key=f"p/{name}", Body=b"x"), names))
+    found = [entry.name for entry in (place(s3) / "p").list()]
+    assert len(found) == len(names)
+    assert set(found) == names
+    listing = (place(s3) / "p").list()
+    next(listing)
+    listing.close()  # a listing left half way leaves no thread behind
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("list-s3")]
+
+
+@pytest.mark.s3
+def test_a_missing_bucket_is_named(s3: str) -> None:
+    assert s3
+    with pytest.raises(FileNotFoundError, match="s3://no-such-bucket/x: no such"):
+        place("s3://no-such-bucket/x").read_bytes()
+
+
+@pytest.mark.s3
+def test_wrong_keys_are_the_credentials_fault(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    with pytest.raises(CredentialsError, match="credentials are not accepted"):
+        (place(s3) / "x").read_bytes()
+
+
+@pytest.mark.s3
+def test_a_profile_is_used_as_boto3_does(
+    s3_server: S3Server, s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = s3_server.environment
+    (tmp_path / "credentials").write_text(
+        f"[mine]\naws_access_key_id={keys['AWS_ACCESS_KEY_ID']}\naws_secret_access_key={keys['AWS_SECRET_ACCESS_KEY']}\n"
+    )
+    (tmp_path / "config").write_text(f"[profile mine]\nregion=us-east-1\nendpoint_url={s3_server.endpoint}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    (place(s3) / "x").write_bytes(b"y")
+    assert (place(s3) / "x").read_bytes() == b"y"
+
+
+@pytest.mark.s3
+def test_a_forked_process_makes_its_own_client(s3: str) -> None:
+    (place(s3) / "x").write_bytes(b"y")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(_read, (place(s3) / "x",)).get(timeout=30) == (b"y", 1)
+
+
+def _read(path: Place) -> tuple[bytes, int]:
+    return path.read_bytes(), stats()["bytes_read"]
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server that a test may take away."""
+    server = S3Server(tmp_path_factory.mktemp("weed-outage"))
+    server.start()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.make_bucket("outage")
+    yield server
+    server.kill()
+
+
+def _read_through_outage(server: S3Server, seconds: float) -> None:
+    """Reads objects over and over while the server is killed for a while; every read must give its bytes."""
+    root = place("s3://outage/x")
+    for i in range(16):
+        (root / str(i)).write_bytes(bytes([i]) * 10_000)
+    before, start = stats()["retries"], time.monotonic()
+    restarter = threading.Timer(0.5, lambda: (server.kill(), time.sleep(seconds), server.start()))
+    restarter.start()
+    with ThreadPoolExecutor(8) as pool:
+        rounds = 0
+        while restarter.is_alive() or rounds == 0:
+            data = list(pool.map(lambda i: (root / str(i)).read_bytes(), range(16)))
+            assert data == [bytes([i]) * 10_000 for i in range(16)]
+            rounds += 1
+    restarter.join()
+    assert time.monotonic() - start > seconds
+    assert stats()["retries"] > before
+
+
+@pytest.mark.s3
+def test_a_server_gone_for_seconds_costs_retries(own_server: S3Server) -> None:
+    _read_through_outage(own_server, 2.0)
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+def test_a_server_gone_for_twenty_seconds_costs_retries(own_server: S3Server) -> None:
+    _read_through_outage(own_server, 20.0)
+
+
+@pytest.mark.s3
+def test_a_stalled_server_costs_a_retry(own_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = place("s3://outage/y")
+    (root / "x").write_bytes(b"y")
+    fast = boto3.session.Session().client(
+        "s3", config=boto3.session.Config(read_timeout=1, retries={"total_max_attempts": 1})
+    )
+    monkeypatch.setattr(s3_module, "client", lambda: fast)
+    before = stats()["retries"]
+    own_server.stall()
+    waker = threading.Timer(2.0, own_server.wake)
+    waker.start()
+    assert (root / "x").read_bytes() == b"y"
+    waker.join()
+    assert stats()["retries"] > before
+
+
+def test_patience_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setattr(s3_module, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(StorageUnavailable, match=r"^s3://b/x: no answer for \d+ s .*AWS_ENDPOINT_URL$"):
+        place("s3://b/x").read_bytes()
