@@ -24,6 +24,7 @@ def index_idx(listing: Listing) -> Rows:
     images = [name for name in names if re.search(r"images[-.]idx\d-ubyte", name)]
     if not images:
         raise PlaceError(f"{listing.place}: has IDX label files but no images-idx3-ubyte file")
+    images_of.cache_clear()  # the place may have changed since this process last read it
     parts = []
     for name, split in zip(images, splits_of([split_word(name) for name in images]), strict=True):
         count = len(images_of(listing.place, name))

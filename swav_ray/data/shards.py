@@ -38,6 +38,8 @@ def index_shards(listing: Listing, progress: Callable[[int], None] | None = None
     names = listing.files["name"].to_pylist()
     sizes = listing.files["size"].to_pylist()
     _require_whole_import(listing.place, names)
+    _footer.cache_clear()  # the place may have changed since this process last read it
+    _group_cache.cache_clear()
     splits = splits_of([split_word(name) for name in names])
     parts: list[Rows] = []
     with ThreadPoolExecutor(min(_THREADS, len(names)), "index-parquet") as pool:
