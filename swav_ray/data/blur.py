@@ -36,47 +36,40 @@ def gaussian_taps(sigma: float) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def blur(planes: np.ndarray, size: int, sigma: float) -> np.ndarray:
-    """A blurred copy of a crop. planes: flat uint8 as [x][channel][y]; sigma in pixels."""
+    """A blurred copy of a crop. planes: flat uint8 as [x][channel][y]; sigma in pixels.
+
+    Each column is blurred across x into a line with room at its ends for the repeated border, and from there along y.
+    """
     taps = gaussian_taps(sigma)
     if taps.size == 1:
         return planes
-    length = padded(size)
-    along_x = _blur_x(planes, size, length, taps)
-    _blur_y(along_x, size, length, taps)
-    return along_x
-
-
-@njit(cache=True, nogil=True)
-def _blur_x(planes: np.ndarray, size: int, length: int, taps: np.ndarray) -> np.ndarray:
-    half = taps.size // 2
-    row = 3 * length
-    out = np.empty_like(planes)
-    sums = np.empty(row, np.uint16)
-    weights, folded, exact = np.empty(taps.size, np.uint16), np.empty(taps.size, np.uint16), np.empty(taps.size)
+    half, length = taps.size // 2, padded(size)
+    pitch = length + 2 * half
+    out, line = np.empty_like(planes), np.empty(3 * pitch, np.uint8)
+    weights, folded = np.empty(taps.size, np.uint16), np.empty(taps.size, np.uint16)
     quantize(taps, taps.size, weights)
     for x in range(size):
-        target = out[x * row : (x + 1) * row]
-        if half <= x < size - half:
-            weighted_rows(planes, (x - half) * row, row, weights, taps.size, target, sums)
-            continue
-        first, last = max(0, x - half), min(size - 1, x + half)
-        exact[: last - first + 1] = 0
-        for k in range(taps.size):
-            exact[min(max(x - half + k, 0), size - 1) - first] += taps[k]
-        quantize(exact, last - first + 1, folded)
-        weighted_rows(planes, first * row, row, folded, last - first + 1, target, sums)
+        first, count, across = x - half, taps.size, weights
+        if not half <= x < size - half:
+            first, count = _fold(taps, x, size, folded)
+            across = folded
+        for channel in range(3):
+            source, start = (first * 3 + channel) * length, channel * pitch + half
+            weighted_rows(planes, source, 3 * length, across, count, line, start, length)
+            for i in range(half):
+                line[start - 1 - i] = line[start]
+                line[start + size + i] = line[start + size - 1]
+            weighted_rows(line, start - half, 1, weights, taps.size, out, (x * 3 + channel) * length, length)
     return out
 
 
 @njit(cache=True, nogil=True)
-def _blur_y(planes: np.ndarray, size: int, length: int, taps: np.ndarray) -> None:
-    """In place: every line through a copy whose ends repeat."""
+def _fold(taps: np.ndarray, x: int, size: int, folded: np.ndarray) -> tuple[int, int]:
+    """Near an edge: taps that fall outside are added to the border's. Fills `folded`; returns (first pixel, count)."""
     half = taps.size // 2
-    line, sums = np.empty(length + 2 * half, np.uint8), np.empty(size, np.uint16)
-    weights = np.empty(taps.size, np.uint16)
-    quantize(taps, taps.size, weights)
-    for at in range(0, 3 * size * length, length):
-        line[:half] = planes[at]
-        line[half : half + size] = planes[at : at + size]
-        line[half + size : half + size + half] = planes[at + size - 1]
-        weighted_rows(line, 0, 1, weights, taps.size, planes[at : at + size], sums)
+    first, last = max(0, x - half), min(size - 1, x + half)
+    exact = np.zeros(last - first + 1)
+    for k in range(taps.size):
+        exact[min(max(x - half + k, 0), size - 1) - first] += taps[k]
+    quantize(exact, exact.size, folded)
+    return first, exact.size

@@ -42,45 +42,31 @@ def _run(
 ) -> np.float32:
     """Operations start ... stop - 1 of the order on every line; returns the mean grey after them, if asked."""
     length = padded(size)
-    lines = np.empty((3, length), np.float32)
-    red, green, blue = lines[0], lines[1], lines[2]
-    total = 0
+    line = np.empty(3 * length, np.float32)
+    red, green, blue = line[:length], line[length : 2 * length], line[2 * length :]
+    total = 0.0
     for x in range(size):
-        row = planes[x * 3 * length : (x + 1) * 3 * length].reshape(3, length)
-        for c in range(3):
-            _load(row[c], lines[c])
+        row = planes[x * 3 * length : (x + 1) * 3 * length]
+        for i in range(row.size):
+            line[i] = F(row[i])
         for k in range(start, stop):
             operation = color[ORDER + k]
             if operation == BRIGHTNESS:
-                for c in range(3):
-                    _blend(lines[c], ZERO, color[FACTOR])
+                _blend(line, ZERO, color[FACTOR])
             elif operation == CONTRAST:
-                for c in range(3):
-                    _blend(lines[c], mean, color[FACTOR + CONTRAST])
+                _blend(line, mean, color[FACTOR + CONTRAST])
             elif operation == SATURATION:
                 _saturate(red, green, blue, color[FACTOR + SATURATION])
             elif operation == HUE:
                 _turn_hue(red, green, blue, color[HUE_SHIFT])
         if measure:
             total += _sum_grey(red[:size], green[:size], blue[:size])
-        if not measure and color[GREY] != ZERO:
+        elif color[GREY] != ZERO:
             _saturate(red, green, blue, ZERO)
-        if not measure or stop > start:
-            for c in range(3):
-                _store(lines[c], row[c])
+        if stop > start or not measure:
+            for i in range(row.size):
+                row[i] = np.uint8(np.int32(line[i]))
     return F(int(total / (size * size) + 0.5))
-
-
-@njit(cache=True, nogil=True)
-def _load(source: np.ndarray, line: np.ndarray) -> None:
-    for i in range(source.size):
-        line[i] = F(source[i])
-
-
-@njit(cache=True, nogil=True)
-def _store(line: np.ndarray, target: np.ndarray) -> None:
-    for i in range(target.size):
-        target[i] = np.uint8(np.int32(line[i]))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -110,26 +96,24 @@ def _saturate(red: np.ndarray, green: np.ndarray, blue: np.ndarray, factor: np.f
         blue[i] = _cut(grey + factor * (blue[i] - grey))
 
 
-@njit(cache=True, nogil=True)
-def _sum_grey(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> int:
-    total = 0
+@njit(cache=True, nogil=True, fastmath=True)
+def _sum_grey(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.float32:
+    """Sum of whole numbers below 2**24, exact in any order, so that the compiler may pick the fastest."""
+    total = ZERO
     for i in range(red.size):
-        total += int(_luma(red[i], green[i], blue[i]))
+        total += _luma(red[i], green[i], blue[i])
     return total
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _channel(value: np.float32, depth: np.float32, place: np.float32) -> np.float32:
-    """One channel of HSV to RGB: `place` is the hue in sixths of a circle, turned so that 4 ... 6 is full `value`."""
-    place = place - F(6) if place >= F(6) else place
-    ramp = F(4) - place if place > F(2) else place
-    ramp = ramp if ramp > ZERO else ZERO
-    ramp = ramp if ramp < ONE else ONE
-    return F(np.int32(value - depth * ramp + HALF))
+def _unit(value: np.float32) -> np.float32:
+    value = value if value > ZERO else ZERO
+    return value if value < ONE else ONE
 
 
 @njit(cache=True, nogil=True)
 def _turn_hue(red: np.ndarray, green: np.ndarray, blue: np.ndarray, shift: np.float32) -> None:
+    """Shift the hue as PIL does: to HSV of 8 bits each, cut; `shift` in 1/256 of a circle; back to RGB, rounded."""
     for i in range(red.size):
         r, g, b = red[i], green[i], blue[i]
         high = r if r > g else g
@@ -137,16 +121,17 @@ def _turn_hue(red: np.ndarray, green: np.ndarray, blue: np.ndarray, shift: np.fl
         low = r if r < g else g
         low = low if low < b else b
         chroma = high - low
-        safe = chroma if chroma > ONE else ONE
-        sixth = F(4) * safe + (r - g)
-        sixth = F(2) * safe + (b - r) if g == high else sixth
-        sixth = g - b if r == high else sixth
-        sixth = sixth + F(6) * safe if sixth < ZERO else sixth
-        hue = F(np.int32(sixth * F(42.5) / safe)) + shift
+        slope = b - r if g == high else r - g
+        slope = g - b if r == high else slope
+        corner = F(2) if g == high else F(4)
+        corner = ZERO if r == high else corner
+        sixths = slope / (chroma if chroma > ONE else ONE) + corner
+        sixths = sixths + F(6) if sixths < ZERO else sixths
+        hue = F(np.int32(sixths * F(42.5))) + shift
         hue = hue - F(256) if hue >= F(256) else hue
         hue = hue * F(6 / 255)
-        bright = high if high > ONE else ONE
-        depth = high * F(np.int32(chroma * TOP / bright)) * F(1 / 255)
-        red[i] = _channel(high, depth, hue + F(5))
-        green[i] = _channel(high, depth, hue + F(3))
-        blue[i] = _channel(high, depth, hue + F(1))
+        depth = high * F(np.int32(chroma * TOP / (high if high > ONE else ONE))) * F(1 / 255)
+        base = high - depth + HALF
+        red[i] = F(np.int32(base + depth * _unit(abs(hue - F(3)) - ONE)))
+        green[i] = F(np.int32(base + depth * _unit(F(2) - abs(hue - F(2)))))
+        blue[i] = F(np.int32(base + depth * _unit(F(2) - abs(hue - F(4)))))

@@ -64,11 +64,10 @@ def resize_crop(image: np.ndarray, box: tuple[float, float, float, float], flip:
     turned, column = _shrink_rows(image, top, height, left, width, size)
     first, counts, weights = bilinear_taps(left, width, size)
     planes = np.empty(padded(size * 3) * line, np.uint8)
-    sums = np.empty(3 * line, np.uint16)
     for x in range(size):
         at = (size - 1 - x if flip else x) * 3 * line
         source = (first[x] - column) * 3 * line
-        weighted_rows(turned, source, 3 * line, weights[x], counts[x], planes[at : at + 3 * line], sums)
+        weighted_rows(turned, source, 3 * line, weights[x], counts[x], planes, at, 3 * line)
     return planes
 
 
@@ -83,13 +82,12 @@ def _shrink_rows(
     lanes = (math.ceil(left + width) - column) * 3
     first, counts, weights = bilinear_taps(top, height, size)
     line, stride = padded(size), padded(lanes)
-    strip, sums = np.empty(TILE * stride, np.uint8), np.empty(lanes, np.uint16)
+    strip = np.empty(TILE * stride, np.uint8)
     turned = np.empty(stride * line, np.uint8)
     for y in range(0, size, TILE):
         for i in range(min(TILE, size - y)):
-            out = strip[i * stride : i * stride + lanes]
             at = first[y + i] * pitch + column * 3
-            weighted_rows(pixels, at, pitch, weights[y + i], counts[y + i], out, sums)
+            weighted_rows(pixels, at, pitch, weights[y + i], counts[y + i], strip, i * stride, lanes)
         transpose(strip, 0, stride, TILE, stride, turned, y, line)
     return turned, column
 
