@@ -48,7 +48,7 @@ class RunConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
     uri: str = setting(
-        "shapes://",
+        "",
         "Images: a local folder or s3://bucket/prefix of image files, Parquet shards, tars or IDX files; "
         "shapes:// is the built-in data set.",
     )
@@ -61,7 +61,6 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        _require(bool(self.uri), "data.uri", self.uri, "must be a local path, s3://bucket/prefix or shapes://")
         _require(self.limit >= 0, "data.limit", self.limit, "must be 0 (all) or a positive number of images")
         _require(0 <= self.holdout_fraction < 1, "data.holdout_fraction", self.holdout_fraction, "must be in [0, 1)")
         _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "must be in [0, 1]")
@@ -249,6 +248,7 @@ class EvalConfig:
     knn_temperature: float = setting(0.07, "Temperature of the votes.")
     image_size: int = setting(224, "Side of the centre crop that is embedded.", unit="pixels")
     max_bank: int = setting(50_000, "Training images that serve as neighbours, at most.", unit="images")
+    max_queries: int = setting(10_000, "Held-out images that are classified, at most.", unit="images")
 
     def __post_init__(self) -> None:
         _require(self.knn_every_epochs >= 0, "eval.knn_every_epochs", self.knn_every_epochs, "must not be negative")
@@ -256,6 +256,7 @@ class EvalConfig:
         _require(self.knn_temperature > 0, "eval.knn_temperature", self.knn_temperature, "must be above 0")
         _require(self.image_size >= 8, "eval.image_size", self.image_size, "must be at least 8 pixels")
         _require(self.max_bank >= 1, "eval.max_bank", self.max_bank, "must be at least 1")
+        _require(self.max_queries >= 1, "eval.max_queries", self.max_queries, "must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

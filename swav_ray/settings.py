@@ -21,6 +21,10 @@ _SECTIONS: dict[str, type] = {
 }
 
 
+class UnknownSetting(ValueError):
+    """A name that is no setting: the message, one line, has the nearest one."""
+
+
 def field_types() -> dict[str, Any]:
     """Every setting by its dotted name, e.g. `train.epochs`, with its type."""
     return {
@@ -63,7 +67,7 @@ def from_yaml(text: str, base: Config, source: str) -> Config:
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """`config` with settings changed by dotted name, validated as a whole; raises ConfigError."""
+    """`config` with settings changed by dotted name, validated as a whole; raises ConfigError, UnknownSetting."""
     sections: dict[str, dict[str, Any]] = {}
     for dotted, value in values.items():
         _known(dotted)
@@ -74,7 +78,9 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def parse_words(words: Sequence[str]) -> dict[str, Any]:
-    """`--section.field VALUE ...` (or `--section.field=VALUE`) to values by dotted name; raises ConfigError."""
+    """`--section.field VALUE ...` (or `--section.field=VALUE`) to values by dotted name.
+
+    Raises ConfigError or UnknownSetting."""
     values: dict[str, Any] = {}
     position = 0
     while position < len(words):
@@ -93,19 +99,16 @@ def parse_words(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _known(dotted: str) -> Any:
-    """The type of a setting; raises ConfigError with the nearest name where there is none."""
+    """The type of a setting; raises UnknownSetting with the nearest name where there is none."""
     known = field_types()
     if dotted in known:
         return known[dotted]
-    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
-    if not near:
-        same_leaf = [name for name in known if name.partition(".")[2] == dotted.rpartition(".")[2]]
-        near = same_leaf or difflib.get_close_matches(dotted, [name.partition(".")[2] for name in known], n=1)
-        near = [name for name in known if name in near or name.partition(".")[2] in near][:1]
+    leaf = dotted.rpartition(".")[2]
+    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.6)
+    near = near or [name for name in known if leaf == name.partition(".")[2]]
+    near = near or [name for name in known if leaf and leaf in name.partition(".")[2]]
     hint = f"did you mean {near[0]}?" if near else "see --help for the settings"
-    error = ConfigError(dotted, "", hint)
-    error.args = (f"{dotted}: no such setting; {hint}",)
-    raise error
+    raise UnknownSetting(f"{dotted}: no such setting; {hint}")
 
 
 def _describe(hint: Any) -> str:

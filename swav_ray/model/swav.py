@@ -100,3 +100,14 @@ class SwAVModel(ResNet):
         """Dot products of embeddings (N, D) with the prototypes: one (N, K) a head."""
         scores = self.prototypes(embeddings)
         return scores if isinstance(scores, list) else [scores]
+
+
+class Trunk(nn.Module):
+    """The part of a model that is kept after pretraining: images (N, 3, H, W) to features (N, `feature_dim`)."""
+
+    def __init__(self, model: SwAVModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.features(images)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from swav_ray.data.sample_plan import share
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,11 @@ class World:
         dist.all_gather(everyone, padded, group=self.group)
         parts = [share(total, self.size, rank) for rank in range(self.size)]
         return torch.cat([block[: part.stop - part.start] for block, part in zip(everyone, parts, strict=True)])
+
+    def gather_objects(self, value: T) -> list[T]:
+        """Every worker's value, in rank order, on each; for things that are small or rare."""
+        if self.group is None:
+            return [value]
+        everyone: list[T] = [value] * self.size
+        dist.all_gather_object(everyone, value, group=self.group)
+        return everyone

@@ -1,0 +1,167 @@
+"""One worker's share of one step: sample ids to bytes to crops, in one place and one pass.
+
+A `Batch` is flat memory, so that it crosses a process boundary without being copied and its crops are views of it.
+An unreadable image is replaced by the one that the plan names for it, so a batch is always whole.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from swav_ray.config import CropsConfig
+from swav_ray.data import storage
+from swav_ray.data.decode import UnreadableImage
+from swav_ray.data.manifest import Manifest
+from swav_ray.data.multi_crop import MultiCrop
+from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.data.sources import read_samples
+
+_ATTEMPTS = 16  # of replacements in a row; a data set that needs more is past any budget
+
+
+class TooManyBadImages(RuntimeError):
+    """More images are unreadable than the run tolerates; the message names some."""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An image that could not be read, and what stood in for it."""
+
+    sample_id: int
+    uri: str
+    kind: str
+    reason: str
+    replaced_by: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The rows of one worker in one step.
+
+    Attributes:
+        step: counted through all epochs.
+        sample_ids: (rows,) int64, the planned samples, in order.
+        pixels: flat uint8, see `groups`.
+        color: flat float32 of (crops, rows, parameters); empty where colour is done.
+        bad: images that were replaced.
+        seconds: spent reading and cropping. bytes_read, retries: of the storage.
+    """
+
+    step: int
+    sample_ids: np.ndarray
+    pixels: np.ndarray
+    color: np.ndarray
+    bad: list[Bad]
+    seconds: float
+    bytes_read: int
+    retries: int
+
+    def groups(self, crops: CropsConfig) -> list[np.ndarray]:
+        """Views of the crops: for each group (count, rows, size, size, 3) uint8."""
+        return crop_views(self.pixels, crops, len(self.sample_ids))
+
+    def colors(self, crops: CropsConfig) -> list[np.ndarray] | None:
+        """Views of the colour parameters: for each group (count x rows, parameters); None where colour is done."""
+        if not len(self.color):
+            return None
+        rows = self.color.reshape(crops.total * len(self.sample_ids), -1)
+        bounds = np.cumsum(crops.counts)[:-1] * len(self.sample_ids)
+        return np.split(rows, bounds)
+
+    def about(self) -> str:
+        """Everything but the arrays, as JSON."""
+        return json.dumps(
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "bytes_read": self.bytes_read,
+                "retries": self.retries,
+                "bad": [vars(bad) for bad in self.bad],
+            }
+        )
+
+    @staticmethod
+    def of(about: str, sample_ids: np.ndarray, pixels: np.ndarray, color: np.ndarray) -> Batch:
+        """The inverse of `about` and the arrays."""
+        fields = json.loads(about)
+        fields["bad"] = [Bad(**bad) for bad in fields["bad"]]
+        return Batch(sample_ids=sample_ids, pixels=pixels, color=color, **fields)
+
+
+def crop_views(pixels: np.ndarray, crops: CropsConfig, rows: int) -> list[np.ndarray]:
+    """Splits flat pixels into (count, rows, size, size, 3) a group, without copying."""
+    views, start = [], 0
+    for count, size in zip(crops.counts, crops.sizes, strict=True):
+        length = count * rows * size * size * 3
+        views.append(pixels[start : start + length].reshape(count, rows, size, size, 3))
+        start += length
+    return views
+
+
+@dataclass(frozen=True, eq=False)
+class BatchMaker:
+    """Makes any batch of a run from its place in the plan: all that a task on another machine needs.
+
+    `manifest` is the whole data set's; `plan.ids` are its training samples.
+    """
+
+    manifest: Manifest
+    plan: SamplePlan
+    multi_crop: MultiCrop
+
+    def make(self, step: int, sample_ids: np.ndarray) -> Batch:
+        """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable."""
+        started, before = time.perf_counter(), storage.stats()
+        epoch, rows = step // self.plan.steps_per_epoch, len(sample_ids)
+        crops = self.multi_crop.crops
+        pixel_count = rows * sum(n * s * s * 3 for n, s in zip(crops.counts, crops.sizes, strict=True))
+        pixels = np.empty(pixel_count, np.uint8)
+        views = crop_views(pixels, crops, rows)
+        parameters = self.multi_crop.color_params
+        color = None if parameters is None else np.empty((crops.total, rows, parameters), np.float32)
+        bad: list[Bad] = []
+        for row, data in enumerate(read_samples(self.manifest, sample_ids)):
+            bad.extend(self._fill(data, epoch, int(sample_ids[row]), views, row, color))
+        after = storage.stats()
+        return Batch(
+            step=step,
+            sample_ids=np.asarray(sample_ids, np.int64),
+            pixels=pixels,
+            color=np.empty(0, np.float32) if color is None else color.reshape(-1),
+            bad=bad,
+            seconds=time.perf_counter() - started,
+            bytes_read=after["bytes_read"] - before["bytes_read"],
+            retries=after["retries"] - before["retries"],
+        )
+
+    def _fill(
+        self,
+        data: bytes | np.ndarray | Exception,
+        epoch: int,
+        sample_id: int,
+        views: list[np.ndarray],
+        row: int,
+        color: np.ndarray | None,
+    ) -> list[Bad]:
+        """Crops one sample, or the first of its replacements that can be read; the unreadable ones."""
+        bad: list[Bad] = []
+        current = sample_id
+        for attempt in range(_ATTEMPTS):
+            try:
+                if isinstance(data, Exception):
+                    raise UnreadableImage("missing", str(data))
+                self.multi_crop(data, epoch, current, views, row, color)
+                return bad
+            except UnreadableImage as error:
+                stand_in = self.plan.replacement(epoch, sample_id, attempt)
+                bad.append(Bad(current, self.manifest.uri_of(current), error.kind, str(error), stand_in))
+                current = stand_in
+                data = read_samples(self.manifest, np.array([current]))[0]
+        raise TooManyBadImages(
+            f"{_ATTEMPTS} images in a row cannot be read, the last {bad[-1].uri}: {bad[-1].reason}; "
+            "see python -m swav_ray.data check"
+        )

@@ -1,0 +1,47 @@
+"""The unreadable images of a run: kept in quarantine.jsonl of its directory, and counted against its budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from swav_ray.data.batches import Bad, TooManyBadImages
+from swav_ray.data.storage import Place
+
+QUARANTINE = "quarantine.jsonl"
+
+
+class Quarantine:
+    """Images that could not be read, each once.
+
+    Args:
+        run_dir: the run directory; earlier entries are taken over.
+        images: number of training images.
+        max_fraction: the share of them that may be unreadable.
+        writes: whether this worker keeps the file.
+    """
+
+    def __init__(self, run_dir: Place, images: int, max_fraction: float, *, writes: bool) -> None:
+        self._file = run_dir / QUARANTINE
+        self._images, self._max_fraction, self._writes = images, max_fraction, writes
+        self.entries: dict[int, Bad] = {}
+        if self._file.exists():
+            lines = self._file.read_bytes().decode().splitlines()
+            self.entries = {bad.sample_id: bad for bad in (Bad(**json.loads(line)) for line in lines)}
+
+    def add(self, found: Sequence[Bad]) -> None:
+        """Records images; raises TooManyBadImages once they are more than the budget."""
+        new = {bad.sample_id: bad for bad in found if bad.sample_id not in self.entries}
+        if not new:
+            return
+        self.entries |= new
+        if self._writes:
+            lines = [json.dumps(vars(bad)) for _, bad in sorted(self.entries.items())]
+            self._file.write_bytes(("\n".join(lines) + "\n").encode())
+        allowed = int(self._max_fraction * self._images)
+        if len(self.entries) > allowed:
+            some = "; ".join(f"{bad.uri} ({bad.kind})" for bad in list(self.entries.values())[:3])
+            raise TooManyBadImages(
+                f"{len(self.entries)} of {self._images} images cannot be read, data.max_bad_fraction = "
+                f"{self._max_fraction:g} allows {allowed}: {some}; all are in {self._file}"
+            )

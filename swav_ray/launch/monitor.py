@@ -1,0 +1,56 @@
+"""What passes between the training workers and the terminal: news one way, the wish to stop the other way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+_STARTS_WITHOUT_PROGRESS = 4
+
+
+@ray.remote(num_cpus=0)
+class Monitor:
+    """A mailbox of one run. Workers do not wait for it, except when they start or give up."""
+
+    def __init__(self) -> None:
+        self._messages: list[dict[str, Any]] = []
+        self._stop = False
+        self._given_up = ""
+        self._start, self._starts = -1, 0
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Leaves a message for the terminal; the oldest go where nobody reads."""
+        self._messages.append(message)
+        del self._messages[:-1000]
+
+    def read(self) -> list[dict[str, Any]]:
+        """All messages since the last call."""
+        messages, self._messages = self._messages, []
+        return messages
+
+    def request_stop(self) -> None:
+        """Asks the run to stop at its next step, with a checkpoint."""
+        self._stop = True
+
+    def stop_requested(self) -> bool:
+        return self._stop
+
+    def begin(self, step: int) -> str:
+        """Notes that the workers start from `step`; a reason to give up where they keep starting from it, else ''."""
+        self._starts = self._starts + 1 if step == self._start else 1
+        self._start = step
+        if self._starts > _STARTS_WITHOUT_PROGRESS and not self._stop:
+            self._given_up = (
+                f"the workers failed {_STARTS_WITHOUT_PROGRESS} times in a row without a checkpoint past step {step}; "
+                "--run.ray_logs true shows why"
+            )
+        return self._given_up
+
+    def give_up(self, reason: str) -> None:
+        """Notes an error that every further try would meet again."""
+        self._given_up = self._given_up or reason
+
+    def given_up(self) -> str:
+        """Why the run cannot go on, or ''."""
+        return self._given_up

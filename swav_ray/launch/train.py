@@ -1,0 +1,224 @@
+"""Runs a config on Ray: prepares the data and the run directory, starts the workers, shows what they tell.
+
+One path for a new run, one that was stopped or killed, and one that is done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import types
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from swav_ray import settings
+from swav_ray.config import Config, ConfigError
+from swav_ray.data import manifest as manifests
+from swav_ray.data.manifest import Manifest
+from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.data.shapes import write_shapes
+from swav_ray.data.storage import Place, place
+from swav_ray.evaluate.probe import split
+from swav_ray.launch.monitor import Monitor
+from swav_ray.launch.worker import MANIFEST, SUMMARY, run
+from swav_ray.report.terminal import Terminal
+
+CONFIG = "config.yaml"
+SHAPES = "shapes://"
+_SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 64, "seed": 0, "rows_per_shard": 1024}
+# Fields that may differ when a run goes on: none of them changes what is learned.
+_FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction"}
+_FREE_SECTIONS = {"scaling", "checkpoint"}
+
+
+class RunFailed(RuntimeError):
+    """The run cannot go on; the message is one line."""
+
+
+def train(config: Config) -> dict[str, Any] | None:
+    """Trains until done or stopped, resuming where a run of this name was.
+
+    Returns:
+        The summary of the finished run, or None where it was stopped before its end.
+
+    Raises:
+        ConfigError, PlaceError: a setting or a place is wrong. RunFailed: the run cannot go on.
+    """
+    terminal = Terminal(config.run.progress_seconds)
+    run_dir = place(config.run.storage) / config.run.name
+    config = _same_run(config, run_dir)
+    if (run_dir / SUMMARY).exists():
+        terminal.line(f"run {config.run.name} is finished; --run.name starts another")
+        return _summary(run_dir, terminal)
+    for warning in config.warnings():
+        terminal.line(f"warning: {warning}")
+    _prepare(config, run_dir, terminal)
+    own_cluster = connect(config.run.ray_logs)
+    try:
+        _fit(config, run_dir, terminal)
+    finally:
+        if own_cluster:
+            ray.shutdown()
+    if not (run_dir / SUMMARY).exists():
+        return None
+    return _summary(run_dir, terminal)
+
+
+def connect(logs: bool) -> bool:
+    """Connects to the Ray cluster of the environment, or starts one on this machine; whether it was started here.
+
+    Args:
+        logs: show Ray's own messages and the workers' output.
+    """
+    if ray.is_initialized():
+        return False
+    level = logging.INFO if logs else logging.ERROR
+    # Ray's warnings about a machine's set-up and its progress bars would bury the one line that matters.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if logs else "1")
+    options: dict[str, Any] = {"log_to_driver": logs, "logging_level": level}
+    try:
+        ray.init(address="auto", **options)
+        return False
+    except ConnectionError:
+        # One CPU for the training worker and one for crops is the least that moves.
+        ray.init(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
+        return True
+
+
+def _same_run(config: Config, run_dir: Place) -> Config:
+    """Checks that a run that exists is the one asked for; raises ConfigError naming the first difference."""
+    kept = run_dir / CONFIG
+    if not kept.exists():
+        return config
+    before = settings.to_dict(settings.from_yaml(kept.read_bytes().decode(), config, str(kept)))
+    for section, fields in settings.to_dict(config).items():
+        for name, value in fields.items():
+            dotted = f"{section}.{name}"
+            if section in _FREE_SECTIONS or dotted in _FREE or before[section][name] == value:
+                continue
+            raise ConfigError(
+                dotted,
+                value,
+                f"run {config.run.name} in {run_dir} began with {before[section][name]!r}; "
+                "keep that to go on with it, or start another with --run.name",
+            )
+    return config
+
+
+def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
+    """Writes the run's config and manifest; checks that the data set and the batch fit each other."""
+    manifest = _manifest(config, run_dir, terminal)
+    train_ids, held_out = split(manifest, config.data)
+    plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
+    terminal.line(
+        f"{manifest.root}: {len(train_ids):,} images to train on, {len(held_out):,} held out for kNN; "
+        f"{plan.steps_per_epoch} steps an epoch, {plan.dropped_per_epoch} images of each epoch's tail left out"
+    )
+    (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())
+    terminal.line(f"run directory: {run_dir}")
+
+
+def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
+    """The run's list of samples: the one it began with, or a new one."""
+    uri = config.data.uri
+    if not uri:
+        raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
+    if uri == SHAPES:
+        folder = place(config.run.storage) / "_data" / "shapes"
+        write_shapes(folder, **_SHAPES_SIZE)
+        uri = folder.uri
+    found = manifests.load_or_build(uri, place(config.run.storage) / "_data" / "manifests", progress=terminal.count)
+    for note in found.notes:
+        terminal.line(f"note: {note}")
+    kept_at = run_dir / MANIFEST
+    if not kept_at.exists():
+        manifests.save(found, kept_at)
+        return found
+    kept = manifests.load(kept_at)
+    if kept.fingerprint != found.fingerprint:
+        terminal.line(
+            f"warning: {uri} has changed since this run began ({len(kept):,} images, now {len(found):,}); "
+            "it goes on with the list that it began with"
+        )
+    return kept
+
+
+def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
+    """Starts the workers and shows their news until they end; raises RunFailed."""
+    monitor = Monitor.remote()
+    use_gpu = config.scaling.device == "gpu" or (
+        config.scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= config.scaling.num_workers
+    )
+    trainer = ray.train.torch.TorchTrainer(
+        run,
+        train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.scaling.num_workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": config.scaling.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name="ray", storage_path=run_dir.uri, failure_config=ray.train.FailureConfig(max_failures=-1)
+        ),
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+    )
+    failure: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            failure.append(error)
+
+    # fit() blocks and handles SIGINT by aborting, without a checkpoint; in a thread it leaves signals to us.
+    thread = threading.Thread(target=fit, name="fit", daemon=True)
+    with _stop_on_signal(monitor, terminal), terminal.live(config):
+        thread.start()
+        while thread.is_alive():
+            thread.join(timeout=0.5)
+            for message in ray.get(monitor.read.remote()):
+                terminal.show(message)
+    if reason := ray.get(monitor.given_up.remote()):
+        raise RunFailed(reason)
+    if failure:
+        raise RunFailed(f"the run failed: {_first_line(failure[0])}; --run.ray_logs true shows more") from failure[0]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+class _stop_on_signal:
+    """While entered, the first SIGINT or SIGTERM asks for a checkpoint and a stop; the second one stops at once."""
+
+    def __init__(self, monitor: Any, terminal: Terminal) -> None:
+        self._monitor, self._terminal = monitor, terminal
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: types.FrameType | None) -> None:
+        signal.signal(number, self._before[number])
+        self._monitor.request_stop.remote()
+        self._terminal.line(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint")
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _summary(run_dir: Place, terminal: Terminal) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((run_dir / SUMMARY).read_bytes())
+    terminal.summary(summary, run_dir.uri)
+    return summary

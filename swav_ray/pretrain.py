@@ -1,0 +1,83 @@
+"""`python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--config FILE]`: parse, validate, train."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+from swav_ray import settings
+from swav_ray.config import Config, ConfigError
+from swav_ray.data.storage import PlaceError, StorageUnavailable, place
+from swav_ray.recipes import RECIPES
+
+USAGE = "python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--config FILE]"
+
+
+def parse(words: Sequence[str]) -> Config:
+    """The config of a command line; raises ValueError with one line where a name or a value is wrong."""
+    rest = list(words)
+    recipe = rest.pop(0) if rest and not rest[0].startswith("-") else ""
+    if recipe and recipe not in RECIPES:
+        near = difflib.get_close_matches(recipe, RECIPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RECIPES)}"
+        raise ValueError(f"{recipe}: no such recipe; {hint}")
+    config = RECIPES[recipe or "quickstart"]()
+    file, rest = _config_file(rest)
+    if file:
+        try:
+            text = place(file).read_bytes().decode()
+        except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+            raise ConfigError("--config", file, "is no readable YAML file; a run keeps one as config.yaml") from None
+        config = settings.from_yaml(text, config, file)
+    return settings.with_values(config, settings.parse_words(rest))
+
+
+def _config_file(words: list[str]) -> tuple[str, list[str]]:
+    for index, word in enumerate(words):
+        if word == "--config":
+            if index + 1 == len(words):
+                raise ConfigError("--config", "", "needs a file")
+            return words[index + 1], words[:index] + words[index + 2 :]
+        if word.startswith("--config="):
+            return word.partition("=")[2], words[:index] + words[index + 1 :]
+    return "", words
+
+
+def show_help(words: Sequence[str]) -> None:
+    """Prints the usage, the recipes and every setting with the defaults of the recipe in `words`."""
+    named = next((word for word in words if word in RECIPES), "quickstart")
+    print(f"usage: {USAGE}\n\nrecipes (default quickstart):")
+    for name, recipe in RECIPES.items():
+        print(f"  {name:20} {(recipe.__doc__ or '').splitlines()[0]}")
+    print(f"\nsettings, with the defaults of {named}:")
+    print(settings.help_text(RECIPES[named]()))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; 0 done or stopped with a checkpoint, 2 the user's mistake, 1 the run failed."""
+    words = list(sys.argv[1:] if words is None else words)
+    if "-h" in words or "--help" in words:
+        show_help(words)
+        return 0
+    try:
+        config = parse(words)
+    except ValueError as error:
+        print(f"swav_ray: {error}", file=sys.stderr)
+        return 2
+    # Imported here: Ray takes seconds to import, and a wrong word should be told at once.
+    from swav_ray.launch.train import RunFailed, train
+
+    try:
+        train(config)
+    except (ConfigError, PlaceError) as error:
+        print(f"swav_ray: {error}", file=sys.stderr)
+        return 2
+    except (RunFailed, StorageUnavailable) as error:
+        print(f"swav_ray: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a person sees while it runs: one live line in a terminal, plain lines elsewhere, and a table at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from swav_ray.config import Config
+
+
+class Terminal:
+    """Writes to standard output.
+
+    Args:
+        seconds: between progress lines where the output is no terminal.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._console = Console(soft_wrap=True, highlight=False)
+        self._seconds = seconds
+        self._shown = 0.0
+        self._live: Live | None = None
+        self._config: Config | None = None
+        self._began: tuple[float, int] | None = None
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(Text(text))
+        sys.stdout.flush()
+
+    def count(self, files: int) -> None:
+        """Progress of a listing."""
+        if time.monotonic() - self._shown > self._seconds:
+            self._shown = time.monotonic()
+            self.line(f"listing: {files:,} so far")
+
+    @contextlib.contextmanager
+    def live(self, config: Config) -> Iterator[None]:
+        """While entered, progress is shown."""
+        self._config = config
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(Text("starting Ray's workers"), console=self._console, refresh_per_second=4) as self._live:
+            yield
+        self._live = None
+
+    def show(self, message: dict[str, Any]) -> None:
+        """A message of the workers: a record, or news of another kind."""
+        if "record" in message:
+            self._progress(message["record"])
+        elif "resumed" in message:
+            self._began = None
+            self.line(f"resumed from the checkpoint before step {message['resumed']}")
+        elif "stopped" in message:
+            self.line(
+                f"stopped before step {message['stopped']}, with a checkpoint; the same command goes on from there"
+            )
+        elif "knn" in message:
+            self.line(f"step {message['knn']['step']}: kNN top-1 {message['knn']['top1']:.1f}%")
+        elif "warning" in message:
+            self.line(f"warning: {message['warning']}")
+        elif "phase" in message:
+            self.line(message["phase"])
+
+    def _progress(self, record: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if self._began is None:
+            self._began = (now, record["step"])
+        if self._live is not None:
+            self._live.update(Text(self._describe(record, now)))
+        elif now - self._shown > self._seconds:
+            self._shown = now
+            self.line(self._describe(record, now))
+
+    def _describe(self, record: dict[str, Any], now: float) -> str:
+        assert self._config is not None
+        assert self._began is not None
+        epochs, done = self._config.train.epochs, record["step"] + 1
+        total = record["steps"]
+        since, first = self._began
+        pace = (now - since) / (record["step"] - first) if record["step"] > first else 0.0
+        eta = _duration(pace * (total - done)) if pace else "-"
+        return (
+            f"epoch {record['epoch'] + 1}/{epochs}  step {done}/{total}  loss {record['loss']:.4f}  "
+            f"lr {record['lr']:.4g}  {record['images_per_second']:,.0f} images/s  "
+            f"waiting for data {record['data_wait']:.0%}  ETA {eta}"
+        )
+
+    def summary(self, summary: dict[str, Any], run_dir: str) -> None:
+        """The table at the end of a run, where it lies and what to do next."""
+        table = Table(show_header=False, title="what the run learned", title_justify="left", min_width=60)
+        table.add_row("loss, mean of the last epoch", f"{summary['loss_last_epoch']:.3f}")
+        table.add_row("ln K, where a loss is stuck that learns nothing", f"{summary['ln_k']:.3f}")
+        top1 = summary["knn_top1"]
+        if top1:
+            table.add_row("kNN top-1, trained backbone", f"{top1['trained']:.1f}%")
+            table.add_row("kNN top-1, the same backbone untrained", f"{top1['untrained']:.1f}%")
+            table.add_row("kNN top-1, raw pixels", f"{top1['pixels']:.1f}%")
+            table.add_row("chance", f"{top1['chance']:.1f}%")
+        rate, wait = summary["images_per_second"], summary["data_wait"]
+        table.add_row("images/s, median", f"{rate:,.0f} (waiting for data {wait:.0%})")
+        if summary["bad_images"]:
+            table.add_row("unreadable images, replaced", f"{summary['bad_images']:,} (quarantine.jsonl)")
+        self._console.print(table)
+        self.line(f"the run lies in {run_dir}")
+        self.line(f"next: tensorboard --logdir {run_dir}/events, or your own images: --data.uri PLACE --run.name NAME")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
