@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.gloo import GlooPool
 from tests.s3 import S3Server
 
 
@@ -26,6 +27,14 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     return s3_server.make_bucket(f"t-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="session")
+def gloo_pool() -> Iterator[GlooPool]:
+    """Four gloo workers for the whole session."""
+    pool = GlooPool(4)
+    yield pool
+    pool.close()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from swav_ray.data.listing import TEST, TRAIN, Listing, encode_labels, split_word, splits_of
 from swav_ray.data.ranges import RangeFile, run_all
 from swav_ray.data.rows import Rows, concatenate
-from swav_ray.data.s3 import counters
+from swav_ray.data.s3_client import counters
 from swav_ray.data.storage import Place, PlaceError, StorageUnavailable
 
 RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
@@ -29,7 +29,7 @@ PLAN_NAME = "_import.json"  # beside the shards that `import` writes: how many t
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
 _LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
 _THREADS = 8
-_LARGE_GROUP = 32 << 20  # bytes read for one sample above which the user is told
+_LARGE_GROUP = 2 << 20  # bytes read for one sample above which the user is told
 _CACHED_BYTES = 64 << 20  # of row groups kept by a process, for neighbours that the next call asks for
 
 
@@ -100,7 +100,7 @@ def _note_large_groups(path: Place, metadata: pq.FileMetaData, image: str) -> tu
     if largest < _LARGE_GROUP:
         return ()
     return (
-        f"{path}: a row group holds {largest >> 20} MiB, all read for each sample of a shuffled epoch; "
+        f"{path}: each image of a shuffled epoch costs a read of its row group, up to {largest / (1 << 20):.0f} MiB; "
         "`python -m swav_ray.data import` makes shards that are read image by image",
     )
 

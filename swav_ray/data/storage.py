@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swav_ray.data import s3
-from swav_ray.data.s3 import CredentialsError, StorageUnavailable
+from swav_ray.data.s3_client import CredentialsError, StorageUnavailable, client, counters, patiently
 
 __all__ = ["CredentialsError", "Entry", "Place", "PlaceError", "StorageUnavailable", "is_leftover", "place", "stats"]
 
@@ -98,10 +98,10 @@ class Place:
 
     def _has_keys(self, patience: float | None) -> bool:
         def first() -> bool:
-            return s3.client().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)["KeyCount"] > 0
+            return client().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)["KeyCount"] > 0
 
         try:
-            return s3.patiently(self.uri, first, patience)
+            return patiently(self.uri, first, patience)
         except FileNotFoundError:
             return False
 
@@ -137,14 +137,14 @@ class Place:
                 data = file.read() if length is None else _read_fully(file.fileno(), length)
         except FileNotFoundError:
             raise _missing(self) from None
-        s3.counters().add("bytes_read", len(data))
+        counters().add("bytes_read", len(data))
         return data
 
     def write_bytes(self, data: bytes) -> None:
         """Writes the whole file or, on any failure, nothing; folders are made as needed."""
         if not self.is_local:
-            put = s3.client().put_object
-            s3.patiently(self.uri, lambda: put(Bucket=self._bucket, Key=self._key, Body=data))
+            put = client().put_object
+            patiently(self.uri, lambda: put(Bucket=self._bucket, Key=self._key, Body=data))
             return
         with _replacing(self.local_path) as temporary:
             temporary.write_bytes(data)
@@ -153,8 +153,8 @@ class Place:
         """Copies a local file here, in parts where it is large; whole or absent."""
         if not self.is_local:
             options = {"Config": s3.transfer_config()}
-            upload = s3.client().upload_file
-            s3.patiently(self.uri, lambda: upload(os.fspath(path), self._bucket, self._key, **options))
+            upload = client().upload_file
+            patiently(self.uri, lambda: upload(os.fspath(path), self._bucket, self._key, **options))
             return
         with _replacing(self.local_path) as temporary:
             shutil.copyfile(path, temporary)
@@ -169,9 +169,9 @@ class Place:
                     raise _missing(self) from None
             else:
                 options = {"Config": s3.transfer_config()}
-                download = s3.client().download_file
-                s3.patiently(self.uri, lambda: download(self._bucket, self._key, str(temporary), **options))
-            s3.counters().add("bytes_read", temporary.stat().st_size)
+                download = client().download_file
+                patiently(self.uri, lambda: download(self._bucket, self._key, str(temporary), **options))
+            counters().add("bytes_read", temporary.stat().st_size)
 
     def list(self) -> Iterator[Entry]:
         """Every file below this place, recursively, in no particular order, in bounded memory.
@@ -192,8 +192,8 @@ class Place:
         if self.is_local:
             self.local_path.unlink(missing_ok=True)
             return
-        remove = s3.client().delete_object
-        s3.patiently(self.uri, lambda: remove(Bucket=self._bucket, Key=self._key))
+        remove = client().delete_object
+        patiently(self.uri, lambda: remove(Bucket=self._bucket, Key=self._key))
 
     def delete_tree(self) -> None:
         """Removes this place and everything below it; no error where there is nothing."""
@@ -217,8 +217,8 @@ class Place:
         if not keys:
             return
         wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-        remove = s3.client().delete_objects
-        answer = s3.patiently(self.uri, lambda: remove(Bucket=self._bucket, Delete=wanted))
+        remove = client().delete_objects
+        answer = patiently(self.uri, lambda: remove(Bucket=self._bucket, Delete=wanted))
         for failed in answer.get("Errors", []):
             raise OSError(f"s3://{self._bucket}/{failed['Key']}: not deleted ({failed.get('Message')})")
 
@@ -252,7 +252,7 @@ def is_leftover(name: str) -> bool:
 
 def stats() -> dict[str, int]:
     """What this process has done so far: bytes_read (local and S3), requests and retries (S3)."""
-    return s3.counters().snapshot()
+    return counters().snapshot()
 
 
 def _missing(where: Place) -> FileNotFoundError:

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
 import pytest
 
-from swav_ray.data import s3 as s3_module
+from swav_ray.data import s3_client, s3_get
 from swav_ray.data.storage import CredentialsError, Place, PlaceError, StorageUnavailable, place, stats
 from tests.s3 import S3Server
 
@@ -152,6 +151,26 @@ def test_parents_and_names() -> None:
 
 
 @pytest.mark.s3
+def test_names_of_any_kind_are_read(s3: str) -> None:
+    for name in ("a b+c", "é/ü.jpg", "100%", "a=b&c?d#e", "x~y'(z)!*", "日本"):
+        (place(s3) / name).write_bytes(name.encode())
+        assert (place(s3) / name).read_bytes() == name.encode()
+        assert (place(s3) / name).read_range(1, 2) == name.encode()[1:3]
+
+
+@pytest.mark.s3
+def test_reads_that_the_fast_way_cannot_do_go_through_boto3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place(s3) / "x").write_bytes(b"y")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    assert s3_get._Getter().get(s3[5:], "x", None) is None
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert s3_get._Getter().get(s3[5:], "x", None) == b"y"
+    assert s3_get._Getter().get(s3[5:], "nope", None) is None
+    assert s3_get._Getter().get(s3[5:], "x", "bytes=7-9") is None
+
+
+@pytest.mark.s3
 def test_listing_follows_pages_and_folders(s3_server: S3Server, s3: str) -> None:
     names = {f"flat/{i:04d}" for i in range(1100)} | {f"deep/{i % 7}/{i}" for i in range(50)} | {"top"}
     client = s3_server.client()
@@ -255,10 +274,7 @@ def test_a_server_gone_for_twenty_seconds_costs_retries(own_server: S3Server) ->
 def test_a_stalled_server_costs_a_retry(own_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     root = place("s3://outage/y")
     (root / "x").write_bytes(b"y")
-    fast = boto3.session.Session().client(
-        "s3", config=boto3.session.Config(read_timeout=1, retries={"total_max_attempts": 1})
-    )
-    monkeypatch.setattr(s3_module, "client", lambda: fast)
+    monkeypatch.setattr(s3_get, "_STALL_SECONDS", 1)
     before = stats()["retries"]
     own_server.stall()
     waker = threading.Timer(2.0, own_server.wake)
@@ -271,6 +287,6 @@ def test_a_stalled_server_costs_a_retry(own_server: S3Server, monkeypatch: pytes
 def test_patience_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(s3_module, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(s3_client, "PATIENCE_SECONDS", 0.0)
     with pytest.raises(StorageUnavailable, match=r"^s3://b/x: no answer for \d+ s .*AWS_ENDPOINT_URL$"):
         place("s3://b/x").read_bytes()
