@@ -5,7 +5,7 @@ The published code exponentiates scores / epsilon, divides by the total, then al
 Two of the published collectives change nothing and are not made: the first division by the total is undone by the
 first row normalisation, and the sample counts are common factors that the last column normalisation removes.
 
-Shape suffixes: B samples of this worker, K prototypes, W workers.
+Shape suffixes: B samples of this worker, K prototypes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def _row_logsumexp(log_q_BK: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     local_K = torch.logsumexp(log_q_BK, dim=0)
     if group is None:
         return local_K
-    # Gathering W logarithms is one collective and keeps the log domain; summing would need the maxima first.
-    gathered_WK = local_K.new_empty(dist.get_world_size(group), local_K.shape[0])
-    dist.all_gather_into_tensor(gathered_WK, local_K.contiguous(), group=group)
-    return torch.logsumexp(gathered_WK, dim=0)
+    # Gathering logarithms is one collective and keeps the log domain; summing would need the maxima first.
+    gathered = [torch.empty_like(local_K) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(gathered, local_K, group=group)
+    return torch.logsumexp(torch.stack(gathered), dim=0)
 
 
 @torch.no_grad()

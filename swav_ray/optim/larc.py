@@ -24,7 +24,7 @@ def larc_(
     adapts = (p_norm > 0) & (g_norm > 0)
     scale = trust_coefficient * p_norm / (g_norm + weight_decay * p_norm + eps)
     scale = torch.where(adapts, scale, torch.ones_like(scale))
-    decay = torch.where(adapts, weight_decay, 0.0).to(scale)
+    decay = torch.where(adapts, torch.full_like(scale, weight_decay), torch.zeros_like(scale))
     torch._foreach_add_(grads, torch._foreach_mul(params, decay.unbind()))
     torch._foreach_mul_(grads, scale.unbind())
 

@@ -1,0 +1,40 @@
+"""BatchNorm over workers equals BatchNorm over their rows put together, uneven shares included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from swav_ray.model.global_batch_norm import synchronize
+from swav_ray.training.distributed import World
+
+
+def _net() -> nn.Sequential:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5))
+    return net.double()
+
+
+def _pass(world: World, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    net, rows = _net(), world.share(len(x))
+    if world.group is not None:
+        synchronize(net, world.group)
+    own = x[rows].clone().requires_grad_()
+    y = net(own)
+    (y * weight[rows]).sum().backward()
+    assert own.grad is not None
+    return y.detach(), own.grad, {name: value.clone() for name, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_forward_backward_and_running_statistics_are_those_of_the_global_batch(gloo_pool, workers: int) -> None:
+    x, weight = torch.randn(7, 3, 6, 6, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64)
+    y, gradient, state = _pass(World(), x, weight)
+    parts = gloo_pool.run(workers, _pass, x, weight)
+    torch.testing.assert_close(torch.cat([part[0] for part in parts]), y, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(torch.cat([part[1] for part in parts]), gradient, rtol=1e-9, atol=1e-12)
+    for part in parts:
+        assert list(part[2]) == list(state)
+        for name, value in state.items():
+            torch.testing.assert_close(part[2][name], value, rtol=1e-9, atol=1e-12)
