@@ -7,7 +7,7 @@ import pyarrow as pa
 from swav_ray.data.listing import Listing, chunked, common_folder, encode_labels, split_word, splits_of
 from swav_ray.data.rows import Rows
 
-_TRAIN_WORDS = ("train", "training")
+_SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
 
 def index_folder(listing: Listing) -> Rows:
@@ -16,12 +16,11 @@ def index_folder(listing: Listing) -> Rows:
     Folders that all images share say nothing and are skipped. Then ``train/`` beside ``val/``, ``validation/`` or
     ``test/`` are splits, and the next folder is the class, where images lie in more than one.
     """
-    names = listing.files["name"].combine_chunks() if listing.files.num_rows else listing.files["name"]
-    names = pa.chunked_array([names]) if isinstance(names, pa.Array) else names
+    names = listing.files["name"]
     start = len(common_folder(names))
     tops = {name[start:].split("/", 1)[0] for part in chunked(names) for name in part if "/" in name[start:]}
-    words = {top: split_word(top) if _is_split(top) else None for top in tops}
-    has_splits = "train" in words.values()
+    words = {top: split_word(top) if top.lower() in _SPLIT_FOLDERS else None for top in tops}
+    has_splits = "train" in words.values()  # else a folder called test is a class like any other
     split_of_top = dict(zip(words, splits_of(list(words.values())), strict=True))
 
     splits: list[pa.Array] = []
@@ -42,9 +41,3 @@ def index_folder(listing: Listing) -> Rows:
         split=pa.chunked_array(splits, pa.int8()),
         classes=classes,
     )
-
-
-def _is_split(folder: str) -> bool:
-    """Whether a folder's whole name is a split's; a class may be called ``train_station``."""
-    lower = folder.lower()
-    return lower in (*_TRAIN_WORDS, "val", "valid", "validation", "test", "testing")

@@ -91,9 +91,9 @@ class _Found:
         text = f"{entry.name}\0{entry.size}\0{entry.etag_or_mtime}".encode(errors="surrogateescape")
         digest = hashlib.blake2b(text, digest_size=16).digest()
         self._sum = (self._sum + int.from_bytes(digest, "big")) % (1 << 128)
-        kind = kind_of(entry.name)
+        kind = kind_of(entry.name) if _is_text(entry.name) else None
         if kind is None:
-            self._others[os.path.splitext(entry.name)[1].lower() or "no suffix"] += 1
+            self._others[_suffix_of(entry.name)] += 1
             self._example = min(self._example or entry.name, entry.name)
             if _COMPRESSED_TAR.search(entry.name.lower()):
                 self._compressed = entry.name
@@ -134,7 +134,7 @@ class _Found:
 
     def _named(self) -> str:
         kinds = ", ".join(f"{suffix} ({count:,})" for suffix, count in self._others.most_common(5))
-        return f"{kinds}; for example {self._example}"
+        return f"{kinds}; for example {self._example.encode(errors='replace').decode()}"
 
 
 def _is_hidden(name: str) -> bool:
@@ -143,6 +143,20 @@ def _is_hidden(name: str) -> bool:
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):
         return True
     return parts[-1].startswith("_") and kind_of(name) is None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a local file's name is UTF-8; S3's always are."""
+    try:
+        name.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
+def _suffix_of(name: str) -> str:
+    """What a file that is left out is counted under."""
+    return os.path.splitext(name)[1].lower() or "no suffix" if _is_text(name) else "a name that is not UTF-8"
 
 
 def kind_of(name: str) -> str | None:

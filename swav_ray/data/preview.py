@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from swav_ray.config import Config
 from swav_ray.data.decode import UnreadableImage, decode
@@ -58,9 +58,10 @@ def _row(title: str, sample: Sample, sample_id: int, epoch: int, multi_crop: Mul
     except (UnreadableImage, OSError, ValueError) as error:
         tiles, title = [Image.new("RGB", (height, height), _INK)], f"{title}: {error}"
     tall = max(tile.height for tile in tiles)
-    wide = max(sum(tile.width + 3 * _GAP for tile in tiles), 2 * height)
+    text = title.encode("latin-1", "replace").decode("latin-1")  # what the built-in font has
+    wide = max(sum(tile.width + 3 * _GAP for tile in tiles), int(ImageFont.load_default().getlength(text)) + 1)
     row = Image.new("RGB", (wide, tall + _CAPTION), _PAPER)
-    ImageDraw.Draw(row).text((0, 0), title.encode("latin-1", "replace").decode("latin-1"), fill=_INK)
+    ImageDraw.Draw(row).text((0, 0), text, fill=_INK)
     left = 0
     for tile in tiles:
         row.paste(tile, (left, _CAPTION))

@@ -130,11 +130,9 @@ class Place:
         if not self.is_local:
             return s3.read(self._bucket, self._key, offset, length)
         try:
-            # Unbuffered: one read of the range, and nothing beyond it.
-            with open(self.uri, "rb", buffering=0) as file:
-                if offset:
-                    file.seek(offset)
-                data = file.read() if length is None else _read_fully(file.fileno(), length)
+            with open(self.uri, "rb") as file:  # reads larger than its buffer go around it
+                file.seek(offset)
+                data = file.read(-1 if length is None else length)
         except FileNotFoundError:
             raise _missing(self) from None
         counters().add("bytes_read", len(data))
@@ -259,16 +257,6 @@ def _missing(where: Place) -> FileNotFoundError:
     return FileNotFoundError(f"{where.uri}: no such file" if where.is_local else f"{where.uri}: no such object")
 
 
-def _read_fully(descriptor: int, length: int) -> bytes:
-    data = os.read(descriptor, length)
-    while 0 < len(data) < length:
-        more = os.read(descriptor, length - len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A temporary neighbour of ``path`` that takes its name once the block has succeeded and its bytes are on disk."""
@@ -284,7 +272,10 @@ def _replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def _list_local(root: str, below: str) -> Iterator[Entry]:
+def _list_local(root: str, below: str, above: frozenset[str] = frozenset()) -> Iterator[Entry]:
+    real = os.path.realpath(os.path.join(root, below))
+    if real in above:  # a link to a folder that it lies in
+        return
     try:
         found = os.scandir(os.path.join(root, below))
     except (FileNotFoundError, NotADirectoryError):
@@ -299,4 +290,4 @@ def _list_local(root: str, below: str) -> Iterator[Entry]:
                 details = item.stat()
                 yield Entry(name, details.st_size, str(details.st_mtime_ns))
     for folder in folders:
-        yield from _list_local(root, folder)
+        yield from _list_local(root, folder, above | {real})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import string
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swav_ray.data import manifest as manifest_module
+from swav_ray.data.__main__ import main
 from swav_ray.data.manifest import PlaceError, build, cached_at, load, load_or_build, save
 from swav_ray.data.rows import SCHEMA
 from swav_ray.data.storage import Entry, Place, place
@@ -98,6 +100,16 @@ def test_what_is_no_image_is_left_out_counted_and_named(tmp_path: Path) -> None:
     assert found.notes == ("left out 3 files that are not images: .txt (2), .json (1); for example b.txt",)
 
 
+def test_names_that_are_no_text_and_links_in_a_circle_do_no_harm(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a/1.jpg": b"x", "b/1.jpg": b"x"})
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/b/\xff.jpg")).write_bytes(b"x")
+    found = build(str(tmp_path))
+    assert found.table["uri"].to_pylist() == ["a/1.jpg", "b/1.jpg"]
+    assert "a name that is not UTF-8 (1)" in found.notes[0]
+    found.notes[0].encode()
+
+
 def test_a_single_file_is_a_place(tmp_path: Path) -> None:
     write_tar(tmp_path / "one.tar", {"a.jpg": image(0)})
     write_tar(tmp_path / "two.tar", {"a.jpg": image(0)})
@@ -162,3 +174,19 @@ def test_progress_is_told(tmp_path: Path) -> None:
     with listed([f"{i}.jpg" for i in range(2500)]):
         build(str(tmp_path), progress=seen.append)
     assert seen == [1000, 2000, 2500]
+
+
+def test_the_command_line_indexes_and_tells_mistakes_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_files(tmp_path / "images", {f"{s}/{c}/1.jpg": b"x" for s in ("train", "val") for c in "abc"})
+    assert main(["index", str(tmp_path / "images"), "--out", str(tmp_path / "m.parquet")]) == 0
+    described = f"{tmp_path}/images: 6 images (3 train, 3 test), 3 classes\nmanifest: {tmp_path}/m.parquet\n"
+    assert capsys.readouterr().out == described
+    assert len(load(place(tmp_path / "m.parquet"))) == 6
+    for wrong in (str(tmp_path / "nowhere"), "gs://bucket/x", "s3://"):
+        assert main(["index", wrong]) == 2
+        told = capsys.readouterr()
+        assert (told.out, told.err.count("\n")) == ("", 1)
+        assert wrong in told.err
