@@ -19,7 +19,7 @@ from swav_ray.data.weighted_rows import quantize, weighted_rows
 LIGHT = 1 / 1024  # two such taps, one at each end, move a pixel by less than half a level of 255
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def gaussian_taps(sigma: float) -> np.ndarray:
     """Weights of three box blurs whose variances add up to sigma squared: odd length, centred, adding up to 1."""
     variance = sigma * sigma / 3
@@ -34,7 +34,7 @@ def gaussian_taps(sigma: float) -> np.ndarray:
     return taps / taps.sum()
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def blur(planes: np.ndarray, size: int, sigma: float) -> np.ndarray:
     """A blurred copy of a crop. planes: flat uint8 as [x][channel][y]; sigma in pixels.
 
@@ -63,7 +63,7 @@ def blur(planes: np.ndarray, size: int, sigma: float) -> np.ndarray:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _fold(taps: np.ndarray, x: int, size: int, folded: np.ndarray) -> tuple[int, int]:
     """Near an edge: taps that fall outside are added to the border's. Fills `folded`; returns (first pixel, count)."""
     half = taps.size // 2

@@ -18,7 +18,7 @@ ZERO, ONE, HALF, TOP = F(0), F(1), F(0.5), F(255)
 RED, GREEN, BLUE, ROUND, UNIT = F(19595), F(38470), F(7471), F(32768), F(1 / 65536)  # PIL's luma, exact in float32
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def jitter(planes: np.ndarray, size: int, color: np.ndarray) -> None:
     """Apply a colour vector's jitter and greyscale (random_params.py) to a crop in place.
 
@@ -36,7 +36,7 @@ def jitter(planes: np.ndarray, size: int, color: np.ndarray) -> None:
     _run(planes, size, color, split, 4, mean, False)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _run(
     planes: np.ndarray, size: int, color: np.ndarray, start: int, stop: int, mean: np.float32, measure: bool
 ) -> np.float32:
@@ -60,7 +60,7 @@ def _run(
             elif operation == HUE:
                 _turn_hue(red, green, blue, color[HUE_SHIFT])
         if measure:
-            total += _sum_grey(red[:size], green[:size], blue[:size])
+            total += float(_sum_grey(red[:size], green[:size], blue[:size]))
         elif color[GREY] != ZERO:
             _saturate(red, green, blue, ZERO)
         if stop > start or not measure:
@@ -69,25 +69,25 @@ def _run(
     return F(int(total / (size * size) + 0.5))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _cut(value: np.float32) -> np.float32:
     value = value if value > ZERO else ZERO
     value = value if value < TOP else TOP
     return F(np.int32(value))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _luma(red: np.float32, green: np.float32, blue: np.float32) -> np.float32:
     return F(np.int32((red * RED + green * GREEN + blue * BLUE + ROUND) * UNIT))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _blend(line: np.ndarray, base: np.float32, factor: np.float32) -> None:
     for i in range(line.size):
         line[i] = _cut(base + factor * (line[i] - base))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _saturate(red: np.ndarray, green: np.ndarray, blue: np.ndarray, factor: np.float32) -> None:
     for i in range(red.size):
         grey = _luma(red[i], green[i], blue[i])
@@ -96,7 +96,7 @@ def _saturate(red: np.ndarray, green: np.ndarray, blue: np.ndarray, factor: np.f
         blue[i] = _cut(grey + factor * (blue[i] - grey))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _sum_grey(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.float32:
     """Sum of whole numbers below 2**24, exact in any order, so that the compiler may pick the fastest."""
     total = ZERO
@@ -105,13 +105,13 @@ def _sum_grey(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.float3
     return total
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _unit(value: np.float32) -> np.float32:
     value = value if value > ZERO else ZERO
     return value if value < ONE else ONE
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _turn_hue(red: np.ndarray, green: np.ndarray, blue: np.ndarray, shift: np.float32) -> None:
     """Shift the hue as PIL does: to HSV of 8 bits each, cut; `shift` in 1/256 of a circle; back to RGB, rounded."""
     for i in range(red.size):

@@ -7,18 +7,11 @@ colour and blur each crop (compiled, without the GIL). Knows nothing of torch, a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data.blur import blur
-from swav_ray.data.color import jitter
 from swav_ray.data.decode import SourceImage
-from swav_ray.data.random_params import COLOR_PARAMS, SIGMA, color_strengths, draw_crops
-from swav_ray.data.resize import resize_crop, write_crop
-
-# A JPEG is decoded smaller only where every crop still shrinks by this factor afterwards, so that the crop's own
-# antialiased resize, not the DCT's, decides how it looks. Halves only: libjpeg-turbo has no SIMD for the other eighths.
-SPARE = 2.0
+from swav_ray.data.random_params import COLOR_PARAMS, color_strengths, draw_crops
+from swav_ray.data.render import eighths_needed, render
 
 
 class MultiCrop:
@@ -81,43 +74,3 @@ class MultiCrop:
             first = last
         if color is not None and not on_cpu:
             color[:, row] = colors
-
-
-@njit(cache=True, nogil=True)
-def eighths_needed(boxes: np.ndarray, sizes: np.ndarray) -> int:
-    """Size at which to decode a JPEG, in eighths of the original (8, 4, 2 or 1), for the smallest crop drawn."""
-    eighths = 8
-    while eighths > 1:
-        for crop in range(len(sizes)):
-            if min(boxes[crop, 2], boxes[crop, 3]) * (eighths // 2) < SPARE * 8 * sizes[crop]:
-                return eighths
-        eighths //= 2
-    return eighths
-
-
-@njit(cache=True, nogil=True)
-def render(
-    pixels: np.ndarray,
-    scale: float,
-    boxes: np.ndarray,
-    colors: np.ndarray,
-    with_color: bool,
-    out: np.ndarray,
-    row: int,
-) -> None:
-    """Cut one group's crops from `pixels` (H, W, 3) uint8 and write them to out[:, row].
-
-    boxes are in pixels of the original, of which `pixels` shows `scale`. out: (crops, rows, S, S, 3) uint8.
-    """
-    size = out.shape[2]
-    for crop in range(out.shape[0]):
-        top, left, height, width, flip = boxes[crop]
-        bottom = min((top + height) * scale, float(pixels.shape[0]))
-        right = min((left + width) * scale, float(pixels.shape[1]))
-        box = (top * scale, left * scale, bottom - top * scale, right - left * scale)
-        planes = resize_crop(pixels, box, flip != 0, size)
-        if with_color:
-            jitter(planes, size, colors[crop])
-            if colors[crop, SIGMA] > 0:
-                planes = blur(planes, size, colors[crop, SIGMA])
-        write_crop(planes, size, out[crop, row])

@@ -19,13 +19,13 @@ from swav_ray.data.transpose import TILE, transpose
 from swav_ray.data.weighted_rows import quantize, weighted_rows
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def padded(length: int) -> int:
     """`length` rounded up to whole tiles."""
     return (length + TILE - 1) // TILE * TILE
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def bilinear_taps(start: float, extent: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which source pixels make each of `size` output pixels that share source pixels start ... start + extent.
 
@@ -53,7 +53,7 @@ def bilinear_taps(start: float, extent: float, size: int) -> tuple[np.ndarray, n
     return first, counts, weights
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def resize_crop(image: np.ndarray, box: tuple[float, float, float, float], flip: bool, size: int) -> np.ndarray:
     """The crop `box` (top, left, height, width, in pixels of `image`, fractions allowed), resized to size x size.
 
@@ -71,7 +71,7 @@ def resize_crop(image: np.ndarray, box: tuple[float, float, float, float], flip:
     return planes
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _shrink_rows(
     image: np.ndarray, top: float, height: float, left: float, width: float, size: int
 ) -> tuple[np.ndarray, int]:
@@ -92,7 +92,7 @@ def _shrink_rows(
     return turned, column
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def write_crop(planes: np.ndarray, size: int, out: np.ndarray) -> None:
     """planes [x][channel][y] to out (S, S, 3) uint8, C-contiguous."""
     line, rows = padded(size), padded(size * 3)

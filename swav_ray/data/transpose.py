@@ -49,7 +49,7 @@ def _transpose_tile(
     return types.void(src, types.intp, types.intp, dst, types.intp, types.intp), generate
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def transpose(
     src: np.ndarray, src_at: int, src_pitch: int, rows: int, columns: int, dst: np.ndarray, dst_at: int, dst_pitch: int
 ) -> None:

@@ -1,8 +1,8 @@
 """The inner loop of resizing and blurring: weighted sums of byte rows, many pixels an instruction.
 
 Weights are 16-bit fractions of 65536 that add up to 65535. A byte is taken as the middle of its level, in 8.8 fixed
-point; the upper half of its 32-bit product with a weight is one SIMD instruction (pmulhuw and its kin), 16 lanes in
-AVX2. Left to itself the compiler would widen the loop to 32 bits and stumble over rows too short for its unrolling,
+point: the unpack instructions put a constant below it. The upper half of its 32-bit product with a weight is one
+instruction too (pmulhuw and its kin), 16 lanes in AVX2. Left to itself the compiler would widen the loop to 32 bits and stumble over rows too short for its unrolling,
 so the vectors are spelled out as LLVM operations, which run on any CPU. The error is below 1/256 of a level a tap; the
 result is rounded to the nearest level. Rows are offsets into a flat array: a resize steps by a row of the image, a
 blur along a line steps by one pixel.
@@ -18,53 +18,70 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16  # 16-bit lanes of an AVX2 register
-WIDE = 4 * LANES  # lanes whose sums the main loop keeps in registers
-
-_BYTES = ir.VectorType(ir.IntType(8), LANES)
-_WORDS = ir.VectorType(ir.IntType(16), LANES)
-_LONGS = ir.VectorType(ir.IntType(32), LANES)
+CHUNK = 32  # bytes of an AVX2 register; their 16-bit lanes fill two
+SMALL = 16  # the same for rows too short for that
+WIDE = 2 * CHUNK  # lanes whose sums the main loop keeps in registers
 
 
-def _constant(vector: Any, value: int) -> Any:
-    return ir.Constant(vector, [value] * LANES)
+def _interleaved(size: int) -> tuple[list[int], list[int]]:
+    """Byte order in which the unpack instructions pair the bytes of a register, 128 bits at a time, with a constant."""
+    halves: tuple[list[int], list[int]] = ([], [])
+    for block in range(0, size, 16):
+        for half in range(2):
+            for byte in range(8):
+                halves[half].extend((size, block + 8 * half + byte))
+    return halves
 
 
-def _product(builder: Any, pixels: Any, weight: Any) -> Any:
-    """(256 pixel + 128) * weight / 65536, in 16-bit lanes."""
-    words = builder.shl(builder.zext(pixels, _WORDS), _constant(_WORDS, 8))
-    words = builder.or_(words, _constant(_WORDS, 128))
-    longs = builder.mul(builder.zext(words, _LONGS), builder.zext(weight, _LONGS))
-    return builder.trunc(builder.lshr(longs, _constant(_LONGS, 16)), _WORDS)
+def _packed(size: int) -> list[int]:
+    """The inverse: which (lower) bytes of the two registers of words hold the levels, in the order of the pixels."""
+    halves = _interleaved(size)
+    place = {pixel: half * size + i - 1 for half in range(2) for i, pixel in enumerate(halves[half]) if pixel != size}
+    return [place[pixel] for pixel in range(size)]
 
 
-def _weighted_lanes(registers: int) -> Any:
-    """A compiled dst[to + i] = sum over k < count of weights[k] * src[at + k * step + i], i < registers * LANES."""
+def _weighted_lanes(size: int, chunks: int) -> Any:
+    """A compiled dst[to + i] = sum over k < count of weights[k] * src[at + k * step + i], i < chunks * size."""
+    bytes_type, words = ir.VectorType(ir.IntType(8), size), ir.VectorType(ir.IntType(16), size // 2)
+    longs, index = ir.VectorType(ir.IntType(32), size // 2), ir.IntType(32)
+    middle = ir.Constant(bytes_type, [128] * size)  # the low byte of every lane: half a level
+    orders = [ir.Constant(ir.VectorType(index, size), order) for order in _interleaved(size)]
+    packed = ir.Constant(ir.VectorType(index, size), _packed(size))
+
+    def product(builder: Any, pixels: Any, order: Any, weight: Any) -> Any:
+        """(256 pixel + 128) * weight / 65536, in 16-bit lanes."""
+        lanes = builder.bitcast(builder.shuffle_vector(pixels, middle, order), words)
+        long = builder.mul(builder.zext(lanes, longs), builder.zext(weight, longs))
+        return builder.trunc(builder.lshr(long, ir.Constant(longs, [16] * (size // 2))), words)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pixels, fractions, target = (
             context.make_array(signature.args[array])(context, builder, args[array]).data for array in (0, 3, 5)
         )
 
-        def lanes_at(base: Any, offset: Any, register: int) -> Any:
-            offset = builder.add(offset, ir.Constant(offset.type, register * LANES))
-            return builder.bitcast(builder.gep(base, [offset]), _BYTES.as_pointer())
+        def chunk_at(base: Any, offset: Any, chunk: int) -> Any:
+            offset = builder.add(offset, ir.Constant(offset.type, chunk * size))
+            return builder.bitcast(builder.gep(base, [offset]), bytes_type.as_pointer())
 
-        sums = [cgutils.alloca_once(builder, _WORDS) for _ in range(registers)]
-        for total in sums:
-            builder.store(_constant(_WORDS, 0), total)
+        sums = [[cgutils.alloca_once(builder, words) for _ in orders] for _ in range(chunks)]
+        for total in (total for pair in sums for total in pair):
+            builder.store(ir.Constant(words, [0] * (size // 2)), total)
         with cgutils.for_range(builder, args[4]) as loop:
-            one = builder.load(builder.gep(fractions, [loop.index]))
-            first = builder.insert_element(_constant(_WORDS, 0), one, ir.Constant(ir.IntType(32), 0))
-            weight = builder.shuffle_vector(first, first, _constant(_LONGS, 0))
+            first = ir.Constant(words, [0] * (size // 2))
+            first = builder.insert_element(
+                first, builder.load(builder.gep(fractions, [loop.index])), ir.Constant(index, 0)
+            )
+            weight = builder.shuffle_vector(first, first, ir.Constant(longs, [0] * (size // 2)))
             row = builder.add(args[1], builder.mul(args[2], loop.index))
-            for register, total in enumerate(sums):
-                loaded = builder.load(lanes_at(pixels, row, register))
+            for chunk, pair in enumerate(sums):
+                loaded = builder.load(chunk_at(pixels, row, chunk))
                 loaded.align = 1
-                builder.store(builder.add(builder.load(total), _product(builder, loaded, weight)), total)
-        for register, total in enumerate(sums):
-            level = builder.lshr(builder.load(total), _constant(_WORDS, 8))
-            builder.store(builder.trunc(level, _BYTES), lanes_at(target, args[6], register)).align = 1
+                for order, total in zip(orders, pair, strict=True):
+                    builder.store(builder.add(builder.load(total), product(builder, loaded, order, weight)), total)
+        for chunk, pair in enumerate(sums):
+            shift = ir.Constant(words, [8] * (size // 2))
+            low, high = (builder.bitcast(builder.lshr(builder.load(total), shift), bytes_type) for total in pair)
+            builder.store(builder.shuffle_vector(low, high, packed), chunk_at(target, args[6], chunk)).align = 1
         return context.get_dummy_value()
 
     @intrinsic
@@ -77,10 +94,14 @@ def _weighted_lanes(registers: int) -> Any:
     return weighted_lanes
 
 
-_wide_lanes, _narrow_lanes = _weighted_lanes(WIDE // LANES), _weighted_lanes(1)
+_wide_lanes, _chunk_lanes, _small_lanes = (
+    _weighted_lanes(CHUNK, 2),
+    _weighted_lanes(CHUNK, 1),
+    _weighted_lanes(SMALL, 1),
+)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def weighted_rows(
     src: np.ndarray, at: int, step: int, weights: np.ndarray, count: int, dst: np.ndarray, to: int, length: int
 ) -> None:
@@ -92,14 +113,17 @@ def weighted_rows(
     while i + WIDE <= length:
         _wide_lanes(src, at + i, step, weights, count, dst, to + i)
         i += WIDE
-    while i + LANES <= length:
-        _narrow_lanes(src, at + i, step, weights, count, dst, to + i)
-        i += LANES
+    while i + CHUNK <= length:
+        _chunk_lanes(src, at + i, step, weights, count, dst, to + i)
+        i += CHUNK
+    while i + SMALL <= length:
+        _small_lanes(src, at + i, step, weights, count, dst, to + i)
+        i += SMALL
     if i == length:
         return
-    if length >= LANES:  # the rest together with pixels already done
-        i = length - LANES
-        _narrow_lanes(src, at + i, step, weights, count, dst, to + i)
+    if length >= SMALL:  # the rest together with pixels already done
+        i = length - SMALL
+        _small_lanes(src, at + i, step, weights, count, dst, to + i)
         return
     for i in range(length):
         total = 0
@@ -108,7 +132,7 @@ def weighted_rows(
         dst[to + i] = total >> 8
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def quantize(weights: np.ndarray, count: int, out: np.ndarray) -> None:
     """Positive weights[:count], of any sum, to 16-bit fractions in out[:count]; rounding errors do not pile up."""
     total = 0.0
