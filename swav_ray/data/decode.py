@@ -18,6 +18,8 @@ from PIL import Image
 
 MAX_PIXELS = 178_956_970  # where PIL refuses an image as a decompression bomb; 537 MB as RGB
 
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
 
 class UnreadableImage(ValueError):
     """Bytes that give no image. `kind` is empty, not_an_image, truncated, corrupt, unsupported or too_large."""
@@ -47,7 +49,7 @@ class SourceImage:
             return
         if not data:
             raise UnreadableImage("empty", "the file is empty")
-        self._jpeg = data[:3] == b"\xff\xd8\xff" and self._open_jpeg(data)
+        self._jpeg = bytes(data[:3]) == JPEG_START and self._open_jpeg(data)
         if not self._jpeg:
             self._pil = _open_pil(data)
             self.width, self.height = self._pil.size
@@ -61,7 +63,7 @@ class SourceImage:
         """Read a JPEG's header; False where libjpeg-turbo gives no RGB (CMYK, or a header it refuses)."""
         try:
             self.height, self.width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        except ValueError:
+        except (ValueError, KeyError):
             return False
         self._orientation = _jpeg_orientation(data)
         return colorspace not in ("CMYK", "YCCK")
@@ -128,6 +130,8 @@ def _open_pil(data: Any) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImage("too_large", str(error)) from error
     except Image.UnidentifiedImageError as error:
+        if bytes(data[:3]) == JPEG_START and JPEG_END not in bytes(data):
+            raise UnreadableImage("truncated", f"JPEG of {len(data)} bytes ends in its header") from error
         raise UnreadableImage("not_an_image", f"no known image format, starts with {bytes(data[:8])!r}") from error
     except Exception as error:  # a format's reader trips over broken headers in its own ways
         raise UnreadableImage("corrupt", f"{type(error).__name__}: {error}") from error

@@ -2,10 +2,10 @@
 
 Weights are 16-bit fractions of 65536 that add up to 65535. A byte is taken as the middle of its level, in 8.8 fixed
 point: the unpack instructions put a constant below it. The upper half of its 32-bit product with a weight is one
-instruction too (pmulhuw and its kin), 16 lanes in AVX2. Left to itself the compiler would widen the loop to 32 bits and stumble over rows too short for its unrolling,
-so the vectors are spelled out as LLVM operations, which run on any CPU. The error is below 1/256 of a level a tap; the
-result is rounded to the nearest level. Rows are offsets into a flat array: a resize steps by a row of the image, a
-blur along a line steps by one pixel.
+instruction too (pmulhuw and its kin), 16 lanes in AVX2. Left to itself the compiler would widen the loop to 32 bits
+and stumble over rows too short for its unrolling, so the vectors are spelled out as LLVM operations, which run on any
+CPU. The error is below 1/256 of a level a tap; the result is rounded to the nearest level. Rows are offsets into a
+flat array: a resize steps by a row of the image, a blur along a line steps by one pixel.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def _packed(size: int) -> list[int]:
 
 
 def _weighted_lanes(size: int, chunks: int) -> Any:
-    """A compiled dst[to + i] = sum over k < count of weights[k] * src[at + k * step + i], i < chunks * size."""
+    """A compiled dst[to + i] = start / 256 + sum over k < count of weights[k] / 65536 * src[at + k * step + i],
+    for i < chunks * size."""
     bytes_type, words = ir.VectorType(ir.IntType(8), size), ir.VectorType(ir.IntType(16), size // 2)
     longs, index = ir.VectorType(ir.IntType(32), size // 2), ir.IntType(32)
     middle = ir.Constant(bytes_type, [128] * size)  # the low byte of every lane: half a level
@@ -54,6 +55,11 @@ def _weighted_lanes(size: int, chunks: int) -> Any:
         long = builder.mul(builder.zext(lanes, longs), builder.zext(weight, longs))
         return builder.trunc(builder.lshr(long, ir.Constant(longs, [16] * (size // 2))), words)
 
+    def spread(builder: Any, word: Any) -> Any:
+        """The same word in every lane."""
+        first = builder.insert_element(ir.Constant(words, [0] * (size // 2)), word, ir.Constant(index, 0))
+        return builder.shuffle_vector(first, first, ir.Constant(longs, [0] * (size // 2)))
+
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pixels, fractions, target = (
             context.make_array(signature.args[array])(context, builder, args[array]).data for array in (0, 3, 5)
@@ -64,14 +70,11 @@ def _weighted_lanes(size: int, chunks: int) -> Any:
             return builder.bitcast(builder.gep(base, [offset]), bytes_type.as_pointer())
 
         sums = [[cgutils.alloca_once(builder, words) for _ in orders] for _ in range(chunks)]
+        begin = spread(builder, args[7])
         for total in (total for pair in sums for total in pair):
-            builder.store(ir.Constant(words, [0] * (size // 2)), total)
+            builder.store(begin, total)
         with cgutils.for_range(builder, args[4]) as loop:
-            first = ir.Constant(words, [0] * (size // 2))
-            first = builder.insert_element(
-                first, builder.load(builder.gep(fractions, [loop.index])), ir.Constant(index, 0)
-            )
-            weight = builder.shuffle_vector(first, first, ir.Constant(longs, [0] * (size // 2)))
+            weight = spread(builder, builder.load(builder.gep(fractions, [loop.index])))
             row = builder.add(args[1], builder.mul(args[2], loop.index))
             for chunk, pair in enumerate(sums):
                 loaded = builder.load(chunk_at(pixels, row, chunk))
@@ -86,10 +89,10 @@ def _weighted_lanes(size: int, chunks: int) -> Any:
 
     @intrinsic
     def weighted_lanes(
-        _typing: Any, src: Any, _at: Any, _step: Any, weights: Any, _count: Any, dst: Any, _to: Any
+        _typing: Any, src: Any, _at: Any, _step: Any, weights: Any, _count: Any, dst: Any, _to: Any, _start: Any
     ) -> tuple[Any, Any]:
         number = types.intp
-        return types.void(src, number, number, weights, number, dst, number), generate
+        return types.void(src, number, number, weights, number, dst, number, types.uint16), generate
 
     return weighted_lanes
 
@@ -109,24 +112,25 @@ def weighted_rows(
 
     src, dst: flat uint8, not overlapping. weights: uint16, adding up to at most 65535.
     """
+    start = np.uint16(min(count // 2, 127))  # what cutting the products to 16 bits loses on average
     i = 0
     while i + WIDE <= length:
-        _wide_lanes(src, at + i, step, weights, count, dst, to + i)
+        _wide_lanes(src, at + i, step, weights, count, dst, to + i, start)
         i += WIDE
     while i + CHUNK <= length:
-        _chunk_lanes(src, at + i, step, weights, count, dst, to + i)
+        _chunk_lanes(src, at + i, step, weights, count, dst, to + i, start)
         i += CHUNK
     while i + SMALL <= length:
-        _small_lanes(src, at + i, step, weights, count, dst, to + i)
+        _small_lanes(src, at + i, step, weights, count, dst, to + i, start)
         i += SMALL
     if i == length:
         return
     if length >= SMALL:  # the rest together with pixels already done
         i = length - SMALL
-        _small_lanes(src, at + i, step, weights, count, dst, to + i)
+        _small_lanes(src, at + i, step, weights, count, dst, to + i, start)
         return
     for i in range(length):
-        total = 0
+        total = int(start)
         for k in range(count):
             total += ((int(src[at + k * step + i]) * 256 + 128) * int(weights[k])) >> 16
         dst[to + i] = total >> 8
