@@ -192,22 +192,15 @@ def quickstart() -> Config:
     return Config(
         run=RunConfig(name="quickstart"),
         data=DataConfig(uri="shapes://"),
-        crops=CropsConfig(sizes=(32, 16), counts=(2, 4), min_scales=(0.3, 0.1), max_scales=(1.0, 0.4)),
-        augment=AugmentConfig(jitter_strength=0.5),
-        model=ModelConfig(
-            backbone="resnet18", width=0.25, small_image_stem=True, hidden_dim=256, output_dim=64, prototypes=(100,)
-        ),
+        crops=CropsConfig(sizes=(32, 24), counts=(2, 2), min_scales=(0.4, 0.1), max_scales=(1.0, 0.3)),
+        augment=AugmentConfig(greyscale_probability=0.5, blur_probability=0.0),
+        model=ModelConfig(backbone="resnet18", width=0.25, hidden_dim=256, output_dim=64, prototypes=(100,)),
         assignment=AssignmentConfig(epsilon=0.03),
         optim=OptimConfig(
-            base_lr=0.6,
-            final_lr=0.0006,
-            start_warmup_lr=0.06,
-            warmup_epochs=0.5,
-            trust_coefficient=0.02,
-            freeze_prototypes_steps=40,
+            base_lr=4.0, final_lr=0.0006, start_warmup_lr=0.0, warmup_epochs=0.0, freeze_prototypes_steps=100
         ),
-        train=TrainConfig(epochs=5, global_batch_size=128),
-        eval=EvalConfig(image_size=48),
+        train=TrainConfig(epochs=24, global_batch_size=256),
+        eval=EvalConfig(image_size=48, knn_every_epochs=8),
     )
 
 

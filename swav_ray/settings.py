@@ -16,9 +16,7 @@ import yaml
 
 from swav_ray.config import Config, ConfigError
 
-_SECTIONS: dict[str, type] = {
-    name: section for name, section in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(section)
-}
+_SECTIONS: dict[str, Any] = typing.get_type_hints(Config)
 
 
 class UnknownSetting(ValueError):

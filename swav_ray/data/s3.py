@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-import botocore.exceptions  # type: ignore[import-untyped]
-from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped]
+import botocore.exceptions
+from boto3.s3.transfer import TransferConfig
 
 from swav_ray.data import s3_get
 from swav_ray.data.s3_client import client, counters, patiently

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import boto3  # type: ignore[import-untyped]
-import boto3.exceptions  # type: ignore[import-untyped]
-import botocore.exceptions  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
+import boto3
+import boto3.exceptions
+import botocore.exceptions
+from botocore.config import Config
 
 PATIENCE_SECONDS = 180.0
 """How long an operation is tried again while the server is down, slow or resetting connections."""
@@ -101,7 +101,7 @@ def aws_settings() -> tuple[str | None, ...]:
     return tuple(map(os.environ.get, _SETTINGS))
 
 
-os.register_at_fork(after_in_child=lambda: _CLIENT_LOCK._at_fork_reinit())  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=lambda: _CLIENT_LOCK._at_fork_reinit())
 
 
 @functools.lru_cache(maxsize=4)

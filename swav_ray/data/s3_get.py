@@ -16,11 +16,11 @@ import threading
 import urllib.parse
 import urllib.request
 
-import boto3  # type: ignore[import-untyped]
-import botocore.exceptions  # type: ignore[import-untyped]
-from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-from botocore.httpsession import get_cert_path  # type: ignore[import-untyped]
+import boto3
+import botocore.exceptions
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.httpsession import get_cert_path
 
 from swav_ray.data.s3_client import aws_settings, client, counters
 

@@ -1,4 +1,4 @@
-"""The built-in data set: small JPEGs of ten classes, five outlines filled with one of two textures.
+"""The built-in data set: small JPEGs of ten classes, pairs of one of five outlines and one of five textures.
 
 Colour, position, scale, tilt, background and clutter vary at random, so neighbours in pixel space say little about the
 class, while an outline and a texture survive every augmentation of SwAV: what the quickstart has to learn.
@@ -24,10 +24,14 @@ import pyarrow.parquet as pq
 import simplejpeg
 
 OUTLINES = ("disc", "square", "triangle", "star", "cross")
-TEXTURES = ("striped", "spotted")
+# Every texture is on two outlines and every outline has two textures, so neither alone tells the class.
+KINDS = tuple((outline, (outline + shift) % 5) for outline in range(5) for shift in (0, 2))
+TEXTURES = ("plain", "striped", "spotted", "checked", "speckled")
 ROW_GROUP_ROWS = 64  # a reader that wants one row decodes no more than this
 MARKER = "_shapes.json"
-_VERSION = 1  # of the drawing; a data set of another version is not this one
+RADIUS = (0.26, 0.38)
+PERIOD = (0.23, 0.29)
+_VERSION = 2  # of the drawing; a data set of another version is not this one
 _JPEG_QUALITY = 92
 _SPLITS = ("train", "test")
 _SCHEMA = pa.schema(
@@ -51,8 +55,8 @@ class Folder(Protocol):
 
 
 def class_names() -> tuple[str, ...]:
-    """The ten names in the order of the labels, e.g. ``striped star``."""
-    return tuple(f"{texture} {outline}" for outline in OUTLINES for texture in TEXTURES)
+    """The ten names in the order of the labels, e.g. ``striped square``."""
+    return tuple(f"{TEXTURES[texture]} {OUTLINES[outline]}" for outline, texture in KINDS)
 
 
 def sample(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray, int]:
@@ -71,15 +75,15 @@ def sample(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray,
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * rng.random()
 
-    label = int(uniform(0, len(OUTLINES) * len(TEXTURES)))
-    outline, texture = divmod(label, len(TEXTURES))
+    label = int(uniform(0, len(KINDS)))
+    outline, texture = KINDS[label]
     image = _background(size, uniform)
     mask = _outline_mask(OUTLINES[outline], size, uniform)[..., None]
     fill = _texture(TEXTURES[texture], size, uniform)[..., None]
     dark, light = _color(uniform, 0, 90), _color(uniform, 150, 255)
     image += mask * (dark + fill * (light - dark) - image)
     noise = np.frombuffer(rng.bytes(size * size * 3), np.uint8).reshape(size, size, 3)
-    image += noise * np.float32(uniform(0.02, 0.12))
+    image += noise * np.float32(0.05)
     return np.clip(image, 0, 255).astype(np.uint8), label
 
 
@@ -109,9 +113,9 @@ def _background(size: int, uniform: Uniform) -> np.ndarray:
     image = start + ramp * (end - start)
     coarse = np.array([[uniform(0, 255) for _ in range(4)] for _ in range(4)], np.float32).astype(np.uint8)
     blotches = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    image += (blotches[..., None] - 128) * np.float32(uniform(0.0, 0.5))
+    image += (blotches[..., None] - 128) * np.float32(0.2)
     canvas = np.clip(image, 0, 255).astype(np.uint8)
-    for _ in range(int(uniform(2, 7))):
+    for _ in range(5):
         ends = [(int(uniform(0, size)), int(uniform(0, size))) for _ in range(2)]
         color = _color(uniform, 0, 255).tolist()
         if uniform(0, 1) < 0.5:
@@ -151,9 +155,9 @@ def _outline_mask(outline: str, size: int, uniform: Uniform) -> np.ndarray:
     """Where the object lies, (size, size) float32 in 0..1: of random size and place, tilted by up to 20 degrees."""
     cos, sin = _direction(uniform, np.pi / 9)
     turned = _corners(outline) @ np.array([(cos, sin), (-sin, cos)])
-    radius = uniform(0.2, 0.3)
+    radius = uniform(*RADIUS)
     reach = radius * np.abs(turned).max(axis=0)
-    center = np.array([uniform(low, 1 - low) for low in np.minimum(reach, 0.5)])
+    center = np.array([uniform(low, 1 - low) for low in np.minimum(0.85 * reach, 0.5)])
     fine = np.zeros((4 * size, 4 * size), np.uint8)
     points = np.rint((center + radius * turned) * 4 * size).astype(np.int32)
     cv2.fillPoly(fine, [points], 255)
@@ -161,21 +165,31 @@ def _outline_mask(outline: str, size: int, uniform: Uniform) -> np.ndarray:
 
 
 def _texture(texture: str, size: int, uniform: Uniform) -> np.ndarray:
-    """Stripes or spots in a random direction and scale, (size, size) float32 in 0..1, edges one pixel soft."""
+    """A pattern in a random direction and scale, (size, size) float32 in 0..1, edges about one pixel soft."""
     x, y = _grid(size)
-    cos, sin = (np.float32(v) for v in _direction(uniform))
-    period = np.float32(uniform(0.13, 0.2))
-    soft = period * np.float32(size)
-    across = (x * cos + y * sin) / period + np.float32(uniform(0, 1))
-    along = (y * cos - x * sin) / period + np.float32(uniform(0, 1))
-    across -= np.floor(across) + np.float32(0.5)
-    along -= np.floor(along) + np.float32(0.5)
+    cos, sin = (np.float32(v) for v in _direction(uniform, np.pi / 4))
+    period = np.float32(uniform(*PERIOD) * (1.5 if texture == "checked" else 1))
+    across = _wave((x * cos + y * sin) / period + np.float32(uniform(0, 1)))
+    along = _wave((y * cos - x * sin) / period + np.float32(uniform(0, 1)))
+    if texture == "plain":
+        return np.full_like(across, uniform(0, 1))
     if texture == "striped":
-        inside = np.float32(0.25) - np.abs(across)
+        inside = across
+    elif texture == "spotted":
+        inside = np.float32(0.36) - np.sqrt((0.5 - 2 * across) ** 2 + (0.5 - 2 * along) ** 2) / 2
+    elif texture == "checked":
+        inside = across * along * 4
     else:
-        inside = np.float32(0.36) - np.sqrt(across * across + along * along)
-    fill = np.clip(inside * soft + np.float32(0.5), 0, 1)
-    return 1 - fill if uniform(0, 1) < 0.5 else fill
+        grain = size // 2
+        coarse = np.array([uniform(0, 255) for _ in range(grain * grain)], np.float32).reshape(grain, grain)
+        grains = np.where(coarse > 127, 255, 0).astype(np.uint8)
+        return cv2.resize(grains, (size, size), interpolation=cv2.INTER_NEAREST).astype(np.float32) / 255
+    return np.clip(inside * period * np.float32(size) + np.float32(0.5), 0, 1)
+
+
+def _wave(t: np.ndarray) -> np.ndarray:
+    """A triangle wave of period 1 between -1/4 and 1/4."""
+    return np.abs(t - np.floor(t) - np.float32(0.5)) - np.float32(0.25)
 
 
 def _shard(first: int, rows: int, *, split: str, size: int, seed: int) -> bytes:

@@ -80,7 +80,7 @@ def _start_segment(maker: Any, plan: _Segment, reserved: ExecutionResources) -> 
     """Plans a segment; one iterator a worker. Nothing runs until all of them are read."""
     blocks = len(plan.ids) * plan.workers
     dataset = ray.data.range(blocks, override_num_blocks=blocks).map_batches(
-        _make,
+        _make,  # type: ignore[arg-type]
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,

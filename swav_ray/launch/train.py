@@ -31,7 +31,8 @@ from swav_ray.report.terminal import Terminal
 
 CONFIG = "config.yaml"
 SHAPES = "shapes://"
-_SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 64, "seed": 0, "rows_per_shard": 1024}
+_SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
+_FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
 # Fields that may differ when a run goes on: none of them changes what is learned.
 _FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction"}
 _FREE_SECTIONS = {"scaling", "checkpoint"}
@@ -52,6 +53,7 @@ def train(config: Config) -> dict[str, Any] | None:
     """
     terminal = Terminal(config.run.progress_seconds)
     run_dir = place(config.run.storage) / config.run.name
+    run_dir.exists(patience=_FIRST_CONTACT)
     config = _same_run(config, run_dir)
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
@@ -71,7 +73,7 @@ def train(config: Config) -> dict[str, Any] | None:
 
 
 def connect(logs: bool) -> bool:
-    """Connects to the Ray cluster of the environment, or starts one on this machine; whether it was started here.
+    """Connects to the cluster of RAY_ADDRESS, or starts one on this machine; whether it was started here.
 
     Args:
         logs: show Ray's own messages and the workers' output.
@@ -83,13 +85,13 @@ def connect(logs: bool) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if logs else "1")
     options: dict[str, Any] = {"log_to_driver": logs, "logging_level": level}
-    try:
-        ray.init(address="auto", **options)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**options)
         return False
-    except ConnectionError:
-        # One CPU for the training worker and one for crops is the least that moves.
-        ray.init(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
-        return True
+    # "local", since another run's private cluster on this machine would go away with that run. One CPU for the
+    # training worker and one for crops is the least that moves.
+    ray.init(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
+    return True
 
 
 def _same_run(config: Config, run_dir: Place) -> Config:
@@ -152,7 +154,7 @@ def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
 
 def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
     """Starts the workers and shows their news until they end; raises RunFailed."""
-    monitor = Monitor.remote()
+    monitor = Monitor.remote()  # type: ignore[attr-defined]
     use_gpu = config.scaling.device == "gpu" or (
         config.scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= config.scaling.num_workers
     )

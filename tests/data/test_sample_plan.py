@@ -1,0 +1,84 @@
+"""The order of training: every sample once an epoch, the same at any world size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swav_ray.config import ConfigError
+from swav_ray.data.sample_plan import SamplePlan, digest, share
+
+plans = st.builds(
+    lambda n, seed, batch: SamplePlan(np.arange(n) * 3, seed, min(batch, n)),
+    st.integers(1, 300),
+    st.integers(0, 2**62),
+    st.integers(1, 64),
+)
+
+
+@given(plan=plans, epoch=st.integers(0, 5))
+def test_an_epoch_has_every_sample_at_most_once_and_leaves_out_only_the_tail(plan: SamplePlan, epoch: int) -> None:
+    steps = plan.steps_per_epoch
+    batches = plan.batches(epoch * steps, (epoch + 1) * steps)
+    seen = np.concatenate(batches)
+    assert all(len(batch) == plan.global_batch_size for batch in batches)
+    assert len(set(seen)) == len(seen) == len(plan.ids) - plan.dropped_per_epoch
+    assert set(seen) <= set(plan.ids)
+
+
+@given(plan=plans, start=st.integers(0, 40), length=st.integers(1, 40), cut=st.integers(0, 40))
+def test_a_batch_does_not_depend_on_where_one_started(plan: SamplePlan, start: int, length: int, cut: int) -> None:
+    whole = plan.batches(start, start + length)
+    middle = start + min(cut, length)
+    again = plan.batches(start, middle) + plan.batches(middle, start + length)
+    assert len(whole) == length
+    assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+@given(rows=st.integers(1, 5000), size=st.integers(1, 64))
+def test_shares_cover_a_batch_in_order_and_differ_by_at_most_one(rows: int, size: int) -> None:
+    parts = [share(rows, size, rank) for rank in range(size)]
+    assert [i for part in parts for i in range(rows)[part]] == list(range(rows))
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) - min(lengths) <= 1
+
+
+@given(ids=st.lists(st.integers(0, 2**40), unique=True, min_size=1, max_size=60), cuts=st.integers(1, 7))
+def test_digests_add_up_whatever_the_order_and_the_shares(ids: list[int], cuts: int) -> None:
+    rows = np.array(ids)
+    total = int(digest(rows), 16)
+    assert digest(rows[::-1]) == digest(rows)
+    parts = [rows[share(len(rows), cuts, rank)] for rank in range(cuts)]
+    assert sum(int(digest(part), 16) for part in parts) % 2**64 == total
+
+
+def test_a_digest_tells_a_lost_or_repeated_sample() -> None:
+    assert digest(np.array([1, 2, 3])) != digest(np.array([1, 2]))
+    assert digest(np.array([1, 2, 3])) != digest(np.array([1, 2, 3, 3]))
+    assert digest(np.array([1, 2, 3])) != digest(np.array([1, 2, 4]))
+
+
+def test_epochs_and_seeds_differ() -> None:
+    plan, other = SamplePlan(np.arange(100), 0, 10), SamplePlan(np.arange(100), 1, 10)
+    assert not np.array_equal(plan.permutation(0), plan.permutation(1))
+    assert not np.array_equal(plan.permutation(0), other.permutation(0))
+
+
+def test_the_tail_is_not_always_the_same() -> None:
+    plan = SamplePlan(np.arange(25), 0, 10)
+    tails = [set(plan.ids) - set(np.concatenate(plan.batches(2 * e, 2 * e + 2))) for e in range(4)]
+    assert all(len(tail) == 5 for tail in tails)
+    assert len({frozenset(tail) for tail in tails}) > 1
+
+
+def test_a_stand_in_is_always_the_same() -> None:
+    plan = SamplePlan(np.arange(100), 0, 10)
+    assert plan.replacement(2, 17, 0) == plan.replacement(2, 17, 0)
+    assert len({plan.replacement(2, 17, attempt) for attempt in range(10)}) > 1
+
+
+def test_a_batch_beyond_the_data_set_is_refused() -> None:
+    with pytest.raises(ConfigError, match="more than the 5 training images"):
+        SamplePlan(np.arange(5), 0, 6)

@@ -1,0 +1,46 @@
+"""One small Ray cluster and one small data set for the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from swav_ray.config import Config, replace
+from swav_ray.data.shapes import write_shapes
+from swav_ray.data.storage import place
+from swav_ray.recipes import quickstart
+
+
+@pytest.fixture(scope="package")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 training images and 24 held-out ones in Parquet shards."""
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(place(folder), train=72, test=24, size=32, seed=0, rows_per_shard=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def tiny(data: Path, storage: Path, name: str, **sections: dict[str, object]) -> Config:
+    """Nine steps an epoch of a net that trains in milliseconds."""
+    base = replace(
+        quickstart(),
+        run={"name": name, "storage": str(storage), "progress_seconds": 0.1},
+        data={"uri": str(data)},
+        crops={"sizes": (16, 8), "counts": (2, 2), "min_scales": (0.3, 0.1), "max_scales": (1.0, 0.4)},
+        model={"width": 0.125, "hidden_dim": 12, "output_dim": 8, "prototypes": (6,)},
+        queue={"length": 16, "start_epoch": 1},
+        # A small trust coefficient: a net this small at a high rate would magnify rounding from step to step.
+        optim={"warmup_epochs": 0.5, "freeze_prototypes_steps": 3, "trust_coefficient": 0.001},
+        train={"epochs": 3, "global_batch_size": 8},
+        eval={"image_size": 16, "knn_every_epochs": 2},
+    )
+    return replace(base, **sections)

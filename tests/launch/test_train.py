@@ -1,0 +1,192 @@
+"""The main job through real Ray: it learns, repeats bit for bit, stops, goes on, and survives a killed worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from swav_ray import settings
+from swav_ray.config import Config, ConfigError, replace
+from swav_ray.data import manifest
+from swav_ray.data.sample_plan import SamplePlan, digest
+from swav_ray.data.storage import place
+from swav_ray.launch.train import RunFailed, train
+from swav_ray.report.metrics_log import read_metrics
+from swav_ray.training import checkpoint
+from tests.data.test_batches import write_images
+from tests.launch.conftest import tiny
+
+pytestmark = pytest.mark.ray
+STEPS = 27
+
+
+def metrics(config: Config) -> list[dict[str, Any]]:
+    return read_metrics(place(config.run.storage) / config.run.name)
+
+
+def losses(config: Config) -> list[float]:
+    return [record["loss"] for record in metrics(config)]
+
+
+def assert_exactly_once(config: Config, data: Path, steps: int) -> None:
+    """Every step of the file once, with the samples that the plan names and no other."""
+    records = metrics(config)
+    assert [record["step"] for record in records] == list(range(steps))
+    plan = SamplePlan(manifest.build(str(data)).train_ids(), config.run.seed, config.train.global_batch_size)
+    assert [record["ids"] for record in records] == [digest(batch) for batch in plan.batches(0, steps)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: None, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    config = tiny(shapes, tmp_path_factory.mktemp("runs"), "undisturbed")
+    assert train(config) is not None
+    return config
+
+
+def test_a_run_leaves_what_the_readme_names(undisturbed: Config, shapes: Path) -> None:
+    run_dir = place(undisturbed.run.storage) / "undisturbed"
+    assert_exactly_once(undisturbed, shapes, STEPS)
+    assert all(np.isfinite(losses(undisturbed)))
+    summary = json.loads((run_dir / "summary.json").read_bytes())
+    assert set(summary["knn_top1"]) == {"trained", "untrained", "pixels", "chance"}
+    assert summary["ln_k"] == pytest.approx(np.log(6))
+    assert summary["images"] == 72
+    assert settings.from_yaml((run_dir / "config.yaml").read_bytes().decode(), Config(), "x") == undisturbed
+    assert checkpoint.steps(run_dir) == [18, 27]
+    assert any(entry.name.startswith("events.out") for entry in (run_dir / "events").list())
+
+
+def test_a_finished_run_says_so_and_trains_no_further(undisturbed: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    before = metrics(undisturbed)
+    assert train(undisturbed) is not None
+    assert "is finished" in capfd.readouterr().out
+    assert metrics(undisturbed) == before
+
+
+def test_the_same_seed_gives_the_same_losses_bit_for_bit(undisturbed: Config) -> None:
+    again = replace(undisturbed, run={"name": "again"})
+    train(again)
+    assert losses(again) == losses(undisturbed)
+
+
+def test_three_workers_train_as_one_does(undisturbed: Config, shapes: Path) -> None:
+    """Eight rows over three workers: uneven shares, the same samples, the same losses to float32 rounding."""
+    wide = replace(undisturbed, run={"name": "wide"}, scaling={"num_workers": 3})
+    train(wide)
+    assert_exactly_once(wide, shapes, STEPS)
+    assert losses(wide) == pytest.approx(losses(undisturbed), rel=1e-4)
+
+
+def test_colour_on_the_training_device_trains_too(undisturbed: Config) -> None:
+    config = replace(undisturbed, run={"name": "device"}, augment={"color_device": "train"}, train={"epochs": 1})
+    train(config)
+    assert all(np.isfinite(losses(config)))
+
+
+def test_going_on_with_another_config_is_refused_by_field(undisturbed: Config) -> None:
+    with pytest.raises(ConfigError, match=r"optim.base_lr = 0.123: run undisturbed .* began with"):
+        train(replace(undisturbed, optim={"base_lr": 0.123, "final_lr": 0.0}))
+
+
+def test_a_killed_worker_costs_no_sample(undisturbed: Config, shapes: Path) -> None:
+    config = replace(undisturbed, run={"name": "killed"}, checkpoint={"every_epochs": 0.34})
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            if len(metrics(config)) > 5:
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "RayTrainWorker" in " ".join(process.cmdline())
+                ]
+                for worker in workers:
+                    worker.kill()
+                    killed.append(worker.pid)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    assert train(config) is not None
+    thread.join(timeout=10)
+    assert killed
+    assert_exactly_once(config, shapes, STEPS)
+    assert losses(config) == losses(undisturbed)
+
+
+def test_unreadable_images_are_quarantined_and_past_the_budget_named(cluster: None, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    write_images(folder, 40, broken=(3, 17))
+    config = tiny(folder, tmp_path, "bad", data={"uri": str(folder), "max_bad_fraction": 0.1}, train={"epochs": 2})
+    assert train(config) is not None
+    quarantined = (tmp_path / "bad" / "quarantine.jsonl").read_text()
+    assert "003.jpg" in quarantined
+    assert "017.jpg" in quarantined
+    assert_exactly_once(config, folder, 10)
+    strict = replace(config, run={"name": "strict"}, data={"max_bad_fraction": 0.0})
+    with pytest.raises(RunFailed, match=r"images cannot be read, data.max_bad_fraction = 0 allows 0: .*\.jpg"):
+        train(strict)
+
+
+def start(config: Config, folder: Path) -> subprocess.Popen[str]:
+    file = folder / "given.yaml"
+    file.write_text(settings.to_yaml(config))
+    command = [sys.executable, "-u", "-m", "swav_ray.pretrain", "--config", str(file)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ.copy())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_leaves_a_checkpoint_and_goes_on(
+    undisturbed: Config, shapes: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Its own cluster of this machine's CPUs, from the command line, as a user has it."""
+    config = replace(
+        undisturbed,
+        run={"name": "stopped", "storage": str(tmp_path)},
+        train={"epochs": 300},
+        checkpoint={"every_epochs": 1000.0},
+    )
+    process = start(config, tmp_path)
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith("epoch"):
+            process.send_signal(number)
+            break
+    seen.extend(process.stdout)
+    assert process.wait(timeout=120) == 0, "".join(seen)
+    output = "".join(seen)
+    assert f"{number.name}: stopping" in output
+    assert "the same command goes on from there" in output
+    assert "Traceback" not in output
+    assert "(raylet)" not in output
+    run_dir = place(tmp_path / "stopped")
+    (stopped,) = checkpoint.steps(run_dir)
+    assert 0 < stopped < 2700
+    assert len(read_metrics(run_dir)) == stopped
+    if number == signal.SIGTERM:
+        return
+    process = start(config, tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("resumed from the checkpoint"):
+            assert f"step {stopped}" in line
+        if line.startswith("epoch"):
+            process.send_signal(signal.SIGINT)
+            break
+    process.communicate(timeout=120)
+    (further,) = [step for step in checkpoint.steps(run_dir) if step > stopped]
+    assert_exactly_once(config, shapes, further)

@@ -1,0 +1,57 @@
+"""The command: what it makes of its words, and what it says to wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swav_ray import pretrain, settings
+from swav_ray.recipes import cifar, quickstart
+
+
+def test_no_words_are_the_quickstart() -> None:
+    assert pretrain.parse([]) == quickstart()
+
+
+def test_words_come_after_the_file_and_the_file_after_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("train: {epochs: 60, global_batch_size: 64}\nqueue: {length: 0}\n")
+    config = pretrain.parse(["cifar", "--config", str(file), "--train.epochs", "70"])
+    assert (config.train.epochs, config.train.global_batch_size) == (70, 64)
+    assert config.model == cifar().model
+
+
+def test_a_runs_own_config_gives_the_run_again(tmp_path: Path) -> None:
+    config = pretrain.parse(["cifar", "--optim.base_lr", "0.3", "--data.uri", "/x"])
+    (tmp_path / "config.yaml").write_text(settings.to_yaml(config))
+    assert pretrain.parse(["--config", str(tmp_path / "config.yaml")]) == config
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["swav_100e"], "swav_100e: no such recipe; did you mean swav_100ep?"),
+        (["--train.epoch", "1"], "did you mean train.epochs?"),
+        (["--optim.base_lr", "-1"], "optim.base_lr = -1.0: must be above 0"),
+        (["--config", "/nowhere.yaml"], "is no readable YAML file"),
+        (["--config"], "needs a file"),
+        (["--run.storage", "gs://b/x"], "the scheme gs:// is not known"),
+        (["swav_100ep", "--run.storage", "TMP"], "data.uri = '': names no images"),
+        (["swav_100ep", "--run.storage", "TMP", "--data.uri", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_the_users_mistake_is_one_line_and_status_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert pretrain.main([str(tmp_path) if word == "TMP" else word for word in words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_help_names_recipes_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain.main(["cifar", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "swav_rn50w4_400ep" in text
+    assert "--model.prototypes  [512 prototypes]" in text

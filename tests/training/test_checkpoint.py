@@ -1,0 +1,116 @@
+"""A checkpoint is whole or absent, and goes on bit for bit, at any number of workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from swav_ray.config import Config
+from swav_ray.data.storage import Place, place
+from swav_ray.training import checkpoint
+from swav_ray.training.distributed import World
+from swav_ray.training.learner import Learner
+from tests.training.test_learner import crops, small_config
+
+
+def advance(learner: Learner, start: int, stop: int) -> list[float]:
+    rows = learner.world.share(learner.config.train.global_batch_size)
+    dtype = learner.model.conv1.weight.dtype
+    batches = [[group.to(dtype) for group in crops(learner.config, step, rows)] for step in range(start, stop)]
+    return [learner.step(batch, step).loss for step, batch in enumerate(batches, start)]
+
+
+def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(tmp_path: Path) -> None:
+    config, run_dir = small_config(), place(tmp_path)
+    straight = Learner(config, 3)
+    losses = advance(straight, 0, 9)
+    first = Learner(config, 3)
+    advance(first, 0, 5)
+    checkpoint.save(run_dir, first, 5, keep_last=1)
+    second = Learner(config, 3)
+    found, problems = checkpoint.load_newest(run_dir)
+    assert found is not None
+    assert not problems
+    checkpoint.restore(second, found)
+    assert advance(second, found.step, 9) == losses[5:]
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[name], value), name
+
+
+def _resume(world: World, config: Config, uri: str) -> tuple[list[float], Tensor]:
+    learner = Learner(config, 3, dtype=torch.float64, world=world)
+    found, _ = checkpoint.load_newest(Place(uri))
+    assert found is not None
+    checkpoint.restore(learner, found)
+    return advance(learner, found.step, 9), learner.model.conv1.weight.detach()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_checkpoint_continues_at_another_world_size(gloo_pool, tmp_path: Path, workers: int) -> None:
+    config = small_config()
+    straight = Learner(config, 3, dtype=torch.float64)
+    losses = advance(straight, 0, 6)
+    checkpoint.save(place(tmp_path), straight, 6, keep_last=1)
+    losses = advance(straight, 6, 9)
+    for theirs, weight in gloo_pool.run(workers, _resume, config, str(tmp_path)):
+        assert theirs == pytest.approx(losses, rel=1e-9)
+        torch.testing.assert_close(weight, straight.model.conv1.weight.detach(), rtol=1e-7, atol=1e-10)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Place:
+    run_dir, learner = place(tmp_path), Learner(small_config(), 3)
+    for step in (1, 2):
+        checkpoint.save(run_dir, learner, step, keep_last=2)
+    return run_dir
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(two: Place, damage: str) -> None:
+    folder = (two / "checkpoints" / "step-000000002").local_path
+    file = folder / ("manifest.json" if damage == "manifest" else "model.safetensors")
+    data = file.read_bytes()
+    if damage == "remove":
+        file.unlink()
+    elif damage == "flip":
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    else:
+        file.write_bytes(data[: len(data) // 2])
+    found, problems = checkpoint.load_newest(two)
+    assert found is not None
+    assert found.step == 1
+    assert len(problems) == 1
+    assert "step-000000002" in problems[0]
+
+
+def test_without_its_manifest_there_is_no_checkpoint(two: Place) -> None:
+    (two / "checkpoints" / "step-000000002" / "manifest.json").delete()
+    assert checkpoint.steps(two) == [1]
+
+
+def test_no_sound_checkpoint_left_is_an_error_not_a_new_start(two: Place) -> None:
+    for step in (1, 2):
+        (two / "checkpoints" / f"step-{step:09d}" / "meta.json").write_bytes(b"{}")
+    with pytest.raises(checkpoint.BadCheckpoint, match="no sound checkpoint"):
+        checkpoint.load_newest(two)
+
+
+def test_old_ones_go(two: Place) -> None:
+    checkpoint.save(two, Learner(small_config(), 3), 3, keep_last=2)
+    assert checkpoint.steps(two) == [2, 3]
+    assert not (two / "checkpoints" / "step-000000001").exists()
+
+
+def test_a_newer_format_is_refused_by_name(two: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "SCHEMA", 0)
+    with pytest.raises(checkpoint.BadCheckpoint, match="newer swav_ray"):
+        checkpoint.load(two, 2)
+
+
+def test_progress_is_readable(two: Place) -> None:
+    meta = json.loads((two / "checkpoints" / "step-000000002" / "meta.json").read_bytes())
+    assert meta["samples_seen"] == 16
