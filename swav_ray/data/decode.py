@@ -83,7 +83,7 @@ class SourceImage:
         size = (0, 0) if eighths >= 8 else (-(-height * eighths // 8), -(-width * eighths // 8))
         try:
             return simplejpeg.decode_jpeg(self._data, "RGB", min_height=size[0], min_width=size[1])
-        except ValueError as error:
+        except (ValueError, KeyError) as error:
             return self._recover(str(error), size)
         except MemoryError as error:
             raise UnreadableImage("too_large", f"no memory for {width} x {height} pixels") from error
@@ -96,7 +96,7 @@ class SourceImage:
             raise UnreadableImage("corrupt", f"JPEG: {message}")
         try:
             return simplejpeg.decode_jpeg(self._data, "RGB", min_height=size[0], min_width=size[1], strict=False)
-        except ValueError:
+        except (ValueError, KeyError):
             return _pil_pixels(_open_pil(self._data))
 
 
@@ -134,7 +134,11 @@ def _open_pil(data: Any) -> Image.Image:
             raise UnreadableImage("truncated", f"JPEG of {len(data)} bytes ends in its header") from error
         raise UnreadableImage("not_an_image", f"no known image format, starts with {bytes(data[:8])!r}") from error
     except Exception as error:  # a format's reader trips over broken headers in its own ways
-        raise UnreadableImage("corrupt", f"{type(error).__name__}: {error}") from error
+        raise UnreadableImage(_kind(error), f"{type(error).__name__}: {error}") from error
+
+
+def _kind(error: Exception) -> str:
+    return "truncated" if isinstance(error, EOFError) or "truncated" in str(error).lower() else "corrupt"
 
 
 def _pil_orientation(image: Image.Image) -> int:
@@ -157,9 +161,7 @@ def _pil_pixels(image: Any) -> np.ndarray:
     except MemoryError as error:
         raise UnreadableImage("too_large", f"no memory for {image.size[0]} x {image.size[1]} pixels") from error
     except Exception as error:  # every format's decoder fails in its own way
-        short = isinstance(error, EOFError) or "truncated" in str(error).lower()
-        message = f"{image.format}: {error or type(error).__name__}"
-        raise UnreadableImage("truncated" if short else "corrupt", message) from error
+        raise UnreadableImage(_kind(error), f"{image.format}: {error or type(error).__name__}") from error
 
 
 def _eight_bit(array: np.ndarray) -> np.ndarray:
