@@ -164,26 +164,15 @@ def imagenette() -> Config:
 
 
 def fashion_mnist() -> Config:
-    """Fashion-MNIST (28 x 28 grey): a narrow ResNet-18, 2x28 + 4x16, light colour, within minutes on CPUs."""
-    return Config(
-        run=RunConfig(name="fashion_mnist"),
-        data=DataConfig(uri="/usr/share/datasets/fashion-mnist"),
-        crops=CropsConfig(sizes=(28, 16), counts=(2, 4), min_scales=(0.3, 0.1), max_scales=(1.0, 0.4)),
-        augment=AugmentConfig(jitter_strength=0.5, greyscale_probability=0.0, blur_probability=0.0),
-        model=ModelConfig(
-            backbone="resnet18", width=0.25, small_image_stem=True, hidden_dim=256, output_dim=64, prototypes=(100,)
-        ),
-        assignment=AssignmentConfig(epsilon=0.03),
-        optim=OptimConfig(
-            base_lr=0.6,
-            final_lr=0.0006,
-            start_warmup_lr=0.06,
-            warmup_epochs=0.5,
-            trust_coefficient=0.02,
-            freeze_prototypes_steps=40,
-        ),
-        train=TrainConfig(epochs=10, global_batch_size=128),
-        eval=EvalConfig(image_size=28, max_bank=10_000),
+    """Fashion-MNIST (28 x 28 grey): the quickstart's narrow ResNet-18, brightness and contrast jitter, for CPUs."""
+    return replace(
+        quickstart(),
+        run={"name": "fashion_mnist"},
+        data={"uri": "/usr/share/datasets/fashion-mnist"},
+        crops={"sizes": (32, 24), "counts": (2, 2), "min_scales": (0.4, 0.1), "max_scales": (1.0, 0.4)},
+        augment={"jitter_strength": 0.5, "greyscale_probability": 0.0},
+        train={"epochs": 10},
+        eval={"image_size": 32, "knn_every_epochs": 0, "max_bank": 10_000},
     )
 
 

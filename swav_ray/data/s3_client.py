@@ -101,7 +101,7 @@ def aws_settings() -> tuple[str | None, ...]:
     return tuple(map(os.environ.get, _SETTINGS))
 
 
-os.register_at_fork(after_in_child=lambda: _CLIENT_LOCK._at_fork_reinit())
+os.register_at_fork(after_in_child=lambda: _CLIENT_LOCK._at_fork_reinit())  # type: ignore[attr-defined]
 
 
 @functools.lru_cache(maxsize=4)
