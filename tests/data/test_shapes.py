@@ -85,7 +85,7 @@ def test_pixels_are_the_same_on_any_machine():
 def test_classes_are_ten_and_about_equally_frequent():
     names = shapes.class_names()
     assert len(set(names)) == 10
-    assert {"striped square", "speckled square"} <= set(names)
+    assert {"striped square", "checked square"} <= set(names)
     labels = [shapes.sample(i, split="train", size=16, seed=0)[1] for i in range(1000)]
     assert np.bincount(labels, minlength=10).min() > 70
 
