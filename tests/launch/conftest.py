@@ -29,12 +29,12 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def tiny(data: Path, storage: Path, name: str, **sections: dict[str, object]) -> Config:
+def tiny(images: Path, storage: Path, name: str, **sections: dict[str, object]) -> Config:
     """Nine steps an epoch of a net that trains in milliseconds."""
     base = replace(
         quickstart(),
         run={"name": name, "storage": str(storage), "progress_seconds": 0.1},
-        data={"uri": str(data)},
+        data={"uri": str(images)},
         crops={"sizes": (16, 8), "counts": (2, 2), "min_scales": (0.3, 0.1), "max_scales": (1.0, 0.4)},
         model={"width": 0.125, "hidden_dim": 12, "output_dim": 8, "prototypes": (6,)},
         queue={"length": 16, "start_epoch": 1},
