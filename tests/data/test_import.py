@@ -155,7 +155,6 @@ def test_tars_and_foreign_parquet_are_sources_too(tmp_path: Path) -> None:
 
 
 def test_torchvision_sets_by_name_keep_their_files_and_labels(tmp_path: Path) -> None:
-    pytest.importorskip("torchvision")
     write_files(tmp_path / "tv", {f"{name}/{i}.jpg": image(i) for name in ("ant", "bee") for i in range(3)})
     import_shards(f"torchvision:ImageFolder:{tmp_path / 'tv'}", str(tmp_path / "out"))
     manifest = build(str(tmp_path / "out"))
@@ -165,7 +164,6 @@ def test_torchvision_sets_by_name_keep_their_files_and_labels(tmp_path: Path) ->
 
 
 def test_torchvision_sets_of_arrays_have_both_splits(tmp_path: Path) -> None:
-    pytest.importorskip("torchvision")
     for split, count in (("train", 6), ("t10k", 2)):
         write_idx(tmp_path / "MNIST" / "raw" / f"{split}-images-idx3-ubyte", np.full((count, 28, 28), count))
         write_idx(tmp_path / "MNIST" / "raw" / f"{split}-labels-idx1-ubyte", np.arange(count))
@@ -187,7 +185,6 @@ def test_torchvision_sets_of_arrays_have_both_splits(tmp_path: Path) -> None:
     ],
 )
 def test_torchvision_names_that_cannot_be_are_told(source: str, words: str, tmp_path: Path) -> None:
-    pytest.importorskip("torchvision")
     with pytest.raises(PlaceError, match=words):
         import_shards(source, str(tmp_path / "out"))
 

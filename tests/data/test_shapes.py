@@ -117,10 +117,11 @@ def test_arguments_out_of_range_are_named(tmp_path, bad):
 
 
 def test_pixel_distance_is_a_poor_guide():
+    import torch
+
     from swav_ray.evaluate.features import pixels
     from swav_ray.evaluate.knn import knn_top1
 
-    torch = pytest.importorskip("torch")
     images, labels = zip(*[shapes.sample(i, split="train", size=32, seed=0) for i in range(1500)], strict=True)
     features, labels = pixels(torch.from_numpy(np.stack(images))), torch.tensor(labels)
     top1 = knn_top1(features[:1200], labels[:1200], features[1200:], labels[1200:])
