@@ -136,7 +136,7 @@ def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
         folder = place(config.run.storage) / "_data" / "shapes"
         write_shapes(folder, **_SHAPES_SIZE)
         uri = folder.uri
-    found = manifests.load_or_build(uri, place(config.run.storage) / "_data" / "manifests", progress=terminal.count)
+    found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
     for note in found.notes:
         terminal.line(f"note: {note}")
     kept_at = run_dir / MANIFEST

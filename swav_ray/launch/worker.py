@@ -11,7 +11,6 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.data import ExecutionResources
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
@@ -22,7 +21,7 @@ from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import Place
 from swav_ray.evaluate.probe import knn, split
-from swav_ray.launch.data import Feed
+from swav_ray.launch.data import BatchFailed, Feed
 from swav_ray.model.swav import Trunk
 from swav_ray.report.metrics_log import MetricsLog
 from swav_ray.training import checkpoint
@@ -47,7 +46,7 @@ def run(payload: dict[str, Any]) -> None:
         return
     try:
         _Worker(payload["config"], payload["run_dir"], monitor).run()
-    except (Diverged, TooManyBadImages, checkpoint.BadCheckpoint) as error:
+    except (Diverged, TooManyBadImages, BatchFailed, checkpoint.BadCheckpoint) as error:
         # Told before raising: another try would end the same way, so the next start of the workers returns at once.
         ray.get(monitor.give_up.remote(str(error)))
         raise
@@ -115,11 +114,7 @@ class _Worker:
     def _feed(self, start: int) -> Feed:
         config = self.config
         multi_crop = MultiCrop(config.crops, config.augment, config.run.seed)
-        reserved = ExecutionResources(
-            cpu=config.scaling.cpus_per_worker * self.world.size,
-            gpu=self.world.size if self.device.type == "cuda" else 0,
-        )
-        return Feed(BatchMaker(self.manifest, self.plan, multi_crop), self.world, start, self.end, reserved)
+        return Feed(BatchMaker(self.manifest, self.plan, multi_crop), self.world, start, self.end)
 
     def _record(self, record: Record) -> None:
         if self._log is None:
