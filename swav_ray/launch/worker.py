@@ -76,9 +76,10 @@ class _Worker:
         quarantine = Quarantine(self.run_dir, len(self.train_ids), self.config.data.max_bad_fraction, writes=self.chief)
         reached = start
         if start < self.end:
+            feed = self._feed(start)
             reached = train(
                 self.learner,
-                self._feed(start),
+                feed,
                 start=start,
                 end=self.end,
                 record=self._record,
@@ -86,7 +87,9 @@ class _Worker:
                 evaluate=self._evaluate,
                 should_stop=_StopFlag(self.monitor) if self.chief else lambda: False,
                 quarantine=quarantine,
+                usage=feed.usage if self.chief else dict,
             )
+            feed.close()
         if self._log is not None:
             self._log.close()
         if reached == self.end:

@@ -43,13 +43,17 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def _tally(world: World, device: torch.device, batch: Batch, wait: float, stop: bool) -> tuple[str, float, bool, int]:
-    """Over all workers: the digest of the step's ids, the mean wait in seconds, whether to stop, images replaced."""
+def _tally(
+    world: World, device: torch.device, batch: Batch, wait: float, stop: bool
+) -> tuple[str, float, bool, int, int, int]:
+    """Over all workers: the digest of the step's ids, the mean wait in seconds, whether to stop, images replaced, bytes
+    read and retries."""
     own = int(digest(batch.sample_ids), 16)
     signed = own - 2**64 if own >= 2**63 else own  # int64 sums wrap as the digest's do
-    values = torch.tensor([signed, round(wait * 1e6), int(stop), len(batch.bad)], dtype=torch.int64, device=device)
-    total, waited, stops, bad = world.sum(values).tolist()
-    return f"{total % 2**64:016x}", waited / 1e6 / world.size, stops > 0, bad
+    own_values = [signed, round(wait * 1e6), int(stop), len(batch.bad), batch.bytes_read, batch.retries]
+    values = torch.tensor(own_values, dtype=torch.int64, device=device)
+    total, waited, stops, bad, bytes_read, retries = world.sum(values).tolist()
+    return f"{total % 2**64:016x}", waited / 1e6 / world.size, stops > 0, bad, bytes_read, retries
 
 
 def train(
@@ -63,6 +67,7 @@ def train(
     evaluate: Callable[[int], None],
     should_stop: Callable[[], bool],
     quarantine: Quarantine,
+    usage: Callable[[], Record] = dict,
 ) -> int:
     """Trains from step `start` up to `end` (excluded); on every worker at once.
 
@@ -71,6 +76,7 @@ def train(
         record: is given each step's figures. save: writes the state before a step. evaluate: measures it.
         should_stop: asked each step; one worker's yes stops all, with a checkpoint.
         quarantine: takes the unreadable images.
+        usage: figures of the machines that go into each record.
 
     Returns:
         The step that comes next: `end`, or less after a stop.
@@ -86,7 +92,7 @@ def train(
             raise RuntimeError(f"the batch of step {batch.step} came where step {step} was due")
         wait = time.perf_counter() - began
         result = learner.step(to_device(batch, config, learner.device), step)
-        ids, wait, stop, bad = _tally(world, learner.device, batch, wait, should_stop())
+        ids, wait, stop, bad, bytes_read, retries = _tally(world, learner.device, batch, wait, should_stop())
         if bad:
             quarantine.add([entry for part in world.gather_objects(batch.bad) for entry in part])
         now = time.perf_counter()
@@ -102,11 +108,12 @@ def train(
                 "images_per_second": batch_size / seconds,
                 "data_wait": min(wait / seconds, 1.0),
                 "crop_seconds": batch.seconds,
-                "bytes_read": batch.bytes_read,
-                "retries": batch.retries,
+                "bytes_read": bytes_read,
+                "retries": retries,
                 "bad_images": len(quarantine.entries),
                 "workers": world.size,
                 "ids": ids,
+                **usage(),
             }
         )
         done = step + 1
