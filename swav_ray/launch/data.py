@@ -165,6 +165,7 @@ class _Reader:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._ready.get_nowait()
+        self._thread.join(timeout=5)
 
     def _run(self, iterator: ray.data.DataIterator, maker: BatchMaker, parts: int) -> None:
         try:

@@ -36,7 +36,7 @@ def images(s3: str, tmp_path: Path) -> str:
 def two_cpus(images: str) -> Iterator[None]:
     """One for the training worker, one for crops; started after `s3`, whose variables the workers inherit."""
     assert "AWS_ENDPOINT_URL" in os.environ
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 
