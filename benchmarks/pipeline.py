@@ -144,7 +144,7 @@ class Ray:
         feed = Feed(self._maker, World(), 0, STEPS)
         next(feed)
         self.first_batch.append(time.perf_counter() - started)
-        for _ in range(8 * self._cpus):
+        for _ in range(2 * self._cpus + 2):  # past those that the start of the feed delayed
             next(feed)
         figures = measured(lambda: len(next(feed).sample_ids), seconds)
         feed.close()
@@ -159,9 +159,11 @@ def wait_until_idle() -> None:
 
 
 class Torch:
-    def __init__(self, files: list[Path], batch: int, cpus: int) -> None:
-        self._options: dict[str, Any] = {"batch_size": batch, "num_workers": cpus, "sampler": Endless(len(files))}
-        self._files, self._cpus, self._batch = files, cpus, batch
+    """Small batches, whose size its rate does not depend on, since at its rate a large one takes seconds."""
+
+    def __init__(self, files: list[Path], cpus: int) -> None:
+        self._options: dict[str, Any] = {"batch_size": 16, "num_workers": cpus, "sampler": Endless(len(files))}
+        self._files, self._cpus = files, cpus
 
     def round(self, seconds: float) -> tuple[float, float]:
         batches = iter(DataLoader(Photos(self._files), **self._options))
@@ -208,7 +210,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each turn (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=4, help="turns of each contender (default %(default)s)")
     parser.add_argument("--cpus", type=int, default=os.cpu_count() or 1, help="cores that make crops (default: all)")
-    parser.add_argument("--batch", type=int, default=64, help="images a batch (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=128, help="images a batch (default %(default)s)")
     parser.add_argument("--skip-torch", action="store_true", help="without the DataLoader")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -226,18 +228,21 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
     alone.round(0.1)  # compiles
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # Ray's tasks run at niceness 15. Where anything else runs, that would compare niceness, not pipelines.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init(address="local", num_cpus=arguments.cpus, **options)
     machine = Machine()
     contenders: dict[str, Any] = {"in_process": alone}
     contenders |= {f"ray_{name}": Ray(maker, arguments.cpus) for name, maker in makers.items()}
     if not arguments.skip_torch:
         files = sorted(file for file in Path(places["local"]).rglob("*") if file.is_file())
-        contenders["torch"] = Torch(files, arguments.batch, arguments.cpus)
+        contenders["torch"] = Torch(files, arguments.cpus)
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     memory = []
     for _ in range(arguments.rounds):
         for name, contender in contenders.items():
             rounds[name].append(contender.round(arguments.seconds))
+            print(f"{name}: {rounds[name][-1][0]:.0f} images/s", file=sys.stderr)
         memory.append(Machine.memory())
     machine.close()
     clock = {name: statistics.median(wall for wall, _ in turns) for name, turns in rounds.items()}
