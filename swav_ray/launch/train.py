@@ -145,7 +145,7 @@ def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
         folder = place(config.run.storage) / "_data" / "shapes"
         write_shapes(folder, **_SHAPES_SIZE)
         uri = folder.uri
-    found = manifests.load_or_build(uri, place(config.run.storage) / "_data" / "manifests", progress=terminal.count)
+    found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
     for note in found.notes:
         terminal.line(f"note: {note}")
     kept_at = run_dir / MANIFEST
@@ -203,7 +203,8 @@ def _trainer(config: Config, run_dir: Place, monitor: Any) -> Trainer:
     least, most = scaling.num_workers[0], scaling.num_workers[-1]
     use_gpu = scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= least)
     return Trainer(
-        run,
+        owner=run_dir.uri,
+        train_loop_per_worker=run,
         train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
         scaling_config=ScalingConfig(
             num_workers=(least, most) if least < most else least,
