@@ -14,6 +14,7 @@ import types
 from typing import Any
 
 import ray
+import ray.util
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -177,7 +178,10 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
                     return
                 except ray.exceptions.RayActorError as error:
                     # Not a worker, which Ray Train starts again, but what starts them.
-                    terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)}")
+                    terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)[:200]}")
+                    # Ray's own cleaner needs the dashboard to see it; without, nobody gets these resources again.
+                    if (occupied := ray.get(monitor.placement_group.remote())) is not None:
+                        ray.util.remove_placement_group(occupied)
         except BaseException as error:
             failure.append(error)
 

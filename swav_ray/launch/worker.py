@@ -138,7 +138,7 @@ class _Worker:
 
     def _open(self, start: int, history: History) -> None:
         """Takes the files of the run; gives up where it has begun from here too often."""
-        if reason := ray.get(self.monitor.begin.remote(start)):
+        if reason := ray.get(self.monitor.begin.remote(start, ray.util.get_current_placement_group())):
             raise RuntimeError(reason)
         self._log = log = MetricsLog(self.run_dir, start, warn=lambda text: self._tell(warning=text))
         history.start(start, self.world.size, log.dropped)
