@@ -25,8 +25,8 @@ from email.utils import parsedate_to_datetime
 
 import ray
 from ray._private import services
-from ray._raylet import GcsClient
-from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.core.generated import autoscaler_pb2
 
 LINK_LOCAL = "http://169.254.169.254"
 POLL_SECONDS = 2.0
@@ -170,7 +170,7 @@ def drain(gcs: GcsClient, node_id: str, notice: Notice) -> bool:
     """Tells Ray that a node ends at the deadline; whether Ray has accepted. A node without work leaves at once."""
     accepted, why = gcs.drain_node(
         node_id,
-        DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+        autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),  # type: ignore[attr-defined]
         notice.reason,
         int(notice.deadline * 1000),
     )
@@ -238,7 +238,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """The command; 0 once Ray drains the node, 1 where it could not be told in time, 2 a wrong word."""
     options = _parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
-    address = services.canonicalize_bootstrap_address(options.address or os.environ.get("RAY_ADDRESS") or None)
+    address = services.canonicalize_bootstrap_address(options.address or os.environ.get("RAY_ADDRESS") or "auto")
     if not address:
         _log.error("swav_ray: --address: no Ray runs on this machine; give HOST:PORT of the head")
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -54,7 +55,8 @@ class Cluster:
         )
         shown = " ".join(word if len(word) < 100 else "'{...}'" for word in ["ray", *command[1:]])
         with open(self.transcript, "a") as file:
-            file.write(f"$ {shown}\n{done.stdout}{done.stderr}[exit status {done.returncode}]\n\n")
+            output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+            file.write(f"$ {shown}\n{output}[exit status {done.returncode}]\n\n")
         return done
 
     def submit(self, name: str, config: Config, *options: str, token: bool = True) -> subprocess.CompletedProcess[str]:
@@ -81,12 +83,13 @@ def cluster(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("job")
     (folder / "token").write_text("0123456789abcdef" * 4)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
+    environment.pop("PYTHONPATH", None)  # the job's code is what it brings along
     environment |= {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the job says `python`
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_JOB_STOP_WAIT_TIME_S": "120",  # as in clusters/: the default of 3 s would cut the last checkpoint off
         "RAY_raylet_start_wait_time_s": "120",
-        "NO_COLOR": "1",
     }
     names = ["port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
