@@ -153,8 +153,10 @@ def show_plan(plan: Plan, options: argparse.Namespace, console: Console) -> None
     table.add_row("cost of the run", f"{plan.dollars:,.0f} $")
     if lost := plan.interruptions:
         table.add_row("interruptions", f"one in {lost.between / 3600:.1f} h at {options.taken_per_hour:g} an hour each")
-        table.add_row("checkpoint, best every", f"{lost.best_interval / 60:.1f} min (Young, Daly)")
-        table.add_row("checkpoint, as configured", f"{lost.interval / 60:.1f} min (checkpoint.every_epochs)")
+        epochs = lost.best_interval / 60 / plan.epoch_minutes
+        best = f"{lost.best_interval / 60:.1f} min: checkpoint.every_epochs {epochs:.2g} (Young, Daly)"
+        table.add_row("checkpoint, best every", best)
+        table.add_row("checkpoint, as configured", f"{lost.interval / 60:.1f} min")
         table.add_row("time lost, with the notice", f"{lost.share_with_notice:.1%}")
         table.add_row("time lost, without it", f"{lost.share_without_notice:.1%}")
     console.print(table)

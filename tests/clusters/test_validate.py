@@ -25,6 +25,15 @@ def test_ray_takes_the_file(name: str) -> None:
     assert prepared(load(name))["cluster_name"] == "swav-ray"
 
 
+def test_session_manager_is_two_comment_signs_away() -> None:
+    text = (CLUSTERS / "aws.yaml").read_text()
+    opened, count = re.subn(r"^  # (ssh_proxy_\w+:)", r"  \1", text, flags=re.MULTILINE)
+    assert count == 2
+    auth = prepared(yaml.safe_load(opened))["auth"]
+    assert auth["ssh_proxy_use_node_id"] is True
+    assert "%h" in auth["ssh_proxy_command"]
+
+
 def test_ray_refuses_an_unknown_section() -> None:
     config = {**load("aws"), "available_node_typs": {}}
     with pytest.raises(jsonschema.ValidationError, match="available_node_typs"):
