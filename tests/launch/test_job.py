@@ -31,7 +31,7 @@ from tests.s3 import S3Server
 pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
-EPOCHS, STEPS = 30, 270
+EPOCHS, STEPS = 12, 108
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def cluster(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the job says `python`
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        "RAY_worker_niceness": "0",  # else workers get nothing of a busy machine
         "RAY_JOB_STOP_WAIT_TIME_S": "120",  # as in clusters/: the default of 3 s would cut the last checkpoint off
     }
     names = ["port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port"]
@@ -178,7 +179,7 @@ def test_a_stopped_job_leaves_a_checkpoint_and_the_next_one_goes_on_to_the_end(
         assert time.monotonic() < end, logs
         time.sleep(1)
     assert cluster.ray("stop", "first").returncode == 0
-    assert "STOPPED" in cluster.ray("status", "first").stdout
+    assert "was stopped" in cluster.ray("status", "first").stdout
     logs = cluster.ray("logs", "first").stdout
     assert "SIGTERM: stopping after this step, with a checkpoint" in logs
     (stopped,) = checkpoint.steps(run_dir)
@@ -189,6 +190,6 @@ def test_a_stopped_job_leaves_a_checkpoint_and_the_next_one_goes_on_to_the_end(
     assert done.returncode == 0
     assert f"resumed from the checkpoint before step {stopped}" in done.stdout
     assert "kNN top-1, trained backbone" in done.stdout
-    assert "SUCCEEDED" in cluster.ray("status", "second").stdout
+    assert "succeeded" in cluster.ray("status", "second").stdout
     assert [record["step"] for record in read_metrics(run_dir)] == list(range(STEPS))
     assert {record["workers"] for record in read_metrics(run_dir)} == {2}
