@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -165,7 +166,8 @@ def test_workers_may_use_the_two_buckets_and_nothing_else(account: Account) -> N
 
 def test_the_head_may_pass_on_the_workers_role_only(account: Account) -> None:
     document = boto3.client("iam").get_role_policy(RoleName="swav-ray-head", PolicyName="autoscaler")["PolicyDocument"]
-    document = json.loads(document) if isinstance(document, str) else document  # moto leaves it encoded
+    if isinstance(document, str):  # moto keeps the text of the dict that the template made
+        document = ast.literal_eval(document)
     statements = {statement["Sid"]: statement for statement in document["Statement"]}
     assert statements["GiveWorkersTheirRole"]["Resource"].endswith(":role/swav-ray-worker")
     assert statements["EndAndTagItsOwn"]["Condition"] == {
