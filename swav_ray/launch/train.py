@@ -14,8 +14,9 @@ import types
 from typing import Any
 
 import ray
-import ray.train
-import ray.train.torch
+from ray.train.torch import TorchConfig
+from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError
@@ -25,6 +26,8 @@ from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.shapes import write_shapes
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.probe import split
+from swav_ray.launch.elastic import ParkBeforeResize, Trainer, prefer_fast_recovery
+from swav_ray.launch.lease import Lease
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.worker import MANIFEST, SUMMARY, run
 from swav_ray.report.terminal import Terminal
@@ -34,7 +37,7 @@ SHAPES = "shapes://"
 _SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
 _FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
 # Fields that may differ when a run goes on: none of them changes what is learned.
-_FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction"}
+_FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction", "train.max_refused_steps"}
 _FREE_SECTIONS = {"scaling", "checkpoint"}
 
 
@@ -58,15 +61,21 @@ def train(config: Config) -> dict[str, Any] | None:
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
         return _summary(run_dir, terminal)
-    for warning in config.warnings():
-        terminal.line(f"warning: {warning}")
-    _prepare(config, run_dir, terminal)
-    own_cluster = connect(config.run.ray_logs)
+    taken = threading.Event()
+    lease = Lease(run_dir, config.run.name, terminal.line, lost=taken.set)
+    lease.acquire()
     try:
-        _fit(config, run_dir, terminal)
+        for warning in config.warnings():
+            terminal.line(f"warning: {warning}")
+        _prepare(config, run_dir, terminal)
+        own_cluster = connect(config.run.ray_logs)
+        try:
+            _fit(config, run_dir, terminal, taken)
+        finally:
+            if own_cluster:
+                ray.shutdown()
     finally:
-        if own_cluster:
-            ray.shutdown()
+        lease.release()
     if not (run_dir / SUMMARY).exists():
         return None
     return _summary(run_dir, terminal)
@@ -152,30 +161,23 @@ def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     return kept
 
 
-def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
+def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Event) -> None:
     """Starts the workers and shows their news until they end; raises RunFailed."""
-    monitor = Monitor.remote()  # type: ignore[attr-defined]
-    use_gpu = config.scaling.device == "gpu" or (
-        config.scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= config.scaling.num_workers
-    )
-    trainer = ray.train.torch.TorchTrainer(
-        run,
-        train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config.scaling.num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": config.scaling.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
-        ),
-        run_config=ray.train.RunConfig(
-            name="ray", storage_path=run_dir.uri, failure_config=ray.train.FailureConfig(max_failures=-1)
-        ),
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
-    )
+    prefer_fast_recovery()
+    # On the driver's node, which is the one that the run cannot lose.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    monitor = Monitor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     failure: list[BaseException] = []
 
     def fit() -> None:
         try:
-            trainer.fit()
+            while True:
+                try:
+                    _trainer(config, run_dir, monitor).fit()
+                    return
+                except ray.exceptions.RayActorError as error:
+                    # Not a worker, which Ray Train starts again, but what starts them.
+                    terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)}")
         except BaseException as error:
             failure.append(error)
 
@@ -187,10 +189,38 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
             thread.join(timeout=0.5)
             for message in ray.get(monitor.read.remote()):
                 terminal.show(message)
+            terminal.quiet()
+            if taken.is_set():
+                raise RunFailed(f"another process has taken over run {config.run.name}; this one leaves it alone")
     if reason := ray.get(monitor.given_up.remote()):
         raise RunFailed(reason)
     if failure:
         raise RunFailed(f"the run failed: {_first_line(failure[0])}; --run.ray_logs true shows more") from failure[0]
+
+
+def _trainer(config: Config, run_dir: Place, monitor: Any) -> Trainer:
+    scaling = config.scaling
+    use_gpu = scaling.device == "gpu" or (
+        scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= scaling.min_workers
+    )
+    elastic = scaling.min_workers < scaling.max_workers
+    return Trainer(
+        run,
+        train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
+        scaling_config=ScalingConfig(
+            num_workers=(scaling.min_workers, scaling.max_workers) if elastic else scaling.min_workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
+            elastic_resize_monitor_interval_s=scaling.check_seconds,
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=run_dir.uri,
+            failure_config=FailureConfig(max_failures=-1),
+            callbacks=[ParkBeforeResize(monitor)],  # type: ignore[list-item]
+        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -24,13 +24,17 @@ def advance(learner: Learner, start: int, stop: int) -> list[float]:
     return [learner.step(batch, step).loss for step, batch in enumerate(batches, start)]
 
 
+def save(run_dir: Place, learner: Learner, step: int, *, keep_last: int) -> None:
+    checkpoint.write(run_dir, checkpoint.snapshot(learner, step), checkpoint.Retention(last=keep_last))
+
+
 def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(tmp_path: Path) -> None:
     config, run_dir = small_config(), place(tmp_path)
     straight = Learner(config, 3)
     losses = advance(straight, 0, 9)
     first = Learner(config, 3)
     advance(first, 0, 5)
-    checkpoint.save(run_dir, first, 5, keep_last=1)
+    save(run_dir, first, 5, keep_last=1)
     second = Learner(config, 3)
     found, problems = checkpoint.load_newest(run_dir)
     assert found is not None
@@ -54,7 +58,7 @@ def test_a_checkpoint_continues_at_another_world_size(gloo_pool, tmp_path: Path,
     config = small_config()
     straight = Learner(config, 3, dtype=torch.float64)
     losses = advance(straight, 0, 6)
-    checkpoint.save(place(tmp_path), straight, 6, keep_last=1)
+    save(place(tmp_path), straight, 6, keep_last=1)
     losses = advance(straight, 6, 9)
     for theirs, weight in gloo_pool.run(workers, _resume, config, str(tmp_path)):
         assert theirs == pytest.approx(losses, rel=1e-9)
@@ -65,7 +69,7 @@ def test_a_checkpoint_continues_at_another_world_size(gloo_pool, tmp_path: Path,
 def two(tmp_path: Path) -> Place:
     run_dir, learner = place(tmp_path), Learner(small_config(), 3)
     for step in (1, 2):
-        checkpoint.save(run_dir, learner, step, keep_last=2)
+        save(run_dir, learner, step, keep_last=2)
     return run_dir
 
 
@@ -100,7 +104,7 @@ def test_no_sound_checkpoint_left_is_an_error_not_a_new_start(two: Place) -> Non
 
 
 def test_old_ones_go(two: Place) -> None:
-    checkpoint.save(two, Learner(small_config(), 3), 3, keep_last=2)
+    save(two, Learner(small_config(), 3), 3, keep_last=2)
     assert checkpoint.steps(two) == [2, 3]
     assert not (two / "checkpoints" / "step-000000001").exists()
 
