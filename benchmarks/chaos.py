@@ -88,7 +88,7 @@ def job_config(images: str, runs: str, name: str, workers: tuple[int, int], epoc
         optim={"base_lr": 0.02, "final_lr": 0.0001, "warmup_epochs": 0.5, "freeze_prototypes_steps": 5},
         train={"epochs": epochs, "global_batch_size": BATCH},
         checkpoint={"every_epochs": 0.35, "keep_last": 3},
-        scaling={"num_workers": high} if low == high else {"num_workers": (low, high)},
+        scaling={"num_workers": (high,) if low == high else (low, high), "check_seconds": 5.0},
         eval={"image_size": 32},
     )
 
@@ -379,7 +379,7 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
         for seed in args.seed:
             schedule = draw(seed, args.events, steps, nodes, args.kinds)
             runs = storage.runs_of(seed)
-            config = job_config(storage.images, runs, f"chaos-{seed}", (low, high), epochs)
+            config = job_config(storage.images, runs, f"{folder.name}-{seed}", (low, high), epochs)
             tell(f"seed {seed}, runs in {runs}: " + " ".join(f"{event.kind}@{event.step}" for event in schedule))
             about = {"benchmark": "chaos", "seed": seed, "workers": args.workers, "steps": steps}
             about["storage"] = "s3" if runs.startswith("s3://") else "local"

@@ -6,6 +6,7 @@ Processes are found below the raylets that were started here and by what they ha
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import time
 from typing import Any
@@ -51,10 +52,10 @@ class Cluster:
         """A node of these options; the first one is the head. Only the main thread may start one."""
         for _ in range(_TRIES - 1):
             with contextlib.suppress(Exception):
-                return self._ray.add_node(**options)
+                return self._ray.add_node(**copy.deepcopy(options))
             if self._head is None:
                 self._ray = RayCluster()  # of a half-started head nothing is kept
-        return self._ray.add_node(**options)
+        return self._ray.add_node(**copy.deepcopy(options))
 
     def join(self) -> None:
         """A new node; returns when it is there."""
