@@ -42,7 +42,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks.chaos_parts.cluster import Cluster, is_chief, thread_limits  # noqa: E402
 from benchmarks.chaos_parts.compare import judge  # noqa: E402
-from benchmarks.chaos_parts.job import Job, Progress  # noqa: E402
+from benchmarks.chaos_parts.job import COMMAND, Job, Progress  # noqa: E402
 from benchmarks.chaos_parts.schedule import KINDS, Event, Nodes, draw  # noqa: E402
 from benchmarks.chaos_parts.storage import Gate  # noqa: E402
 from swav_ray.config import Config, replace  # noqa: E402
@@ -59,6 +59,7 @@ BATCH, STEPS_PER_EPOCH = 8, 20
 TOLERANCE = 1e-4  # relative, on losses, where the number of workers varies
 PATIENCE = 300.0  # seconds without a step, an event or a start after which a run counts as stuck
 MOST_UNEXPECTED_EXITS = 3
+ELASTIC_CPUS = 2.0  # of an elastic run's worker
 POLL = 0.02  # seconds
 
 
@@ -90,9 +91,21 @@ def job_config(images: str, runs: str, name: str, workers: tuple[int, int], epoc
         optim={"base_lr": 0.02, "final_lr": 0.0001, "warmup_epochs": 0.5, "freeze_prototypes_steps": 5},
         train={"epochs": epochs, "global_batch_size": BATCH},
         checkpoint={"every_epochs": 0.35, "keep_last": 3},
-        scaling={"num_workers": (high,) if low == high else (low, high), "check_seconds": 5.0},
+        scaling={
+            "num_workers": (high,) if low == high else (low, high),
+            "cpus_per_worker": 1.0 if low == high else ELASTIC_CPUS,
+            "check_seconds": 5.0,
+        },
         eval={"image_size": 32},
     )
+
+
+def node_cpus(low: int, high: int) -> int:
+    """CPUs of a node: an elastic run finds room for one worker on each, so that nodes and workers come and go together.
+
+    One CPU of each node is left for crops.
+    """
+    return 2 if low == high else int(ELASTIC_CPUS) + 1
 
 
 @contextmanager
@@ -326,12 +339,18 @@ class Run:
 
 
 def carry_out(
-    config: Config, schedule: list[Event], nodes: Nodes, cluster: Cluster, storage: Storage, folder: Path
+    config: Config,
+    schedule: list[Event],
+    nodes: Nodes,
+    cluster: Cluster,
+    storage: Storage,
+    folder: Path,
+    command: tuple[str, ...] = COMMAND,
 ) -> Run:
     """Runs a config from its start to its end, with the events of a schedule on the way."""
     cluster.restore(nodes.start)
     run_dir = place(config.run.storage) / config.run.name
-    job = Job(config, cluster.address, folder)
+    job = Job(config, cluster.address, folder, command)
     conductor = Conductor(job, cluster, storage, run_dir, Progress(run_dir, job.log), nodes, deque(schedule))
     began = time.monotonic()
     try:
@@ -373,12 +392,14 @@ def report(run: Run, undisturbed: Run, constant: bool) -> dict[str, Any]:
 def measure(args: argparse.Namespace, folder: Path) -> bool:
     """The undisturbed run, then a disturbed one for each seed, its JSON printed; whether all is well."""
     low, high = args.workers
-    nodes = Nodes(start=max(high, 3), least=max(low, 2), most=max(high, 3) + 1)
+    # A node has room for one worker of an elastic run, whose number follows the nodes, and for two of another.
+    few = high // 2 + 1
+    nodes = Nodes(high, low, high + 1) if low < high else Nodes(few + 1, few, few + 2)
     epochs = max(4, -(-args.events * 3 // 2))
     steps = epochs * STEPS_PER_EPOCH
     well = True
     with storage_for(args.storage, folder) as storage, ExitStack() as stack:
-        cluster = Cluster(nodes.start)
+        cluster = Cluster(nodes.start, cpus=node_cpus(low, high))
         stack.callback(cluster.close)
         tell(f"{nodes.start} nodes; {steps} steps; undisturbed first")
         plain = job_config(storage.images, str(folder / "runs"), "undisturbed", (high, high), epochs)

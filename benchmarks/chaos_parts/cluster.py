@@ -23,7 +23,6 @@ SYSTEM_CONFIG = {
     # 15 in Ray: with all nodes on one machine its workers would starve behind everything else that runs there.
     "worker_niceness": 0,
 }
-NODE_CPUS = 2
 _TRIES = 4  # an overloaded machine may be too slow for a raylet's fixed limits
 
 
@@ -31,10 +30,12 @@ class Cluster:
     """A head that survives, with no CPUs for training, and nodes that do not.
 
     Args:
-        nodes: at the start, of NODE_CPUS CPUs each.
+        nodes: at the start.
+        cpus: of each node.
     """
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, cpus: int) -> None:
+        self._cpus = cpus
         self._nodes: list[Any] = []
         self._drained: dict[Any, float] = {}
         self._head: Any = None
@@ -64,7 +65,7 @@ class Cluster:
 
     def join(self) -> None:
         """A new node; returns when it is there."""
-        self._nodes.append(self._start(num_cpus=NODE_CPUS))
+        self._nodes.append(self._start(num_cpus=self._cpus))
 
     def drain(self, node: Any, seconds: float) -> None:
         """Tells Ray, as a cloud's notice does, that a node will be gone in so many seconds; `tick` takes it away."""

@@ -17,6 +17,7 @@ from swav_ray.config import Config
 from swav_ray.data.storage import Place
 from swav_ray.report.metrics_log import METRICS
 
+COMMAND = ("-m", "swav_ray.pretrain")
 _STEP = re.compile(r"\bstep (\d+)/\d+")
 _RESUMED = re.compile(r"resumed from the checkpoint before step (\d+)")
 
@@ -28,9 +29,11 @@ class Job:
         config: the run.
         address: of the Ray cluster that it joins.
         folder: for its config file and its output.
+        command: the words between the interpreter and `--config`.
     """
 
-    def __init__(self, config: Config, address: str, folder: Path) -> None:
+    def __init__(self, config: Config, address: str, folder: Path, command: tuple[str, ...] = COMMAND) -> None:
+        self._command = command
         self._file = folder / f"{config.run.name}.yaml"
         self._file.write_text(settings.to_yaml(config))
         self.log = folder / f"{config.run.name}.log"
@@ -40,7 +43,7 @@ class Job:
 
     def start(self) -> None:
         self.starts += 1
-        command = [sys.executable, "-u", "-m", "swav_ray.pretrain", "--config", str(self._file)]
+        command = [sys.executable, "-u", *self._command, "--config", str(self._file)]
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True
