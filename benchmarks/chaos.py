@@ -57,7 +57,7 @@ from tests.s3 import S3Server  # noqa: E402
 
 BATCH, STEPS_PER_EPOCH = 8, 20
 TOLERANCE = 1e-4  # relative, on losses, where the number of workers varies
-PATIENCE = 300.0  # seconds without a step, an event or a start after which a run counts as stuck
+PATIENCE = 600.0  # seconds without a step, an event or a start after which a run counts as stuck
 MOST_UNEXPECTED_EXITS = 3
 ELASTIC_CPUS = 2.0  # of an elastic run's worker
 POLL = 0.02  # seconds
