@@ -277,16 +277,6 @@ class ScalingConfig:
         _require(self.cpus_per_worker > 0, "scaling.cpus_per_worker", self.cpus_per_worker, "must be above 0")
         _require(self.check_seconds > 0, "scaling.check_seconds", self.check_seconds, "must be above 0")
 
-    @property
-    def min_workers(self) -> int:
-        """Workers that it takes to train at all."""
-        return self.num_workers[0]
-
-    @property
-    def max_workers(self) -> int:
-        """Workers that are used at most."""
-        return self.num_workers[-1]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalConfig:
@@ -334,7 +324,7 @@ class Config:
         batch, length = self.train.global_batch_size, self.queue.length
         right = f"must be 0 or at least train.global_batch_size ({batch}), so that a batch fits in it"
         _require(length == 0 or length >= batch, "queue.length", length, right)
-        workers = self.scaling.max_workers
+        workers = self.scaling.num_workers[-1]
         right = f"must be at least scaling.num_workers ({workers}), so that every worker has an image"
         _require(batch >= workers, "train.global_batch_size", batch, right)
         best = self.checkpoint.keep_best

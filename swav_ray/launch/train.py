@@ -200,15 +200,13 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
 
 def _trainer(config: Config, run_dir: Place, monitor: Any) -> Trainer:
     scaling = config.scaling
-    use_gpu = scaling.device == "gpu" or (
-        scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= scaling.min_workers
-    )
-    elastic = scaling.min_workers < scaling.max_workers
+    least, most = scaling.num_workers[0], scaling.num_workers[-1]
+    use_gpu = scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= least)
     return Trainer(
         run,
         train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
         scaling_config=ScalingConfig(
-            num_workers=(scaling.min_workers, scaling.max_workers) if elastic else scaling.min_workers,
+            num_workers=(least, most) if least < most else least,
             use_gpu=use_gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
             elastic_resize_monitor_interval_s=scaling.check_seconds,

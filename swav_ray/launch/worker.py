@@ -87,8 +87,8 @@ class _Worker:
 
     def run(self) -> None:
         start = self._restore()
-        if self.chief:
-            self._open(start)
+        if self._history is not None:
+            self._open(start, self._history)
         quarantine = Quarantine(self.run_dir, len(self.train_ids), self.config.data.max_bad_fraction, writes=self.chief)
         reached, wish = start, Wish.NONE
         if start < self.end:
@@ -117,24 +117,29 @@ class _Worker:
             raise _NodeLeaves(f"leaving before step {reached}, with a checkpoint: a node is to be taken away")
 
     def _restore(self) -> int:
-        """Loads the newest sound checkpoint on every worker; the step to go on from."""
-        found, problems = checkpoint.load_newest(self.run_dir)
+        """Loads the newest sound checkpoint, the same on every worker; the step to go on from."""
+        found = None
         if self.chief:
+            # Before looking for it: an earlier start that still lives may otherwise commit another one meanwhile.
+            self._history = History(self.run_dir)
+            found, problems = checkpoint.load_newest(self.run_dir)
             for problem in problems:
                 self._tell(warning=f"damaged checkpoint, using the one before: {problem}")
-        if found is None:
-            return 0
-        checkpoint.restore(self.learner, found)
-        if self.chief:
-            self._tell(resumed=found.step, workers=self.world.size)
-        return found.step
+        step = self.world.gather_objects(found.step if found else 0)[0]
+        if step and found is None:
+            found = checkpoint.load(self.run_dir, step)
+        if found is not None:
+            checkpoint.restore(self.learner, found)
+            if self.chief:
+                self._tell(resumed=step, workers=self.world.size)
+        return step
 
-    def _open(self, start: int) -> None:
+    def _open(self, start: int, history: History) -> None:
         """Takes the files of the run; gives up where it has begun from here too often."""
         if reason := ray.get(self.monitor.begin.remote(start)):
             raise RuntimeError(reason)
         self._log = log = MetricsLog(self.run_dir, start, warn=lambda text: self._tell(warning=text))
-        self._history = history = History(self.run_dir, start, self.world.size, log.dropped)
+        history.start(start, self.world.size, log.dropped)
         kept = self.config.checkpoint
 
         def before_commit() -> None:

@@ -1,7 +1,7 @@
 """history.jsonl: every start and stop of a run's workers; and what the time of a run went into.
 
-The last start names the process that may write to the run directory: one that it outlived finds another name there
-and keeps its hands off.
+The last claim names the process that may write to the run directory: one that outlived its run finds another name
+there and keeps its hands off.
 """
 
 from __future__ import annotations
@@ -30,28 +30,23 @@ def read_history(run_dir: Place) -> list[dict[str, Any]]:
 
 
 class History:
-    """One start of a run's workers, which is also the right to write until there is another one.
+    """One start of a run's workers: claims the run directory, before anything of it is read.
 
     Args:
         run_dir: the run directory.
-        step: the step that this start goes on from.
-        workers: how many they are.
-        lost: records of steps that are computed again.
     """
 
-    def __init__(self, run_dir: Place, step: int, workers: int, lost: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, run_dir: Place) -> None:
         self._run_dir = run_dir
         self.id = uuid.uuid4().hex
-        self._append(
-            {
-                "event": "start",
-                "id": self.id,
-                "step": step,
-                "workers": workers,
-                "lost_steps": len(lost),
-                "lost_seconds": round(sum(record.get("seconds", 0.0) for record in lost), 3),
-            }
-        )
+        self._append({"event": "claim", "id": self.id})
+
+    def start(self, step: int, workers: int, lost: Sequence[dict[str, Any]]) -> None:
+        """Notes where this start goes on, with how many workers, and the records of steps to be computed again."""
+        self.check()
+        seconds = sum(record.get("seconds", 0.0) for record in lost)
+        entry = {"step": step, "workers": workers, "lost_steps": len(lost), "lost_seconds": round(seconds, 3)}
+        self._append({"event": "start"} | entry)
 
     def stop(self, step: int) -> None:
         """Notes that a person stopped the run here: the time until the next start is nobody's loss."""
@@ -60,7 +55,7 @@ class History:
 
     def check(self) -> None:
         """Raises Superseded where another start has come after this one."""
-        last = [entry["id"] for entry in read_history(self._run_dir) if entry["event"] == "start"][-1:]
+        last = [entry["id"] for entry in read_history(self._run_dir) if entry["event"] == "claim"][-1:]
         if last != [self.id]:
             raise Superseded(f"{self._run_dir}: another start of this run writes here now")
 
@@ -91,6 +86,7 @@ def goodput(records: Sequence[dict[str, Any]], history: Sequence[dict[str, Any]]
         seconds["data_wait"] += record["seconds"] * record["data_wait"]
         seconds["checkpointing"] += record["checkpoint_seconds"]
         seconds["evaluating"] += record["evaluate_seconds"]
+    history = [entry for entry in history if entry["event"] != "claim"]
     chain: list[dict[str, Any]] = []  # starts from the same step, of which the last came to do it
     for entry, following in zip(history, [*history[1:], None], strict=True):
         if entry["event"] == "stop":
