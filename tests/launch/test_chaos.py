@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import chaos
 from benchmarks.chaos_parts.compare import count_samples, judge, loss_difference
 from benchmarks.chaos_parts.job import Progress
 from benchmarks.chaos_parts.schedule import KINDS, MOST_AT_ONCE, Nodes, draw
@@ -223,3 +227,35 @@ def test_the_gate_relays_refuses_stalls_and_opens_again(echo: int) -> None:
     assert second.recv(99) == b"now?"
     second.close()
     gate.close()
+
+
+@pytest.mark.ray
+@pytest.mark.s3
+def test_runs_that_lose_workers_nodes_and_checkpoints_equal_one_that_does_not(tmp_path: Path) -> None:
+    """Two schedules as the command line runs them: a cluster of several nodes, S3, real kills; all bit for bit."""
+    command = [sys.executable, "benchmarks/chaos.py", "--seed", "1", "2", "--events", "2", "--storage", str(tmp_path)]
+    kinds = ["--kinds", "kill_worker", "lose_node", "join_node", "truncate_checkpoint"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
+    done = subprocess.run([*command, *kinds], cwd=chaos.ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-6000:]
+    for line in done.stdout.splitlines():
+        found = json.loads(line)
+        assert sum(found["events"].values()) == 2
+        assert found["steps_recomputed"] > 0
+        exact = ("samples_lost", "samples_repeated", "loss_difference", "weight_difference")
+        assert [found[name] for name in exact] == [0, 0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["--seed", "-1", "--events", "1"], "must not be negative"),
+        (["--seed", "1", "--events", "1", "--workers", "3", "2"], "needs 1 <= MIN <= MAX"),
+        (["--seed", "1"], "--events"),
+    ],
+)
+def test_a_wrong_word_is_told_in_one_line(words: list[str], right: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        chaos.parse(words)
+    assert left.value.code == 2
+    assert right in capsys.readouterr().err
