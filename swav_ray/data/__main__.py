@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from swav_ray.config import Config, ConfigError
-from swav_ray.data.manifest import Manifest, cached_at, default_cache, load_or_build, save
+from swav_ray.config import Config, ConfigError, RunConfig
+from swav_ray.data.manifest import Manifest, cache_of, cached_at, load_or_build, save
 from swav_ray.data.storage import CredentialsError, Place, PlaceError, place
 
 _FIRST_CONTACT = 10.0  # seconds after which an S3 that never answered is taken for a wrong address
@@ -88,13 +88,20 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--samples", type=_positive, default=8, help="images to show (default: 8)")
     command.add_argument("--epoch", type=int, default=0, help="epoch whose crops to show (default: 0)")
     command.set_defaults(run=_preview)
+
+    for name in ("index", "check", "preview"):
+        commands.choices[name].add_argument(
+            "--storage",
+            default=RunConfig().storage,
+            help="run.storage of the runs to come, which find the manifest there (default: %(default)s)",
+        )
     return parser
 
 
 def _index(options: argparse.Namespace) -> str:
-    """Builds the manifest of a place (the list of its samples) and keeps it for training."""
-    manifest = _manifest(options.place)
-    kept_at = cached_at(options.place, default_cache())
+    """Builds the manifest of a place (the list of its samples) and keeps it where training with that storage looks."""
+    manifest = _manifest(options.place, options.storage)
+    kept_at = cached_at(options.place, cache_of(options.storage))
     if options.out:
         kept_at = place(options.out)
         save(manifest, kept_at)
@@ -117,7 +124,7 @@ def _check(options: argparse.Namespace) -> str:
     """Decodes every image in parallel and reports the bad ones by kind."""
     from swav_ray.data.check import check
 
-    manifest = _manifest(options.place)
+    manifest = _manifest(options.place, options.storage)
     progress = _Progress("decoded")
     report = check(manifest, workers=options.workers, progress=progress)
     progress.end()
@@ -133,7 +140,9 @@ def _preview(options: argparse.Namespace) -> str:
     from swav_ray.data.preview import contact_sheet
 
     config = _recipe(options.recipe)
-    sheet = contact_sheet(_manifest(options.place), config, samples=options.samples, epoch=options.epoch)
+    sheet = contact_sheet(
+        _manifest(options.place, options.storage), config, samples=options.samples, epoch=options.epoch
+    )
     sink = io.BytesIO()
     sheet.save(sink, "PNG")
     place(options.out).write_bytes(sink.getvalue())
@@ -150,11 +159,11 @@ def _recipe(name: str | None) -> Config:
     return RECIPES[name]()
 
 
-def _manifest(uri: str) -> Manifest:
-    """The place's manifest, from the cache if it still holds, with progress and notes on stderr."""
+def _manifest(uri: str, storage: str) -> Manifest:
+    """The place's manifest, the kept one if it still holds, with progress and notes on stderr."""
     _reach(place(uri))
     progress = _Progress("indexed")
-    manifest = load_or_build(uri, default_cache(), progress=progress)
+    manifest = load_or_build(uri, cache_of(storage), progress=progress)
     progress.end()
     for note in manifest.notes:
         print(note, file=sys.stderr)  # noqa: T201

@@ -49,6 +49,7 @@ class Batch:
         color: flat float32 of (crops, rows, parameters); empty where colour is done.
         bad: images that were replaced.
         seconds: spent reading and cropping. bytes_read, retries: of the storage.
+        made_on: names of the machines that made it.
     """
 
     step: int
@@ -59,6 +60,7 @@ class Batch:
     seconds: float
     bytes_read: int
     retries: int
+    made_on: tuple[str, ...] = ()
 
     def groups(self, crops: CropsConfig) -> list[np.ndarray]:
         """Views of the crops: for each group (count, rows, size, size, 3) uint8."""
@@ -81,6 +83,7 @@ class Batch:
                 "bytes_read": self.bytes_read,
                 "retries": self.retries,
                 "bad": [vars(bad) for bad in self.bad],
+                "made_on": self.made_on,
             }
         )
 
@@ -89,7 +92,33 @@ class Batch:
         """The inverse of `about` and the arrays."""
         fields = json.loads(about)
         fields["bad"] = [Bad(**bad) for bad in fields["bad"]]
+        fields["made_on"] = tuple(fields["made_on"])
         return Batch(sample_ids=sample_ids, pixels=pixels, color=color, **fields)
+
+    @staticmethod
+    def join(parts: list[Batch], crops: CropsConfig) -> Batch:
+        """Parts of one step, in order, as one batch; a single part as it is, without a copy."""
+        if len(parts) == 1:
+            return parts[0]
+        if len({part.step for part in parts}) != 1:
+            raise ValueError(f"parts of different steps: {[part.step for part in parts]}")
+        rows = sum(len(part.sample_ids) for part in parts)
+        pixels = np.empty(sum(len(part.pixels) for part in parts), np.uint8)
+        of_parts = [part.groups(crops) for part in parts]
+        for group, view in enumerate(crop_views(pixels, crops, rows)):
+            np.concatenate([groups[group] for groups in of_parts], axis=1, out=view)
+        colors = [part.color.reshape(crops.total, len(part.sample_ids), -1) for part in parts if len(part.color)]
+        return Batch(
+            step=parts[0].step,
+            sample_ids=np.concatenate([part.sample_ids for part in parts]),
+            pixels=pixels,
+            color=np.concatenate(colors, axis=1).reshape(-1) if colors else np.empty(0, np.float32),
+            bad=[bad for part in parts for bad in part.bad],
+            seconds=sum(part.seconds for part in parts),
+            bytes_read=sum(part.bytes_read for part in parts),
+            retries=sum(part.retries for part in parts),
+            made_on=tuple(dict.fromkeys(name for part in parts for name in part.made_on)),
+        )
 
 
 def crop_views(pixels: np.ndarray, crops: CropsConfig, rows: int) -> list[np.ndarray]:

@@ -196,7 +196,7 @@ def _exif_orientation(tiff: bytes) -> int:
             if tag == 0x0112 and kind == 3 and 1 <= value <= 8:
                 return int(value)
     except struct.error:  # a broken EXIF block does not make the pixels unreadable
-        pass
+        return 1
     return 1
 
 

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ from swav_ray.data.shards import index_shards
 from swav_ray.data.storage import Place, PlaceError, place
 from swav_ray.data.tars import index_tars
 
-__all__ = ["Manifest", "PlaceError", "build", "cached_at", "default_cache", "load", "load_or_build", "save"]
+__all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_or_build", "save"]
 
 _FORMAT = 1  # of the cached file; another one is built anew
 _METADATA_KEY = b"swav_ray.manifest"
@@ -104,10 +103,9 @@ def _index(listing: Listing, progress: Progress | None) -> Manifest:
     return Manifest(table, listing.place.uri, rows.classes, listing.fingerprint, listing.notes + rows.notes)
 
 
-def default_cache() -> Place:
-    """Where manifests are kept unless told otherwise: ``$XDG_CACHE_HOME/swav_ray/manifests``."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return place(base) / "swav_ray" / "manifests"
+def cache_of(storage: str) -> Place:
+    """Where the manifests of runs in ``storage`` are kept, whether training or a command of swav_ray.data made them."""
+    return place(storage) / "_data" / "manifests"
 
 
 def cached_at(uri: str, cache: Place) -> Place:

@@ -1,14 +1,20 @@
-"""Ray Data makes the batches: one task a batch of one worker, in the plan's order, across epochs without a seam.
+"""Ray Data makes the batches: tasks on any node of the cluster, in the plan's order, across epochs without a seam.
 
-A row of the data set is a whole batch of one worker, packed as bytes, so that rows, blocks and batches are one thing:
-`streaming_split(equal=True)` deals them round-robin, which is (step, rank) order, and no share needs to be even.
-A run is fed in segments of many steps, epochs included; the next segment starts before the last one ends.
+A row of the data set is one worker's share of a step, or a part of it where the share is large, packed as bytes, so
+that rows, blocks and tasks are one thing: `streaming_split(equal=True)` deals them round-robin, which is (step, part,
+rank) order, and no share needs to be even. A run is fed in segments of many steps, epochs included; the next segment
+is planned, and its first batches are made, while the last ones of this segment train.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
+import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +24,26 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train.collective
-from ray.data import ExecutionResources
+from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
 
-from swav_ray.data.batches import Batch, BatchMaker
+from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
 from swav_ray.data.sample_plan import share
+from swav_ray.data.storage import StorageUnavailable
 from swav_ray.training.distributed import World
 
-SEGMENT_BLOCKS = 4096  # batches of one worker that one Ray data set plans; bounds what its driver keeps
-LEAD_BLOCKS = 64  # the next segment starts this many batches before the last one ends
-PREFETCH = 2  # batches ready in a worker
+SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its driver keeps
+LEAD_BLOCKS = 256  # before the end of a segment, when the next one is planned: its driver takes seconds to start
+HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; they share the CPUs from then on
+PART_BYTES = 64 << 20  # of crops in a block, at most: tasks of a fraction of a second, and shares made by many CPUs
+STORE_SHARE = 0.25  # of the cluster's object stores that crops made ahead may fill
+PREFETCH = 2  # batches ready in a worker, and blocks on their way to it
+_SAMPLE_SECONDS = 10.0  # between looks at the object store
+
+log = logging.getLogger(__name__)
+
+
+class BatchFailed(RuntimeError):
+    """A batch cannot be made, for a reason that is no image's and no storage's fault; another try would fail too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +53,18 @@ class _Segment:
     start: int
     ids: np.ndarray
     workers: int
+    parts: int
+
+    @property
+    def blocks(self) -> int:
+        return len(self.ids) * self.parts * self.workers
+
+    def rows_of(self, block: int) -> tuple[int, np.ndarray]:
+        """The step of a block and its sample ids."""
+        offset, rest = divmod(block, self.parts * self.workers)
+        part, rank = divmod(rest, self.workers)
+        own = self.ids[offset][share(self.ids.shape[1], self.workers, rank)]
+        return self.start + offset, own[share(len(own), self.parts, part)]
 
 
 def _pack(batch: Batch) -> pa.Table:
@@ -46,6 +75,7 @@ def _pack(batch: Batch) -> pa.Table:
             "sample_ids": _as_bytes(batch.sample_ids),
             "pixels": _as_bytes(batch.pixels),
             "color": _as_bytes(batch.color),
+            "failure": pa.array([None], pa.string()),
         }
     )
 
@@ -63,34 +93,131 @@ def _unpack(row: pa.Table) -> Batch:
         start, end = np.frombuffer(column.buffers()[1], np.int64, count=2, offset=8 * column.offset)
         return np.frombuffer(column.buffers()[2], np.uint8, count=end - start, offset=start).view(dtype)
 
+    if (failure := row["failure"][0].as_py()) is not None:
+        kind, _, message = failure.partition(": ")
+        raise {"TooManyBadImages": TooManyBadImages, "StorageUnavailable": StorageUnavailable}.get(kind, BatchFailed)(
+            message
+        )
     about = row["about"][0].as_py()
     return Batch.of(about, view("sample_ids", np.int64), view("pixels", np.uint8), view("color", np.float32))
 
 
+def _failure(kind: str, message: str) -> pa.Table:
+    empty = _as_bytes(np.empty(0, np.uint8))
+    failure = pa.array([f"{kind}: {' '.join(message.split())}"], pa.string())
+    about = pa.array([None], pa.string())
+    return pa.table({"about": about, "sample_ids": empty, "pixels": empty, "color": empty, "failure": failure})
+
+
 def _make(block: pa.Table, maker: Any, segment: Any) -> pa.Table:
-    """The task: block number to batch. `maker` and `segment` are references, read from the object store in place."""
-    batch_maker: BatchMaker = ray.get(maker)
+    """The task: block number to batch. `maker` and `segment` are references, read from the object store in place.
+
+    A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
+    exception would end the segment with a traceback through Ray Data.
+    """
     plan: _Segment = ray.get(segment)
-    offset, rank = divmod(block["id"][0].as_py(), plan.workers)
-    ids = plan.ids[offset]
-    return _pack(batch_maker.make(plan.start + offset, ids[share(len(ids), plan.workers, rank)]))
+    step, ids = plan.rows_of(block["id"][0].as_py())
+    try:
+        batch_maker: BatchMaker = ray.get(maker)
+        batch = batch_maker.make(step, ids)
+    except TooManyBadImages as error:
+        return _failure("TooManyBadImages", str(error))
+    except StorageUnavailable as error:
+        return _failure("StorageUnavailable", str(error))
+    except Exception as error:
+        return _failure("BatchFailed", f"the crops of step {step} cannot be made: {type(error).__name__}: {error}")
+    return _pack(dataclasses.replace(batch, made_on=(ray.get_runtime_context().get_node_id(),)))
 
 
-def _start_segment(maker: Any, plan: _Segment, reserved: ExecutionResources) -> list[ray.data.DataIterator]:
+def _name(owner: str) -> str:
+    """What the data sets of a run are called; no two runs of a cluster alike."""
+    return f"swav-{hashlib.sha256(owner.encode()).hexdigest()[:12]}"
+
+
+def forget_earlier_segments(owner: str) -> None:
+    """Takes back the CPUs that data sets of killed workers still hold in Ray Data's books, for up to three minutes.
+
+    Ray divides what training leaves evenly among all data sets that it takes for alive, so that after a restart the
+    new one would get half of it, or nothing where a half is less than a CPU. Ray has no public way to say that a data
+    set is dead; where its inside has changed, the restart is slower and nothing else.
+    """
+    prefix = f"data-{_name(owner)}"
+
+    def forget(books: Any) -> None:
+        for name in [name for name in books._ongoing_reqs if name.startswith(prefix)]:
+            books.cancel_request(name)
+
+    try:
+        ray.get(get_or_create_autoscaling_coordinator().__ray_call__.remote(forget), timeout=10)
+    except Exception as error:
+        log.warning("resources of killed workers are free only in a few minutes: %s", error)
+
+
+def _start_segment(maker: Any, plan: _Segment, owner: str) -> list[ray.data.DataIterator]:
     """Plans a segment; one iterator a worker. Nothing runs until all of them are read."""
-    blocks = len(plan.ids) * plan.workers
-    dataset = ray.data.range(blocks, override_num_blocks=blocks).map_batches(
+    dataset = ray.data.range(plan.blocks, override_num_blocks=plan.blocks).map_batches(
         _make,  # type: ignore[arg-type]
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
         fn_kwargs={"maker": maker, "segment": ray.put(plan)},
     )
-    options = dataset.context.execution_options
-    options.preserve_order = True
-    # Training holds these; crops that waited for them would wait for ever.
-    options.exclude_resources = reserved
+    # The CPUs of the training workers are not excluded here: Ray Train reports them to Ray's autoscaling coordinator,
+    # which hands Ray Data the rest. Excluding them again would leave as many CPUs idle as training holds.
+    dataset.set_name(_name(owner))
+    dataset.context.execution_options.preserve_order = True
+    dataset.context.override_object_store_memory_limit_fraction = STORE_SHARE
     return dataset.streaming_split(plan.workers, equal=True)
+
+
+class _Reader:
+    """One segment's batches of this worker, kept a few ahead by a thread, so that fetching overlaps with training.
+
+    The thread starts with the segment, so the segment's tasks run before its first batch is asked for.
+    """
+
+    def __init__(self, iterator: ray.data.DataIterator, maker: BatchMaker, parts: int) -> None:
+        self._ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=PREFETCH)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(iterator, maker, parts), name="feed", daemon=True)
+        self._thread.start()
+
+    def get(self) -> Batch | None:
+        """The next batch, or None at the segment's end; raises what the task or the thread failed with."""
+        ready = self._ready.get()
+        if isinstance(ready, BaseException):
+            raise ready
+        return ready
+
+    def close(self) -> None:
+        """Ends the thread, and with it the segment's tasks."""
+        self._closed.set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._ready.get_nowait()
+        self._thread.join(timeout=5)
+
+    def _run(self, iterator: ray.data.DataIterator, maker: BatchMaker, parts: int) -> None:
+        try:
+            collected: list[Batch] = []
+            blocks = iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=PREFETCH)  # type: ignore[arg-type]
+            for row in blocks:
+                collected.append(_unpack(row))
+                if len(collected) == parts:
+                    if not self._put(Batch.join(collected, maker.multi_crop.crops)):
+                        return
+                    collected = []
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Batch | BaseException | None) -> bool:
+        """Whether anybody still wants it."""
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put(item, timeout=0.5)
+                return True
+        return False
 
 
 class Feed:
@@ -102,57 +229,100 @@ class Feed:
         maker: how to make a batch.
         world: the workers.
         start, end: the steps to feed.
-        reserved: what the training workers hold, which tasks must leave alone.
+        owner: the run's name on the cluster, for `forget_earlier_segments`.
+        segment_blocks, lead_blocks, handover_blocks: see the constants.
     """
 
-    def __init__(self, maker: BatchMaker, world: World, start: int, end: int, reserved: ExecutionResources) -> None:
-        self._world, self._end, self._reserved = world, end, reserved
-        self._plan = maker.plan
-        self._maker = ray.put(maker) if world.rank == 0 else None
-        self._planned = start
-        self._step = start
-        self._lead = max(1, LEAD_BLOCKS // world.size)
-        self._segments: queue.Queue[ray.data.DataIterator | None] = queue.Queue()
-        self._ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=PREFETCH)
+    def __init__(
+        self,
+        maker: BatchMaker,
+        world: World,
+        start: int,
+        end: int,
+        *,
+        owner: str = "",
+        segment_blocks: int = SEGMENT_BLOCKS,
+        lead_blocks: int = LEAD_BLOCKS,
+        handover_blocks: int = HANDOVER_BLOCKS,
+    ) -> None:
+        self._maker, self._world, self._end, self._owner = maker, world, end, owner
+        self._parts = _parts(maker, world.size)
+        blocks_a_step = world.size * self._parts
+        self._lead = max(1, lead_blocks // blocks_a_step)
+        self._handover = max(1, handover_blocks // blocks_a_step)
+        self._segment_steps = max(segment_blocks // blocks_a_step, self._lead + 1)
+        self._shared_maker = ray.put(maker) if world.rank == 0 else None
+        self._planned = self._step = start
+        self._waiting: ray.data.DataIterator | None = None  # of the next segment, planned and not started
+        self._boundary = start  # the first step of the next segment
+        self._readers: list[_Reader] = []
+        self._nodes: set[str] = set()
+        self._usage: dict[str, float] = {}
+        self._looked = 0.0
         self._plan_next()
-        threading.Thread(target=self._pull, name="feed", daemon=True).start()
+        self._start_next()
 
     def _plan_next(self) -> None:
-        """Starts the next segment, if one is left; a collective."""
-        if self._planned >= self._end:
-            self._segments.put(None)
-            return
-        steps = max(SEGMENT_BLOCKS // self._world.size, self._lead + 1)
-        stop = min(self._end, self._planned + steps)
+        """Plans the next segment; a collective."""
+        stop = min(self._end, self._planned + self._segment_steps)
         iterators = None
         if self._world.rank == 0:
-            ids = np.stack(self._plan.batches(self._planned, stop))
-            iterators = _start_segment(self._maker, _Segment(self._planned, ids, self._world.size), self._reserved)
-        iterators = ray.train.collective.broadcast_from_rank_zero(iterators)
+            ids = np.stack(self._maker.plan.batches(self._planned, stop))
+            segment = _Segment(self._planned, ids, self._world.size, self._parts)
+            iterators = _start_segment(self._shared_maker, segment, self._owner)
+        if self._world.size > 1:
+            iterators = ray.train.collective.broadcast_from_rank_zero(iterators)
         assert iterators is not None
-        self._segments.put(iterators[self._world.rank])
-        self._planned = stop
+        self._waiting, self._boundary, self._planned = iterators[self._world.rank], self._planned, stop
 
-    def _pull(self) -> None:
-        """The thread that keeps a few batches ready, so that unpacking and waiting overlap with training."""
-        try:
-            while (iterator := self._segments.get()) is not None:
-                for row in iterator.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=PREFETCH):
-                    self._ready.put(_unpack(row))
-            self._ready.put(None)
-        except BaseException as error:
-            self._ready.put(error)
+    def _start_next(self) -> None:
+        """Starts the tasks of the planned segment, once every worker has done so."""
+        assert self._waiting is not None
+        self._readers.append(_Reader(self._waiting, self._maker, self._parts))
+        self._waiting = None
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        if self._step == self._planned - self._lead or (self._step == self._planned and self._planned >= self._end):
-            self._plan_next()
-        ready = self._ready.get()
-        if ready is None:
+        if self._step >= self._end:
             raise StopIteration
-        if isinstance(ready, BaseException):
-            raise ready
+        if self._planned < self._end and self._step >= self._planned - self._lead:
+            self._plan_next()
+        if self._waiting is not None and self._step >= self._boundary - self._handover:
+            self._start_next()
+        while (batch := self._readers[0].get()) is None:
+            del self._readers[0]
         self._step += 1
-        return ready
+        self._nodes.update(batch.made_on)
+        return batch
+
+    def usage(self) -> dict[str, float]:
+        """Of the whole cluster, looked at every ten seconds: bytes in its object stores, and what they can hold; the
+        nodes that have made this worker's batches since the last look."""
+        now = time.monotonic()
+        if now - self._looked > _SAMPLE_SECONDS:
+            self._looked = now
+            capacity = ray.cluster_resources().get("object_store_memory", 0.0)
+            free = ray.available_resources().get("object_store_memory", 0.0)
+            self._usage = {
+                "object_store_bytes": capacity - free,
+                "object_store_capacity": capacity,
+                "crop_nodes": len(self._nodes),
+            }
+            self._nodes = set()
+        return self._usage
+
+    def close(self) -> None:
+        """Stops making batches; for a feed that is not read to its end."""
+        for reader in self._readers:
+            reader.close()
+        self._readers, self._waiting = [], None
+
+
+def _parts(maker: BatchMaker, workers: int) -> int:
+    """Blocks that a worker's share is made in."""
+    crops, rows = maker.multi_crop.crops, maker.plan.global_batch_size
+    row_bytes = sum(count * size * size * 3 for count, size in zip(crops.counts, crops.sizes, strict=True))
+    wanted = -(-rows * row_bytes // (workers * PART_BYTES))
+    return max(1, min(wanted, rows // workers))

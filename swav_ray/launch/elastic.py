@@ -16,6 +16,9 @@ from typing import Any, cast
 import ray
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.state import ResizingState
+from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
+    TrainAutoscalingCoordinatorClient,
+)
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
 from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
@@ -39,23 +42,62 @@ def prefer_fast_recovery() -> None:
 
 
 class Trainer(TorchTrainer):
-    """Ray's TorchTrainer, whose elastic policy looks at the cluster as it is."""
+    """Ray's TorchTrainer, whose elastic policy looks at the cluster as it is.
+
+    Args:
+        owner: the run's name on the cluster: a later trainer of the same run takes its predecessor's place.
+        arguments: of TorchTrainer.
+    """
+
+    def __init__(self, *, owner: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._owner = owner
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         scaling = cast(ScalingConfig, self.scaling_config)  # TorchTrainer's annotation is that of Train's first version
         if scaling.elasticity_enabled:
-            arguments["scaling_policy"] = _Policy(scaling)
+            arguments["scaling_policy"] = _Policy(scaling, self._owner)
         return super()._initialize_and_run_controller(**arguments)
 
 
 class _Policy(ElasticScalingPolicy):
+    def __init__(self, scaling_config: ScalingConfig, owner: str) -> None:
+        super().__init__(scaling_config)
+        self._owner = owner
+        self._asked_for = 0
+
+    def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ARG002
+        """Asks for resources under the run's own name, not a new one: Ray keeps a killed controller's for minutes."""
+        self._requester_id = f"train-{self._owner}"
+        self._coordinator_client = TrainAutoscalingCoordinatorClient(self._requester_id)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked_for = self._get_num_workers_for_resource_request()
+        self._send_resource_request()
+
+    def _get_num_workers_for_resource_request(self) -> int:
+        """Ray Data gets what is not asked for here: where training runs on CPUs, the most would be all of them."""
+        if self.scaling_config.use_gpu:
+            return int(self.scaling_config.max_workers)
+        return max(self.scaling_config.min_workers, min(self.scaling_config.max_workers, self._fit_beside_crops()))
+
+    def _fit_beside_crops(self) -> int:
+        each = self.scaling_config._resources_per_worker_not_none.get("CPU", 0.0)
+        draining = _draining()
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
+        cpus = sum(node["Resources"].get("CPU", 0.0) for node in nodes)
+        return int((cpus - _CPUS_FOR_CROPS) // each) if each else int(self.scaling_config.max_workers)
+
     def _get_reserved_resources(self) -> dict[str, dict[str, float]] | None:
         try:
+            if self._get_num_workers_for_resource_request() != self._asked_for:
+                self._ask()
             reserved = ray.get(
                 self._autoscaling_coordinator.get_reserved_resources.remote(self._requester_id, recompute=True),
                 timeout=5,
             )
-            draining = ray._private.state.state.get_draining_nodes()
+            draining = _draining()
         except Exception as error:
             # As in the method that this replaces: no answer is no reason to change anything.
             log.warning("the cluster's resources are not known at present: %s", error)
@@ -63,14 +105,12 @@ class _Policy(ElasticScalingPolicy):
         return {node: resources for node, resources in reserved.items() if node not in draining}
 
     def _count_possible_workers(self, reserved_resources: dict[str, dict[str, float]]) -> int:
-        workers: int = super()._count_possible_workers(reserved_resources)
-        each = self.scaling_config._resources_per_worker_not_none.get("CPU", 0.0)
-        if not each:
-            return workers
-        draining = ray._private.state.state.get_draining_nodes()
-        nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
-        cpus = sum(node["Resources"].get("CPU", 0.0) for node in nodes)
-        return min(workers, int((cpus - _CPUS_FOR_CROPS) // each))
+        return min(super()._count_possible_workers(reserved_resources), self._fit_beside_crops())
+
+
+def _draining() -> dict[str, int]:
+    found: dict[str, int] = ray._private.state.state.get_draining_nodes()
+    return found
 
 
 class ParkBeforeResize(ControllerCallback):

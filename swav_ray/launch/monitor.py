@@ -19,6 +19,7 @@ class Monitor:
         self._parked = False
         self._given_up = ""
         self._start, self._starts = -1, 0
+        self._placement_group: Any = None
 
     def tell(self, message: dict[str, Any]) -> None:
         """Leaves a message for the terminal; the oldest go where nobody reads."""
@@ -51,8 +52,13 @@ class Monitor:
         """Whether the workers wait, or a stop makes it needless."""
         return self._parked or self._wish == "stop"
 
-    def begin(self, step: int) -> str:
-        """Notes that the workers start from `step`; a reason to give up where they keep starting from it, else ''."""
+    def begin(self, step: int, placement_group: Any) -> str:
+        """Notes that workers start from `step`, and what they occupy.
+
+        Returns:
+            A reason to give up where they keep starting from the same step, else ''.
+        """
+        self._placement_group = placement_group
         if self._wish == "park":
             self._wish = ""
         self._starts = self._starts + 1 if step == self._start else 1
@@ -63,6 +69,10 @@ class Monitor:
                 "--run.ray_logs true shows why"
             )
         return self._given_up
+
+    def placement_group(self) -> Any:
+        """What the workers that started last occupy, or None."""
+        return self._placement_group
 
     def give_up(self, reason: str) -> None:
         """Notes an error that every further try would meet again."""

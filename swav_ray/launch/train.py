@@ -14,6 +14,7 @@ import types
 from typing import Any
 
 import ray
+import ray.util
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -145,7 +146,7 @@ def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
         folder = place(config.run.storage) / "_data" / "shapes"
         write_shapes(folder, **_SHAPES_SIZE)
         uri = folder.uri
-    found = manifests.load_or_build(uri, place(config.run.storage) / "_data" / "manifests", progress=terminal.count)
+    found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
     for note in found.notes:
         terminal.line(f"note: {note}")
     kept_at = run_dir / MANIFEST
@@ -177,7 +178,10 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
                     return
                 except ray.exceptions.RayActorError as error:
                     # Not a worker, which Ray Train starts again, but what starts them.
-                    terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)}")
+                    terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)[:200]}")
+                    # Ray's own cleaner needs the dashboard to see it; without, nobody gets these resources again.
+                    if (occupied := ray.get(monitor.placement_group.remote())) is not None:
+                        ray.util.remove_placement_group(occupied)
         except BaseException as error:
             failure.append(error)
 
@@ -203,7 +207,8 @@ def _trainer(config: Config, run_dir: Place, monitor: Any) -> Trainer:
     least, most = scaling.num_workers[0], scaling.num_workers[-1]
     use_gpu = scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= least)
     return Trainer(
-        run,
+        owner=run_dir.uri,
+        train_loop_per_worker=run,
         train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
         scaling_config=ScalingConfig(
             num_workers=(least, most) if least < most else least,

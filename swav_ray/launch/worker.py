@@ -12,7 +12,6 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.data import ExecutionResources
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
@@ -23,7 +22,7 @@ from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import Place
 from swav_ray.evaluate.probe import knn, split
-from swav_ray.launch.data import Feed
+from swav_ray.launch.data import BatchFailed, Feed, forget_earlier_segments
 from swav_ray.model.swav import Trunk
 from swav_ray.report.history import History, goodput, read_history
 from swav_ray.report.metrics_log import MetricsLog, read_metrics
@@ -57,7 +56,7 @@ def run(payload: dict[str, Any]) -> None:
         return
     try:
         _Worker(payload["config"], payload["run_dir"], monitor).run()
-    except (Diverged, TooManyBadImages, checkpoint.BadCheckpoint) as error:
+    except (Diverged, TooManyBadImages, BatchFailed, checkpoint.BadCheckpoint) as error:
         # Told before raising: another try would end the same way, so the next start of the workers returns at once.
         ray.get(monitor.give_up.remote(str(error)))
         raise
@@ -92,15 +91,18 @@ class _Worker:
         quarantine = Quarantine(self.run_dir, len(self.train_ids), self.config.data.max_bad_fraction, writes=self.chief)
         reached, wish = start, Wish.NONE
         if start < self.end:
+            feed = self._feed(start)
             hooks = Hooks(
                 record=self._record,
                 save=self._save,
                 evaluate=self._evaluate,
                 wish=self._control.wish,
                 look=self._control.look,
+                usage=feed.usage if self.chief else dict,
                 quarantine=quarantine,
             )
-            reached, wish = train(self.learner, self._feed(start), hooks, start=start, end=self.end)
+            reached, wish = train(self.learner, feed, hooks, start=start, end=self.end)
+            feed.close()
         if self._log is not None:
             self._log.close()
         if reached == self.end:
@@ -136,7 +138,7 @@ class _Worker:
 
     def _open(self, start: int, history: History) -> None:
         """Takes the files of the run; gives up where it has begun from here too often."""
-        if reason := ray.get(self.monitor.begin.remote(start)):
+        if reason := ray.get(self.monitor.begin.remote(start, ray.util.get_current_placement_group())):
             raise RuntimeError(reason)
         self._log = log = MetricsLog(self.run_dir, start, warn=lambda text: self._tell(warning=text))
         history.start(start, self.world.size, log.dropped)
@@ -168,11 +170,10 @@ class _Worker:
     def _feed(self, start: int) -> Feed:
         config = self.config
         multi_crop = MultiCrop(config.crops, config.augment, config.run.seed)
-        reserved = ExecutionResources(
-            cpu=config.scaling.cpus_per_worker * self.world.size,
-            gpu=self.world.size if self.device.type == "cuda" else 0,
-        )
-        return Feed(BatchMaker(self.manifest, self.plan, multi_crop), self.world, start, self.end, reserved)
+        if self.chief:
+            forget_earlier_segments(self.run_dir.uri)
+        maker = BatchMaker(self.manifest, self.plan, multi_crop)
+        return Feed(maker, self.world, start, self.end, owner=self.run_dir.uri)
 
     def _record(self, record: Record) -> None:
         if self._log is None:
@@ -184,12 +185,14 @@ class _Worker:
             self._tell(record=record)
 
     def _save(self, step: int, knn_top1: float | None, wait: bool) -> None:
-        if self._writer is None:
-            return
-        self._writer.submit(checkpoint.snapshot(self.learner, step, knn_top1))
-        if wait and not self._writer.wait(_LAST_PATIENCE):
-            raise RuntimeError(f"the checkpoint of step {step} could not be written for {_LAST_PATIENCE:.0f} s")
-        self._control.save_seconds = self._writer.seconds
+        if self._writer is not None:
+            self._writer.submit(checkpoint.snapshot(self.learner, step, knn_top1))
+            if wait and not self._writer.wait(_LAST_PATIENCE):
+                raise RuntimeError(f"the checkpoint of step {step} could not be written for {_LAST_PATIENCE:.0f} s")
+            self._control.save_seconds = self._writer.seconds
+        if wait:
+            # The others may leave after this, and Ray ends all workers as soon as one leaves.
+            self.world.gather_objects(step)
 
     def _evaluate(self, step: int) -> float | None:
         result = self._knn({"trained": Trunk(self.learner.model)})

@@ -115,7 +115,8 @@ def write(run_dir: Place, state: Snapshot, keep: Retention, before_commit: Calla
     before_commit()
     (folder / _MANIFEST).write_bytes(json.dumps(sums, indent=1).encode())
     found = steps(run_dir)
-    for old in sorted(set(found) - _kept(run_dir, found, keep)):
+    past = [step for step in found if step <= state.step]  # a newer one is damaged: the run fell back from it
+    for old in sorted(set(found) - _kept(run_dir, past, keep)):
         (_folder(run_dir, old) / _MANIFEST).delete()
         _folder(run_dir, old).delete_tree()
     return folder

@@ -69,6 +69,7 @@ class Hooks:
         evaluate: measures the state before a step; the kNN accuracy in percent, or None.
         wish: what this worker would have all do; the wishes of all workers are united.
         look: answers Wish.LOOK.
+        usage: figures of the machines that go into each record.
         quarantine: takes the unreadable images.
     """
 
@@ -77,18 +78,37 @@ class Hooks:
     evaluate: Callable[[int], float | None]
     wish: Callable[[], Wish]
     look: Callable[[], None]
+    usage: Callable[[], Record]
     quarantine: Quarantine
 
 
-def _tally(world: World, device: torch.device, batch: Batch, wait: float, wish: Wish) -> tuple[str, float, Wish, int]:
-    """Over all workers: the digest of the step's ids, the mean wait in seconds, what to do, images replaced."""
+@dataclass(frozen=True, kw_only=True)
+class _Tally:
+    """Over all workers: digest of the step's ids, mean wait in seconds, what to do, and what reading took."""
+
+    ids: str
+    wait: float
+    wish: Wish
+    bad: int
+    bytes_read: int
+    retries: int
+
+
+def _tally(world: World, device: torch.device, batch: Batch, wait: float, wish: Wish) -> _Tally:
     own = int(digest(batch.sample_ids), 16)
     signed = own - 2**64 if own >= 2**63 else own  # int64 sums wrap as the digest's do
     bits = [int(bool(wish & flag)) for flag in Wish]
-    values = torch.tensor([signed, round(wait * 1e6), len(batch.bad), *bits], dtype=torch.int64, device=device)
-    total, waited, bad, *wishes = world.sum(values).tolist()
-    united = Wish(sum(flag for flag, count in zip(Wish, wishes, strict=True) if count))
-    return f"{total % 2**64:016x}", waited / 1e6 / world.size, united, bad
+    reading = [len(batch.bad), batch.bytes_read, batch.retries]
+    values = torch.tensor([signed, round(wait * 1e6), *reading, *bits], dtype=torch.int64, device=device)
+    total, waited, bad, bytes_read, retries, *wishes = world.sum(values).tolist()
+    return _Tally(
+        ids=f"{total % 2**64:016x}",
+        wait=waited / 1e6 / world.size,
+        wish=Wish(sum(flag for flag, count in zip(Wish, wishes, strict=True) if count)),
+        bad=bad,
+        bytes_read=bytes_read,
+        retries=retries,
+    )
 
 
 def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, end: int) -> tuple[int, Wish]:
@@ -115,8 +135,9 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
             raise RuntimeError(f"the batch of step {batch.step} came where step {step} was due")
         wait = time.perf_counter() - began
         result = learner.step(to_device(batch, config, learner.device), step)
-        ids, wait, wish, bad = _tally(world, learner.device, batch, wait, hooks.wish())
-        if bad:
+        tally = _tally(world, learner.device, batch, wait, hooks.wish())
+        wish = tally.wish
+        if tally.bad:
             hooks.quarantine.add([entry for part in world.gather_objects(batch.bad) for entry in part])
         seconds = time.perf_counter() - began
         figures = {
@@ -127,17 +148,18 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
             "loss": result.loss,
             "lr": result.lr,
             "images_per_second": batch_size / seconds,
-            "data_wait": min(wait / seconds, 1.0),
+            "data_wait": min(tally.wait / seconds, 1.0),
             "crop_seconds": batch.seconds,
-            "bytes_read": batch.bytes_read,
-            "retries": batch.retries,
+            "bytes_read": tally.bytes_read,
+            "retries": tally.retries,
             "bad_images": len(hooks.quarantine.entries),
             "workers": world.size,
-            "ids": ids,
+            "ids": tally.ids,
             "time": round(time.time(), 3),
             "seconds": round(seconds, 6),
             "checkpoint_seconds": round(saving, 6),
             "evaluate_seconds": round(evaluating, 6),
+            **hooks.usage(),
         }
         if result.refused:
             parts = world.gather_objects(batch.sample_ids.tolist())

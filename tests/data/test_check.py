@@ -41,7 +41,7 @@ def test_the_bad_images_are_found_by_kind(damaged: Path) -> None:
 def test_the_report_is_text_or_json(
     damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(damaged.parent / "cache"))
+    monkeypatch.chdir(damaged.parent)
     assert main(["check", str(damaged), "--json", "--workers", "1"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["images"], report["unreadable"], report["kinds"]["empty"]) == (204, 4, 2)
@@ -51,7 +51,7 @@ def test_the_report_is_text_or_json(
 def test_a_killed_worker_is_told_in_one_line(
     damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(damaged.parent / "cache"))
+    monkeypatch.chdir(damaged.parent)
     with mock.patch.object(check_module, "_in_flight", side_effect=BrokenProcessPool("killed")):
         assert main(["check", str(damaged), "--workers", "1"]) == 1
     assert "use fewer --workers" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from swav_ray.data import manifest as manifest_module
 from swav_ray.data.__main__ import main
-from swav_ray.data.manifest import PlaceError, build, cached_at, load, load_or_build, save
+from swav_ray.data.manifest import PlaceError, build, cache_of, cached_at, load, load_or_build, save
 from swav_ray.data.rows import SCHEMA
 from swav_ray.data.storage import Entry, Place, place
 from tests.data.images import image, write_files, write_parquet, write_tar
@@ -179,7 +179,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
 def test_the_command_line_indexes_and_tells_mistakes_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     write_files(tmp_path / "images", {f"{s}/{c}/1.jpg": b"x" for s in ("train", "val") for c in "abc"})
     assert main(["index", str(tmp_path / "images"), "--out", str(tmp_path / "m.parquet")]) == 0
     described = f"{tmp_path}/images: 6 images (3 train, 3 test), 3 classes\nmanifest: {tmp_path}/m.parquet\n"
@@ -190,3 +190,15 @@ def test_the_command_line_indexes_and_tells_mistakes_in_one_line(
         told = capsys.readouterr()
         assert (told.out, told.err.count("\n")) == ("", 1)
         assert wrong in told.err
+
+
+def test_what_index_kept_training_with_that_storage_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = str(write_files(tmp_path / "images", {f"{i}.jpg": b"x" for i in range(3)}))
+    storage = str(tmp_path / "runs")
+    assert main(["index", images, "--storage", storage]) == 0
+    kept_at = cached_at(images, cache_of(storage))
+    assert capsys.readouterr().out.endswith(f"manifest: {kept_at}\n")
+    monkeypatch.setattr("swav_ray.data.manifest._index", lambda *_: pytest.fail("indexed once more"))
+    assert len(load_or_build(images, cache_of(storage))) == 3

@@ -46,7 +46,7 @@ def test_an_unreadable_image_is_shown_as_such(tmp_path: Path) -> None:
 def test_the_command_writes_a_png(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     write_files(tmp_path / "images", {f"{i}.jpg": image(i) for i in range(3)})
     assert main(["preview", str(tmp_path / "images"), str(tmp_path / "out" / "sheet.png"), "--samples", "2"]) == 0
     sheet = Image.open(io.BytesIO((tmp_path / "out" / "sheet.png").read_bytes()))

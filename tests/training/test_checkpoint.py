@@ -223,3 +223,14 @@ def test_storage_that_goes_away_holds_up_no_step_and_has_the_checkpoint_once_it_
     assert np.isfinite(losses).all()
     assert checkpoint.load_newest(run_dir)[0].step == 3  # type: ignore[union-attr]
     assert said
+
+
+def test_a_damaged_newer_one_does_not_crowd_out_the_sound_ones(two: Place) -> None:
+    (two / "checkpoints" / "step-000000002" / "model.safetensors").write_bytes(b"")
+    found, _ = checkpoint.load_newest(two)
+    assert found is not None
+    learner = Learner(small_config(), 3)
+    checkpoint.restore(learner, found)
+    save(two, learner, 1, keep_last=1)
+    assert checkpoint.steps(two) == [1]
+    assert checkpoint.load(two, 1).step == 1

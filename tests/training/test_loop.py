@@ -78,6 +78,7 @@ def go(tmp_path: Path, config: Config, wishes: dict[int, Wish], *, bad: tuple[in
         evaluate=world.evaluate,
         wish=world.wish,
         look=lambda: world.done.append(("look",)),
+        usage=lambda: {"object_store_bytes": 7.0},
         quarantine=Quarantine(place(tmp_path), 24, 0.0, writes=False),
     )
     end = config.train.epochs * PLAN.steps_per_epoch

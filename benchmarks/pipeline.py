@@ -1,0 +1,277 @@
+"""The whole data plane: crops made by Ray tasks and read by one consumer, beside what the same cores could do at most.
+
+    python benchmarks/pipeline.py [--images DIR] [--storage local|s3] [--seconds S] [--rounds N] [--cpus N]
+
+Prints one JSON line. The contenders take turns in one run:
+
+- in_process: `BatchMaker` in this process, images per second of one core; the goal is 0.85 x cores x this.
+- ray: the same batches through `Feed`, as a training worker reads them that does nothing else.
+- torch: torch's DataLoader with the paper's PIL pipeline, a worker a core.
+
+Rates are by the clock. On a machine that does other work too the clock measures that as well, so the CPU time that all
+processes of a contender took (Ray's own included) is given beside it, in images per CPU second.
+
+With --storage s3 the images lie in a SeaweedFS that the benchmark starts, and the local rate is measured beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+import torch
+from multi_crop import jpeg, pil_pipeline, sample_photos
+from torch.utils.data import DataLoader, Dataset
+
+from swav_ray.config import AugmentConfig, CropsConfig
+from swav_ray.data import manifest as manifests
+from swav_ray.data.batches import BatchMaker
+from swav_ray.data.multi_crop import MultiCrop
+from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.data.storage import place
+from swav_ray.launch.data import Feed
+from swav_ray.training.distributed import World
+
+STEPS = 1_000_000  # more than any round reads
+
+
+class Photos(Dataset):
+    """The files of a folder through the published augmentation: 8 float tensors an image."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files, self._pipeline = files, pil_pipeline(CropsConfig(), to_tensor=True)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> object:
+        return self._pipeline(self._files[index].read_bytes(), index)
+
+
+class Endless(torch.utils.data.Sampler):
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield from torch.randperm(self._count).tolist()
+
+
+class Machine:
+    """What this process and its children use, seen from outside."""
+
+    def __init__(self) -> None:
+        self.peak_object_store = 0.0
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(0.25):
+            if ray.is_initialized():
+                with contextlib.suppress(Exception):
+                    self.peak_object_store = max(self.peak_object_store, object_store_bytes())
+
+    @staticmethod
+    def cpu_seconds() -> dict[int, float]:
+        seconds = {}
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                used = process.cpu_times()
+                seconds[process.pid] = used.user + used.system
+        return seconds
+
+    @staticmethod
+    def memory() -> int:
+        """Bytes that only these processes hold: shared memory, as the object store's, is not in it."""
+        total = 0
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().uss
+        return total
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+def object_store_bytes() -> float:
+    name = "object_store_memory"
+    return ray.cluster_resources().get(name, 0.0) - ray.available_resources().get(name, 0.0)
+
+
+def measured(step: Callable[[], int], seconds: float) -> tuple[float, float]:
+    """Images per second by the clock and per CPU second; `step` gives the images that it took or made."""
+    before, started, images = Machine.cpu_seconds(), time.perf_counter(), 0
+    while (wall := time.perf_counter() - started) < seconds:
+        images += step()
+    used = sum(value - before.get(pid, 0.0) for pid, value in Machine.cpu_seconds().items())
+    return images / wall, images / used
+
+
+class InProcess:
+    def __init__(self, maker: BatchMaker) -> None:
+        self._maker, self._step = maker, 0
+
+    def round(self, seconds: float) -> tuple[float, float]:
+        return measured(self._make, seconds)
+
+    def _make(self) -> int:
+        (ids,) = self._maker.plan.batches(self._step, self._step + 1)
+        self._step += 1
+        return len(self._maker.make(self._step - 1, ids).sample_ids)
+
+
+class Ray:
+    """A new feed each round, so that no round starts with what was made between the rounds."""
+
+    def __init__(self, maker: BatchMaker, cpus: int) -> None:
+        self._maker, self._cpus = maker, cpus
+        self.first_batch: list[float] = []
+
+    def round(self, seconds: float) -> tuple[float, float]:
+        started = time.perf_counter()
+        feed = Feed(self._maker, World(), 0, STEPS)
+        next(feed)
+        self.first_batch.append(time.perf_counter() - started)
+        for _ in range(2 * self._cpus + 2):  # past those that the start of the feed delayed
+            next(feed)
+        figures = measured(lambda: len(next(feed).sample_ids), seconds)
+        feed.close()
+        wait_until_idle()
+        return figures
+
+
+def wait_until_idle() -> None:
+    end = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"] and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+class Torch:
+    """Small batches, whose size its rate does not depend on, since at its rate a large one takes seconds."""
+
+    def __init__(self, files: list[Path], cpus: int) -> None:
+        self._options: dict[str, Any] = {"batch_size": 16, "num_workers": cpus, "sampler": Endless(len(files))}
+        self._files, self._cpus = files, cpus
+
+    def round(self, seconds: float) -> tuple[float, float]:
+        batches = iter(DataLoader(Photos(self._files), **self._options))
+        for _ in range(3 * self._cpus):  # past what is prefetched
+            next(batches)
+        return measured(lambda: len(next(batches)[0]), seconds)
+
+
+@contextlib.contextmanager
+def images(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """The places of the images, local and, if asked for, on S3."""
+    if arguments.images:
+        local = arguments.images
+    else:
+        local = folder / "photos"
+        local.mkdir()
+        photos = [jpeg(photo, (500, 375), 66_000) for photo in sample_photos()]
+        for index in range(1024):
+            (local / f"{index:04d}.jpg").write_bytes(photos[index % len(photos)])
+    places = {"local": str(local)}
+    if arguments.storage == "local":
+        yield places
+        return
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from tests.s3 import S3Server
+
+    server = S3Server(folder / "weed")
+    server.start()
+    try:
+        os.environ.update(server.environment)
+        target = place(server.make_bucket("photos"))
+        for file in sorted(Path(local).rglob("*")):
+            if file.is_file():
+                (target / str(file.relative_to(local))).write_bytes(file.read_bytes())
+        yield {**places, "s3": target.uri}
+    finally:
+        server.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=Path, help="folder of images (default: photos of scikit-learn, 1,024 files)")
+    parser.add_argument("--storage", choices=("local", "s3"), default="local")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each turn (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=4, help="turns of each contender (default %(default)s)")
+    parser.add_argument("--cpus", type=int, default=os.cpu_count() or 1, help="cores that make crops (default: all)")
+    parser.add_argument("--batch", type=int, default=128, help="images a batch (default %(default)s)")
+    parser.add_argument("--skip-torch", action="store_true", help="without the DataLoader")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="pipeline") as temporary, images(Path(temporary), arguments) as places:
+        print(json.dumps(compared(places, arguments)))
+
+
+def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
+    makers = {}
+    for name, uri in places.items():
+        found = manifests.build(uri)
+        plan = SamplePlan(found.train_ids(), 0, arguments.batch)
+        makers[name] = BatchMaker(found, plan, MultiCrop(CropsConfig(), AugmentConfig(), 0))
+    alone = InProcess(makers["local"])
+    alone.round(0.1)  # compiles
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # Ray's tasks run at niceness 15. Where anything else runs, that would compare niceness, not pipelines.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray.init(address="local", num_cpus=arguments.cpus, **options)
+    machine = Machine()
+    contenders: dict[str, Any] = {"in_process": alone}
+    contenders |= {f"ray_{name}": Ray(maker, arguments.cpus) for name, maker in makers.items()}
+    if not arguments.skip_torch:
+        files = sorted(file for file in Path(places["local"]).rglob("*") if file.is_file())
+        contenders["torch"] = Torch(files, arguments.cpus)
+    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    memory = []
+    for _ in range(arguments.rounds):
+        for name, contender in contenders.items():
+            rounds[name].append(contender.round(arguments.seconds))
+            print(f"{name}: {rounds[name][-1][0]:.0f} images/s", file=sys.stderr)
+        memory.append(Machine.memory())
+    machine.close()
+    clock = {name: statistics.median(wall for wall, _ in turns) for name, turns in rounds.items()}
+    cpu = {name: statistics.median(used for _, used in turns) for name, turns in rounds.items()}
+    result = {
+        "benchmark": "pipeline",
+        "crops": "2x224+6x96",
+        "cpus": arguments.cpus,
+        "batch": arguments.batch,
+        "images_per_second": {name: round(value, 1) for name, value in clock.items()},
+        "images_per_cpu_second": {name: round(value, 1) for name, value in cpu.items()},
+        "ray_by_cores_x_in_process": round(clock["ray_local"] / (arguments.cpus * clock["in_process"]), 3),
+        "ray_by_in_process_cpu_time": round(cpu["ray_local"] / cpu["in_process"], 3),
+        "first_batch_s": {"new_cluster": round(contenders["ray_local"].first_batch[0], 2)},
+        "object_store_peak_mb": round(machine.peak_object_store / 1e6),
+        "object_store_capacity_mb": round(ray.cluster_resources()["object_store_memory"] / 1e6),
+        "memory_mb_after_each_round": [round(value / 1e6) for value in memory],
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+    if len(contenders["ray_local"].first_batch) > 1:
+        result["first_batch_s"]["new_workers"] = round(statistics.median(contenders["ray_local"].first_batch[1:]), 2)
+    if "torch" in clock:
+        result["ray_by_torch"] = round(clock["ray_local"] / clock["torch"], 2)
+    if "ray_s3" in clock:
+        result["s3_by_local"] = round(clock["ray_s3"] / clock["ray_local"], 3)
+        result["s3_by_local_cpu_time"] = round(cpu["ray_s3"] / cpu["ray_local"], 3)
+    ray.shutdown()
+    return result
+
+
+if __name__ == "__main__":
+    main()
