@@ -52,11 +52,12 @@ def count_samples(records: Sequence[Record], plan: SamplePlan, steps: int) -> tu
 
 
 def loss_difference(records: Sequence[Record], reference: Sequence[Record]) -> float:
-    """The largest difference of a step's losses, relative; infinite where a step is missing or not a number."""
+    """The largest difference of a step's losses, relative; infinite where a step is missing or has no loss."""
     losses = {record["step"]: record["loss"] for record in records}
     largest = 0.0
     for record in reference:
-        difference = abs(losses.get(record["step"], np.inf) - record["loss"]) / abs(record["loss"])
+        ours, theirs = losses.get(record["step"]), record["loss"]  # of a refused step it is null
+        difference = abs(ours - theirs) / abs(theirs) if ours is not None and theirs is not None else np.inf
         largest = max(largest, difference if np.isfinite(difference) else np.inf)
     return largest
 

@@ -1,4 +1,4 @@
-"""A run killed at any touch of its directory goes on as if nothing had happened; without Ray, so at every one of them."""
+"""A run killed at any touch of its directory goes on as if nothing had happened; without Ray, so at each of them."""
 
 from __future__ import annotations
 
