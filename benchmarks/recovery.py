@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -24,9 +23,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.chaos import carry_out, job_config, node_cpus, seconds_lost, storage_for, tell  # noqa: E402
-from benchmarks.chaos_parts.cluster import Cluster, thread_limits  # noqa: E402
+from benchmarks.chaos import IMAGES, job_config, node_cpus, prepare_environment  # noqa: E402
+from benchmarks.chaos_parts.cluster import Cluster  # noqa: E402
+from benchmarks.chaos_parts.conductor import carry_out, seconds_lost, tell  # noqa: E402
 from benchmarks.chaos_parts.schedule import Event, Nodes  # noqa: E402
+from benchmarks.chaos_parts.storage import storage_for  # noqa: E402
 
 EPOCHS = 16
 NOTICE = 12.0
@@ -35,7 +36,7 @@ import sys
 import ray.train.torch
 from swav_ray import pretrain
 from swav_ray.launch import elastic, train
-train.Trainer = ray.train.torch.TorchTrainer
+train.Trainer = lambda owner, **arguments: ray.train.torch.TorchTrainer(**arguments)
 train.prefer_fast_recovery = lambda: None
 elastic.ParkBeforeResize.after_controller_state_update = lambda *_: None
 sys.exit(pretrain.main())
@@ -53,16 +54,13 @@ def main(words: list[str] | None = None) -> int:
     args = parser.parse_args(words)
     if args.repeats < 1:
         parser.error(f"--repeats {args.repeats}: must be at least 1")
-    thread_limits()
-    os.environ.pop("RAY_ADDRESS", None)
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    prepare_environment()
     folder = Path(tempfile.mkdtemp(prefix="recovery-"))
     ways = {"swav_ray": ("-m", "swav_ray.pretrain"), "stock": ("-c", STOCK)}
     lost: dict[str, dict[str, list[float]]] = {way: {} for way in ways}
     problems: list[str] = []
     nodes = Nodes(start=3, least=2, most=3)
-    with storage_for(str(folder / "runs"), folder) as storage, ExitStack() as stack:
+    with storage_for(str(folder / "runs"), folder, IMAGES) as storage, ExitStack() as stack:
         cluster = Cluster(nodes.start, cpus=node_cpus(1, 3))
         stack.callback(cluster.close)
         for repeat in range(args.repeats):

@@ -1,4 +1,4 @@
-"""A gate before an S3 server: everything goes through it until it refuses or stalls, as an outage does.
+"""Where images and runs lie, and a gate before S3: all goes through it until it refuses or stalls, as an outage does.
 
 The server itself is left alone, so the same outage can be made before any server, a real cloud's stand-in included.
 """
@@ -6,9 +6,21 @@ The server itself is left alone, so the same outage can be made before any serve
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+import numpy as np
+
+from swav_ray.data.shapes import write_shapes
+from swav_ray.data.storage import place
+from tests.s3 import S3Server
 
 Outage = Literal["refused", "stalled"]
 
@@ -100,3 +112,45 @@ def _close(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
     connection.close()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where things lie: images, run directories (one place of `runs`, by seed), and the gate before the S3 server."""
+
+    images: str
+    runs: tuple[str, ...]
+    gate: Gate
+
+    def runs_of(self, seed: int) -> str:
+        return self.runs[np.random.default_rng([seed, 0x73746F72]).integers(len(self.runs))]
+
+
+@contextmanager
+def storage_for(wanted: str | None, folder: Path, images: int) -> Iterator[Storage]:
+    """So many images on S3 and places for runs, with the environment set for everything that is started from here.
+
+    Args:
+        wanted: a place for all runs; None: a local folder or S3, as the seed draws.
+        folder: a local one, for what is started here.
+        images: of the data set.
+    """
+    with ExitStack() as stack:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        bucket = ""
+        if not endpoint:
+            server = S3Server(folder / "s3")
+            server.start()
+            stack.callback(server.kill)
+            os.environ.update(server.environment)
+            endpoint, bucket = server.endpoint, server.make_bucket("chaos")
+        parts = urllib.parse.urlsplit(endpoint)
+        gate = Gate(parts.hostname or "127.0.0.1", parts.port or 80)
+        stack.callback(gate.close)
+        os.environ["AWS_ENDPOINT_URL"] = gate.endpoint
+        runs = (wanted,) if wanted else (str(folder / "runs"), f"{bucket}/runs")[: 2 if bucket else 1]
+        if bucket and runs[0].startswith("s3://"):
+            server.client().create_bucket(Bucket=urllib.parse.urlsplit(runs[0]).netloc)
+        data = f"{bucket or runs[0].rstrip('/')}/_images"
+        write_shapes(place(data), train=images, test=0, size=32, seed=0, rows_per_shard=64)
+        yield Storage(data, runs, gate)

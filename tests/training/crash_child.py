@@ -25,7 +25,7 @@ from swav_ray.training.loop import Hooks, Wish, train
 from tests.training.test_learner import small_config
 from tests.training.test_loop import PLAN, batches
 
-EPOCHS = 4
+EPOCHS = 2
 STEPS = EPOCHS * PLAN.steps_per_epoch
 _TOUCHES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 
