@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import sys
 import time
 from typing import Any
 
@@ -57,8 +58,14 @@ class Cluster:
     def _start(self, **options: Any) -> Any:
         """A node of these options; the first one is the head. Only the main thread may start one."""
         for _ in range(_TRIES - 1):
-            with contextlib.suppress(Exception):
+            before = set(psutil.Process().children())
+            try:
                 return self._ray.add_node(**copy.deepcopy(options))
+            except Exception as error:
+                print(f"a node did not start, trying again: {error}", file=sys.stderr)
+            for process in set(psutil.Process().children()) - before:
+                for one in [*process.children(recursive=True), process]:
+                    _kill(one)
             if self._head is None:
                 self._ray = RayCluster()  # of a half-started head nothing is kept
         return self._ray.add_node(**copy.deepcopy(options))
