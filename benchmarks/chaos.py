@@ -1,0 +1,185 @@
+"""Disturbs a real training run and checks that nothing of it was lost.
+
+    python benchmarks/chaos.py --seed S --events N [--workers MIN MAX] [--storage PLACE]
+
+A Ray cluster of several nodes on this machine, a small training run on it, and a schedule drawn from the seed: killed
+workers, lost nodes, joining nodes, drains with a deadline, killed controllers, the whole job killed and started again,
+storage outages and truncated checkpoints (`benchmarks/chaos_parts/schedule.py`). The images lie on S3, behind a gate
+that makes the outages; run directories on S3 too or in a local folder, as the seed draws or `--storage` says. Without
+AWS_ENDPOINT_URL an S3 server (SeaweedFS) is started here.
+
+The run is compared with the same run undisturbed. Prints one JSON line; `seconds_lost` are, for each event of a kind,
+the longest time without a new step from then to the next event, less what the undisturbed run takes for a step.
+Exits 0 only if every event took place, no sample was lost or repeated, the job never ended by itself except where its
+controller was killed, and losses and weights are those of the undisturbed run: bit for bit at a constant number of
+workers, within 1e-4 (relative, losses) where it varies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from benchmarks.chaos_parts.cluster import Cluster, thread_limits  # noqa: E402
+from benchmarks.chaos_parts.compare import judge  # noqa: E402
+from benchmarks.chaos_parts.conductor import Run, carry_out, seconds_lost, tell  # noqa: E402
+from benchmarks.chaos_parts.schedule import KINDS, Nodes, draw  # noqa: E402
+from benchmarks.chaos_parts.storage import storage_for  # noqa: E402
+from swav_ray.config import Config, replace  # noqa: E402
+from swav_ray.data import manifest as manifests  # noqa: E402
+from swav_ray.data.sample_plan import SamplePlan  # noqa: E402
+from swav_ray.evaluate.probe import split  # noqa: E402
+from swav_ray.recipes import quickstart  # noqa: E402
+
+BATCH, STEPS_PER_EPOCH = 8, 20
+IMAGES = BATCH * STEPS_PER_EPOCH + 3  # a tail that fills no batch
+TOLERANCE = 1e-4  # relative, on losses, where the number of workers varies
+ELASTIC_CPUS = 2.0  # of an elastic run's worker
+
+
+def job_config(images: str, runs: str, name: str, workers: tuple[int, int], epochs: int) -> Config:
+    """A small run: uneven shares at most numbers of workers, a queue, checkpoints within epochs and at their ends.
+
+    At a low rate: worlds of several sizes are compared, and a net this small magnifies rounding from step to step.
+    """
+    low, high = workers
+    return replace(
+        quickstart(),
+        run={"name": name, "storage": runs, "progress_seconds": 0.05},
+        data={"uri": images, "holdout_fraction": 0.0},
+        crops={"sizes": (32, 16), "counts": (2, 2), "min_scales": (0.3, 0.1), "max_scales": (1.0, 0.4)},
+        model={"width": 0.25, "hidden_dim": 32, "output_dim": 16, "prototypes": (12,)},
+        queue={"length": 16, "start_epoch": 1},
+        optim={"base_lr": 0.02, "final_lr": 0.0001, "warmup_epochs": 0.5, "freeze_prototypes_steps": 5},
+        train={"epochs": epochs, "global_batch_size": BATCH},
+        checkpoint={"every_epochs": 0.35, "keep_last": 3},
+        scaling={
+            "num_workers": (high,) if low == high else (low, high),
+            "cpus_per_worker": 1.0 if low == high else ELASTIC_CPUS,
+            "check_seconds": 5.0,
+        },
+        eval={"image_size": 32},
+    )
+
+
+def node_cpus(low: int, high: int) -> int:
+    """CPUs of a node: an elastic run finds room for one worker on each, so that nodes and workers come and go together.
+
+    One CPU of each node is left for crops.
+    """
+    return 2 if low == high else int(ELASTIC_CPUS) + 1
+
+
+def report(run: Run, undisturbed: Run, constant: bool) -> dict[str, Any]:
+    """What the benchmark says of a disturbed run."""
+    progress, fired = run.conductor.progress, run.conductor.fired
+    problems = list(run.problems)
+    result: dict[str, Any] = {"events": dict(Counter(one.event.kind for one in fired))}
+    if not problems:
+        manifest = manifests.load(run.run_dir / "manifest.parquet")
+        plan = SamplePlan(split(manifest, run.config.data)[0], run.config.run.seed, BATCH)
+        steps = run.config.train.epochs * plan.steps_per_epoch
+        verdict = judge(run.run_dir, undisturbed.run_dir, plan, steps, constant=constant, tolerance=TOLERANCE)
+        result |= {key: value for key, value in asdict(verdict).items() if key != "problems"}
+        problems += verdict.problems
+        result["goodput"] = json.loads((run.run_dir / "summary.json").read_bytes())["seconds"]["goodput"]
+    usual = statistics.median(np.diff(list(undisturbed.conductor.progress.reached.values())).tolist() or [0.0])
+    return result | {
+        "steps_recomputed": progress.recomputed,
+        "seconds_undisturbed": round(undisturbed.seconds, 1),
+        "seconds": round(run.seconds, 1),
+        "seconds_lost": seconds_lost(fired, progress.reached, usual),
+        "job_starts": run.conductor.job.starts,
+        "problems": problems,
+        "ok": not problems,
+    }
+
+
+def measure(args: argparse.Namespace, folder: Path) -> bool:
+    """The undisturbed run, then a disturbed one for each seed, its JSON printed; whether all is well."""
+    low, high = args.workers
+    # A node has room for one worker of an elastic run, whose number follows the nodes, and for two of another.
+    few = high // 2 + 1
+    nodes = Nodes(high, low, high + 1) if low < high else Nodes(few + 1, few, few + 2)
+    epochs = max(4, -(-args.events * 3 // 2))
+    steps = epochs * STEPS_PER_EPOCH
+    well = True
+    with storage_for(args.storage, folder, IMAGES) as storage, ExitStack() as stack:
+        cluster = Cluster(nodes.start, cpus=node_cpus(low, high))
+        stack.callback(cluster.close)
+        tell(f"{nodes.start} nodes; {steps} steps; undisturbed first")
+        plain = job_config(storage.images, str(folder / "runs"), "undisturbed", (high, high), epochs)
+        undisturbed = carry_out(plain, [], nodes, cluster, storage, folder)
+        if undisturbed.problems:
+            raise SystemExit("chaos: the undisturbed run failed: " + "; ".join(undisturbed.problems))
+        for seed in args.seed:
+            schedule = draw(seed, args.events, steps, nodes, args.kinds)
+            runs = storage.runs_of(seed)
+            config = job_config(storage.images, runs, f"{folder.name}-{seed}", (low, high), epochs)
+            tell(f"seed {seed}, runs in {runs}: " + " ".join(f"{event.kind}@{event.step}" for event in schedule))
+            about = {"benchmark": "chaos", "seed": seed, "workers": args.workers, "steps": steps}
+            about["storage"] = "s3" if runs.startswith("s3://") else "local"
+            result = about | report(
+                carry_out(config, schedule, nodes, cluster, storage, folder), undisturbed, constant=low == high
+            )
+            print(json.dumps(result), flush=True)
+            well = well and result["ok"]
+    return well
+
+
+def parse(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, nargs="+", required=True, metavar="S", help="one or several, a line each")
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--workers", type=int, nargs=2, metavar=("MIN", "MAX"), default=(2, 2))
+    parser.add_argument("--storage", metavar="PLACE", help="a local folder or s3://bucket/prefix; default: drawn")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="draw from these alone")
+    args = parser.parse_args(words)
+    if min(args.seed) < 0:
+        parser.error(f"--seed {min(args.seed)}: must not be negative")
+    if args.events < 0:
+        parser.error(f"--events {args.events}: must not be negative")
+    if not 1 <= args.workers[0] <= args.workers[1] <= BATCH:
+        parser.error(f"--workers {args.workers[0]} {args.workers[1]}: needs 1 <= MIN <= MAX <= {BATCH}")
+    if os.environ.get("AWS_ENDPOINT_URL", "http:").partition(":")[0] != "http":
+        parser.error("AWS_ENDPOINT_URL must be http://: the gate that makes outages cannot relay https")
+    args.workers = tuple(args.workers)
+    return args
+
+
+def prepare_environment() -> None:
+    """What the nodes and the job inherit: this checkout's code, one thread a process, no other cluster."""
+    thread_limits()
+    os.environ.pop("RAY_ADDRESS", None)
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def main(words: list[str] | None = None) -> int:
+    args = parse(words)
+    prepare_environment()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    if measure(args, folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return 0
+    tell(f"what the runs left behind: {folder}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
