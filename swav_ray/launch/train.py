@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import types
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -116,7 +117,7 @@ def _same_run(config: Config, run_dir: Place) -> Config:
 
 def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
     """Writes the run's config and manifest; checks that the data set and the batch fit each other."""
-    manifest = _manifest(config, run_dir, terminal)
+    manifest = manifest_of(config, run_dir, terminal)
     train_ids, held_out = split(manifest, config.data)
     plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
     terminal.line(
@@ -127,7 +128,7 @@ def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
     terminal.line(f"run directory: {run_dir}")
 
 
-def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
+def manifest_of(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     """The run's list of samples: the one it began with, or a new one."""
     uri = config.data.uri
     if not uri:
@@ -152,25 +153,37 @@ def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     return kept
 
 
-def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
-    """Starts the workers and shows their news until they end; raises RunFailed."""
-    monitor = Monitor.remote()  # type: ignore[attr-defined]
-    use_gpu = config.scaling.device == "gpu" or (
-        config.scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= config.scaling.num_workers
-    )
-    trainer = ray.train.torch.TorchTrainer(
-        run,
-        train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
+def make_trainer(
+    work: Callable[[dict[str, Any]], None], config: Config, run_dir: Place, payload: dict[str, Any]
+) -> ray.train.torch.TorchTrainer:
+    """Ray Train's trainer of a run: `work` on every worker, given config, run_dir and what else `payload` holds."""
+    scaling, gpu = config.scaling, uses_gpu(config)
+    return ray.train.torch.TorchTrainer(
+        work,
+        train_loop_config={"config": config, "run_dir": run_dir, **payload},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.scaling.num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": config.scaling.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
+            num_workers=scaling.num_workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if gpu else {})},
         ),
         run_config=ray.train.RunConfig(
             name="ray", storage_path=run_dir.uri, failure_config=ray.train.FailureConfig(max_failures=-1)
         ),
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
     )
+
+
+def uses_gpu(config: Config) -> bool:
+    """Whether a run trains on GPUs of the cluster at hand."""
+    scaling = config.scaling
+    needed = scaling.num_workers * scaling.gpus_per_worker
+    return scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= needed)
+
+
+def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
+    """Starts the workers and shows their news until they end; raises RunFailed."""
+    monitor = Monitor.remote()  # type: ignore[attr-defined]
+    trainer = make_trainer(run, config, run_dir, {"monitor": monitor})
     failure: list[BaseException] = []
 
     def fit() -> None:

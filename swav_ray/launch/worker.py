@@ -21,9 +21,11 @@ from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import Place
+from swav_ray.evaluate import label_free
 from swav_ray.evaluate.probe import knn, split
 from swav_ray.launch.data import Feed
 from swav_ray.model.swav import Trunk
+from swav_ray.report import measurements
 from swav_ray.report.metrics_log import MetricsLog
 from swav_ray.training import checkpoint
 from swav_ray.training.distributed import World
@@ -68,6 +70,7 @@ class _Worker:
         self.end = config.train.epochs * self.plan.steps_per_epoch
         self._log: MetricsLog | None = None
         self._told = 0.0
+        self._losses: list[float] = []
 
     def run(self) -> None:
         start = self._restore()
@@ -76,6 +79,12 @@ class _Worker:
             self._log = MetricsLog(self.run_dir, start)
         quarantine = Quarantine(self.run_dir, len(self.train_ids), self.config.data.max_bad_fraction, writes=self.chief)
         reached = start
+        measured = measurements.keep_until(self.run_dir, start) if self.chief else []
+        if self._measured_at(start) and start < self.end:
+            # Killed after a checkpoint and before its measurement: made up for, so that no curve has a gap.
+            missing = start not in [row["step"] for row in measured]
+            if any(self.world.gather_objects(missing and self.chief)):
+                self._evaluate(start)
         if start < self.end:
             reached = train(
                 self.learner,
@@ -116,8 +125,8 @@ class _Worker:
         config = self.config
         multi_crop = MultiCrop(config.crops, config.augment, config.run.seed)
         reserved = ExecutionResources(
-            cpu=config.scaling.cpus_per_worker * self.world.size,
-            gpu=self.world.size if self.device.type == "cuda" else 0,
+            cpu=_cpus_to_leave(config, self.world.size),
+            gpu=self.world.size * config.scaling.gpus_per_worker if self.device.type == "cuda" else 0,
         )
         return Feed(BatchMaker(self.manifest, self.plan, multi_crop), self.world, start, self.end, reserved)
 
@@ -125,6 +134,7 @@ class _Worker:
         if self._log is None:
             return
         self._log.append(record)
+        self._losses.append(record["loss"])
         now = time.monotonic()
         if now - self._told > _TELL_SECONDS or record["step"] + 1 == self.end:
             self._told = now
@@ -135,12 +145,37 @@ class _Worker:
             checkpoint.save(self.run_dir, self.learner, step, keep_last=self.config.checkpoint.keep_last)
             self._log.flush()
 
+    def _measured_at(self, step: int) -> bool:
+        every = self.config.eval.knn_every_epochs * self.plan.steps_per_epoch
+        return step > 0 and every > 0 and step % every == 0
+
     def _evaluate(self, step: int) -> None:
         result = self._knn({"trained": Trunk(self.learner.model)})
+        self._keep(step, result)
         if self.chief and result:
             self._tell(knn={"step": step, "top1": result["trained"]})
             if self._log is not None:
                 self._log.scalar("eval/knn_top1", result["trained"], step)
+
+    def _keep(self, step: int, knn: dict[str, float]) -> None:
+        """Writes a line of measurements.jsonl: kNN where there are labels, and the label-free figures if asked for."""
+        if not self.chief:
+            return
+        row = {
+            "step": step,
+            "epochs": step / self.plan.steps_per_epoch,
+            "samples_seen": step * self.config.train.global_batch_size,
+            "loss": float(np.mean(self._losses)) if self._losses else None,
+        }
+        self._losses.clear()
+        if knn:
+            row["knn_top1"] = knn["trained"]
+        if self.config.eval.label_free_images:
+            row |= label_free.measure(
+                self.learner.model, self.manifest, self.train_ids, self.config.eval, device=self.device
+            )
+        measurements.append(self.run_dir, row)
+        self._tell(measured=row)
 
     def _knn(self, backbones: dict[str, torch.nn.Module]) -> dict[str, float]:
         return knn(
@@ -159,6 +194,7 @@ class _Worker:
             self._tell(phase="kNN on held-out images")
         untrained = build_model(self.config).to(self.device)
         result = self._knn({"trained": Trunk(self.learner.model), "untrained": Trunk(untrained)})
+        self._keep(self.end, result)
         if not self.chief:
             return
         from swav_ray.report.metrics_log import read_metrics
@@ -183,6 +219,13 @@ class _Worker:
 
     def _tell(self, **message: Any) -> None:
         self.monitor.tell.remote(message)
+
+
+def _cpus_to_leave(config: Config, workers: int) -> float:
+    """CPUs that crops must not take: the training workers' own, and all past `scaling.crop_cpus` if that is set."""
+    own = config.scaling.cpus_per_worker * workers
+    limit = config.scaling.crop_cpus
+    return max(own, ray.cluster_resources().get("CPU", 0.0) - limit) if limit else own
 
 
 class _StopFlag:
