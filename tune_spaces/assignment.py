@@ -12,7 +12,7 @@ from swav_ray.launch.tune_command import main
 SPACE = {
     "model.prototypes": tune.choice([30, 100, 300, 1000]),
     "queue.length": tune.choice([0, 512, 1024, 2048]),
-    "queue.start_epoch": tune.choice([2, 6, 12]),
+    "queue.start_epoch": tune.choice([1, 3, 6]),
     "train.temperature": tune.loguniform(0.05, 0.3),
 }
 

@@ -100,7 +100,7 @@ def sweep(
         grace_epochs: epochs before which no trial is stopped, and between mutations of pbt; 0: an eighth of the run.
         concurrent: trials at a time; 0: as many as the cluster holds.
         seed: of the values drawn. Trials train with the recipe's `run.seed`.
-        translate: makes settings of a trial's values, where they are none themselves.
+        translate: makes settings of a trial's values and the recipe, where the values are no settings themselves.
 
     Returns:
         Ray's ResultGrid: a Result for each trial, failed and collapsed ones with their error.

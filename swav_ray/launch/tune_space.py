@@ -20,7 +20,7 @@ from swav_ray.config import Config, ConfigError
 
 Space = Mapping[str, Any]
 Values = dict[str, Any]
-Translate = Callable[[Values], dict[str, Any]]
+Translate = Callable[[Values, Config], dict[str, Any]]  # values and the recipe to settings
 
 # What a running training can change without its weights, optimizer and queue losing their shape or its steps their
 # meaning: all that population-based training may mutate.
@@ -47,7 +47,7 @@ def config_of(base: Config, values: Values, translate: Translate | None = None) 
     Raises ConfigError, UnknownSetting."""
     types = settings.field_types()
     changed = {}
-    for dotted, value in (translate(dict(values)) if translate else values).items():
+    for dotted, value in (translate(dict(values), base) if translate else values).items():
         plain = _plain(value)
         if typing.get_origin(types.get(dotted)) is tuple and not isinstance(plain, list | tuple):
             plain = (plain,)

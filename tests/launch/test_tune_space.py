@@ -28,7 +28,9 @@ def test_a_number_stands_for_a_tuple_of_one_and_types_are_checked() -> None:
 
 
 def test_values_that_are_no_settings_are_translated() -> None:
-    config = config_of(quickstart(), {"rows": 3}, lambda values: {"queue.length": 256 * values["rows"]})
+    config = config_of(
+        quickstart(), {"rows": 3}, lambda values, base: {"queue.length": values["rows"] * base.train.global_batch_size}
+    )
     assert config.queue.length == 768
 
 
