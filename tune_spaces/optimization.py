@@ -1,4 +1,4 @@
-"""Learning rate, warm-up, freeze and batch. The rate is drawn at batch 256 and scaled with the batch, as the paper does.
+"""Learning rate, warm-up, freeze and batch. The rate is drawn for batch 256 and scaled with the batch.
 
 `python tune_spaces/optimization.py --recipe quickstart --num-samples 16`
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ray import tune
 
-from swav_ray.config import ConfigError, replace
+from swav_ray.config import Config, ConfigError, replace
 from swav_ray.launch.tune_space import Values, check, config_of, describe, draw, grid, immutable, refuse
 from swav_ray.recipes import quickstart
 from swav_ray.settings import UnknownSetting
@@ -23,15 +23,15 @@ def test_a_number_stands_for_a_tuple_of_one_and_types_are_checked() -> None:
     assert config.train.temperature == 1.0
     with pytest.raises(ConfigError, match=r"queue.length = 0.5: must be a whole number"):
         config_of(quickstart(), {"queue.length": 0.5})
-    with pytest.raises(UnknownSetting, match="did you mean train.temperature"):
+    with pytest.raises(UnknownSetting, match=r"did you mean train.temperature"):
         config_of(quickstart(), {"train.temprature": 0.1})
 
 
 def test_values_that_are_no_settings_are_translated() -> None:
-    config = config_of(
-        quickstart(), {"rows": 3}, lambda values, base: {"queue.length": values["rows"] * base.train.global_batch_size}
-    )
-    assert config.queue.length == 768
+    def translate(values: Values, base: Config) -> dict[str, object]:
+        return {"queue.length": values["batches"] * base.train.global_batch_size}
+
+    assert config_of(quickstart(), {"batches": 3}, translate).queue.length == 768
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_grid_is_every_mix_that_passes() -> None:
     points = grid(space, accept)
     assert [tuple(values.values()) for values in points.values] == [(30, 0, 7), (30, 512, 7), (300, 512, 7)]
     assert len(points.refused) == 1
-    with pytest.raises(ConfigError, match="train.temperature.*continuous"):
+    with pytest.raises(ConfigError, match=r"train.temperature.*continuous"):
         grid(SPACE, accept)
 
 
