@@ -101,6 +101,7 @@ def _cost(sweep: Sweep) -> tuple[bytes, str]:
     )
     if len(sweep.search["objective"]) > 1 and front:
         axes.step(*zip(*front, strict=True), where="post", color="#1b7f3b", linewidth=1, alpha=0.6)
+    axes.set_xlim(left=0)
     axes.set_xlabel(FIGURES[cost][1])
     axes.set_ylabel(FIGURES[sweep.objective][1])
     axes.spines[["top", "right"]].set_visible(False)
@@ -158,7 +159,10 @@ def _parallel(sweep: Sweep) -> tuple[bytes, str]:
     for position, (_, marks) in enumerate(columns):
         axes.axvline(position, color="#444444", linewidth=0.8)
         for at, text in marks:
-            axes.annotate(text, (position, at), fontsize=8, xytext=(4, 0), textcoords="offset points", va="center")
+            paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+            axes.annotate(
+                text, (position, at), fontsize=8, xytext=(4, 0), textcoords="offset points", va="center", bbox=paper
+            )
     axes.set_xticks(range(len(columns)), [*names, FIGURES[sweep.objective][1]], fontsize=9)
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(columns) - 0.6)
