@@ -47,6 +47,7 @@ _FIRST_CONTACT = 10.0
 _HELD_OUT = 0.1  # of the training images, for kNN, where the data set has labels and no split of its own
 _LABEL_FREE_IMAGES = 1024
 _DRAIN_SECONDS = 90.0  # that stopped trials may take to free what they hold
+_KILLED_SECONDS = 5.0  # the same where Tune was interrupted and has killed them
 
 # Name for people, figure that a trial reports, whether more is better.
 OBJECTIVES = {
@@ -161,7 +162,7 @@ def sweep(
         with _quiet(base.run.ray_logs), _sigterm_as_sigint():
             tuner = _tuner(trainable, space, points, choice, plan_scheduler, accept, sweep_dir, groups, resumed)
             results = tuner.fit()
-        _drain(holder)
+        _drain(holder, _KILLED_SECONDS)
         original = replace(original, data={"holdout_fraction": base.data.holdout_fraction})
         _finish(sweep_dir, original, translate, time.monotonic() - began, terminal)
         return results
@@ -281,12 +282,15 @@ def _same_sweep(choice: _Choice, base: Config, sweep_dir: Place) -> bool:
                     f"the sweep in {sweep_dir} began with {before[section].get(field)!r}; "
                     "keep that to go on with it, or start another with --name",
                 )
-    return tune.Tuner.can_restore((sweep_dir / "tune").uri)
+    begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / "tune").list())
+    if not begun:  # killed before Tune's first snapshot: what little is there belongs to no trial that Tune knows
+        (sweep_dir / "trials").delete_tree()
+    return begun
 
 
 def _comparable(config: Config) -> dict[str, Any]:
     """Every setting that changes what a trial learns, by dotted name."""
-    free = ("run.", "scaling.", "checkpoint.", "data.max_bad_fraction")
+    free = ("run.name", "run.storage", "run.progress", "run.ray", "scaling.", "checkpoint.", "data.max_bad_fraction")
     return {
         f"{section}.{field}": value
         for section, fields in settings.to_dict(config).items()
@@ -406,12 +410,12 @@ class _Progress(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         # Tune ends with its last trial and kills what still stops; that would leave placement groups behind.
         if trials and all(trial.is_finished() for trial in trials):
-            _drain(ray.get_actor(self._groups))
+            _drain(ray.get_actor(self._groups), _DRAIN_SECONDS)
 
 
-def _drain(groups: Any) -> None:
-    """Waits until trials that were stopped have freed what they hold; frees the rest."""
-    deadline = time.monotonic() + _DRAIN_SECONDS
+def _drain(groups: Any, seconds: float) -> None:
+    """Waits until trials that were stopped have freed what they hold; frees the rest after so many seconds."""
+    deadline = time.monotonic() + seconds
     while busy := ray.get(groups.busy.remote()):
         if time.monotonic() > deadline:
             ray.get([groups.release.remote(trial) for trial in busy])

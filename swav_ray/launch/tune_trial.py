@@ -164,9 +164,13 @@ class Trial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The newest checkpoint of the training, whole, for another trial to go on from."""
         run_dir = self._directory()
-        steps = checkpoint.steps(run_dir)
-        if not steps:
-            raise TrialFailed(f"{run_dir} has no checkpoint to copy")
+        due = self._seen[-1]["step"] if self._seen else 0
+        deadline = time.monotonic() + _STOP_SECONDS
+        # Written beside the training, so that of the last measurement may take a moment.
+        while not (steps := checkpoint.steps(run_dir)) or steps[-1] < due:
+            if time.monotonic() > deadline:
+                raise TrialFailed(f"{run_dir} has no checkpoint of step {due} after {_STOP_SECONDS:.0f} s")
+            time.sleep(_POLL_SECONDS)
         source = run_dir / "checkpoints" / f"step-{steps[-1]:09d}"
         for entry in source.list():
             (Path(checkpoint_dir) / entry.name).write_bytes((source / entry.name).read_bytes())

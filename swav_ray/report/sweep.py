@@ -114,6 +114,8 @@ class Sweep:
         lines = [f"{len(self.trials)} trials: {counted}; {images:,.0f} images, {self.seconds / 60:.1f} min"]
         lines += [f"{trial.state}: trial {trial.name}: {trial.reason}" for trial in states["collapsed"]]
         lines += [f"{trial.state}: trial {trial.name}: {trial.reason}" for trial in states["failed"]]
+        if states["running"]:
+            lines.append(f"{len(states['running'])} trials are not finished: the same command goes on with them")
         if self.best is None:
             return [*lines, "no trial has finished, so there is no best one"]
         values = ", ".join(f"{name} {shown(value)}" for name, value in self.best.values.items())
