@@ -49,7 +49,7 @@ from swav_ray.report import measurements
 from swav_ray.report.sweep import TrialRecord, read_sweep
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Learner
-from swav_ray.training.loop import train
+from swav_ray.training.loop import Hooks, Wish, train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tune_spaces"))
 from assignment import SPACE
@@ -90,7 +90,7 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         for step, ids in enumerate(plan.batches(0, end)):
             yield maker.make(step, ids)
 
-    def measure(step: int) -> None:
+    def measure(step: int) -> float:
         cpu, world = torch.device("cpu"), World()
         trunk = {"trained": Trunk(learner.model)}
         top1 = knn(trunk, manifest, train_ids, held_out, config.eval, device=cpu, world=world)["trained"]
@@ -99,19 +99,18 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         losses.clear()
         row |= label_free.measure(learner.model, manifest, train_ids, config.eval, device=cpu)
         measurements.append(where, row)
+        return top1
 
     measurements.keep_until(where, 0)
-    train(
-        learner,
-        feed(),
-        start=0,
-        end=end,
+    hooks = Hooks(
         record=lambda record: losses.append(record["loss"]),
-        save=lambda _: None,
+        save=lambda *_: None,
         evaluate=measure,
-        should_stop=lambda: False,
+        wish=lambda: Wish.NONE,
+        look=lambda: None,
         quarantine=Quarantine(where, len(train_ids), 0.0, writes=True),
     )
+    train(learner, feed(), hooks, start=0, end=end)
     measure(end)
     ln_k = math.log(config.model.prototypes[0])
     reason = collapsed(measurements.read(where), ln_k, config.optim.freeze_prototypes_steps)

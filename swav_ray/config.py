@@ -206,28 +206,63 @@ class TrainConfig:
     )
     temperature: float = setting(0.1, "Temperature of the swapped prediction (paper equation 2).")
     precision: str = setting("fp32", "fp32, or bf16 autocast; codes and the loss stay in float32.")
+    max_rows_per_pass: int = setting(
+        0,
+        "Images a worker backpropagates at once; a larger share is embedded first and then backpropagated in passes, "
+        "with the same codes; 0: all at once.",
+        unit="images",
+    )
     sync_batchnorm: bool = setting(True, "BatchNorm statistics over the global batch instead of a worker's share.")
+    batchnorm_groups: int = setting(
+        1,
+        "Equal parts of the global batch over which sync_batchnorm takes statistics, whatever the number of workers; "
+        "parts that lie within a worker cost no communication; 1: the whole batch.",
+        unit="parts",
+    )
+    deterministic: bool = setting(
+        False, "Only kernels that repeat bit for bit, so that a resumed run on GPUs equals one that never stopped."
+    )
+    max_refused_steps: int = setting(
+        10, "Steps with a loss or gradient that is not finite, or exploding, before the run stops.", unit="steps"
+    )
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "train.epochs", self.epochs, "must be at least 1")
         _require(self.global_batch_size >= 2, "train.global_batch_size", self.global_batch_size, "must be at least 2")
         _require(self.temperature > 0, "train.temperature", self.temperature, "must be above 0; the paper uses 0.1")
         _require(self.precision in ("fp32", "bf16"), "train.precision", self.precision, "must be fp32 or bf16")
+        _require(self.max_rows_per_pass >= 0, "train.max_rows_per_pass", self.max_rows_per_pass, "must be 0 or more")
+        groups, batch = self.batchnorm_groups, self.global_batch_size
+        ok = 1 <= groups <= batch // 2 and batch % groups == 0
+        right = f"must divide train.global_batch_size ({batch}) into parts of at least 2 images"
+        _require(ok, "train.batchnorm_groups", groups, right)
+        _require(self.max_refused_steps >= 0, "train.max_refused_steps", self.max_refused_steps, "must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointConfig:
     every_epochs: float = setting(1.0, "Time between checkpoints, in epochs; parts of one are allowed.", unit="epochs")
     keep_last: int = setting(2, "Newest checkpoints that are kept.", unit="checkpoints")
+    keep_every_epochs: int = setting(0, "Checkpoints of every so many epochs are kept as well; 0: none.", unit="epochs")
+    keep_best: int = setting(
+        0,
+        "Checkpoints of the best kNN accuracy that are kept as well; needs eval.knn_every_epochs.",
+        unit="checkpoints",
+    )
 
     def __post_init__(self) -> None:
         _require(self.every_epochs > 0, "checkpoint.every_epochs", self.every_epochs, "must be above 0")
         _require(self.keep_last >= 1, "checkpoint.keep_last", self.keep_last, "must be at least 1")
+        every = self.keep_every_epochs
+        _require(every >= 0, "checkpoint.keep_every_epochs", every, "must be 0 (none) or a number of epochs")
+        _require(self.keep_best >= 0, "checkpoint.keep_best", self.keep_best, "must be 0 (none) or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingConfig:
-    num_workers: int = setting(1, "Training workers.", unit="workers")
+    num_workers: tuple[int, ...] = setting(
+        (1,), "Training workers: a number, or MIN MAX for as many as the cluster has room for.", unit="workers"
+    )
     device: str = setting("auto", "cpu, gpu, or auto: gpu where the cluster has one.")
     cpus_per_worker: float = setting(1.0, "CPUs reserved for a training worker; the rest make crops.", unit="CPUs")
     gpus_per_worker: float = setting(
@@ -236,17 +271,23 @@ class ScalingConfig:
     crop_cpus: float = setting(
         0.0, "CPUs that make crops, at most, where runs share a cluster; 0: all that the workers leave.", unit="CPUs"
     )
+    check_seconds: float = setting(
+        30.0, "Time between looks for nodes that joined, which with MIN MAX become workers.", unit="s"
+    )
 
     def __post_init__(self) -> None:
-        _require(self.num_workers >= 1, "scaling.num_workers", self.num_workers, "must be at least 1")
+        numbers = self.num_workers
+        ok = len(numbers) in (1, 2) and 1 <= numbers[0] <= numbers[-1]
+        _require(ok, "scaling.num_workers", numbers, "needs a number of at least 1, or MIN MAX with 1 <= MIN <= MAX")
         _require(self.device in ("auto", "cpu", "gpu"), "scaling.device", self.device, "must be auto, cpu or gpu")
         _require(self.cpus_per_worker > 0, "scaling.cpus_per_worker", self.cpus_per_worker, "must be above 0")
         gpus = self.gpus_per_worker
         _require(0 < gpus <= 1, "scaling.gpus_per_worker", gpus, "must be above 0 and at most 1")
         right = "must be 1 where scaling.num_workers is above 1, since NCCL refuses two workers on one GPU"
-        _require(gpus == 1 or self.num_workers == 1, "scaling.gpus_per_worker", gpus, right)
+        _require(gpus == 1 or numbers == (1,), "scaling.gpus_per_worker", gpus, right)
         right = "must be 0 (all that the workers leave) or at least 1, the CPU of one task"
         _require(self.crop_cpus == 0 or self.crop_cpus >= 1, "scaling.crop_cpus", self.crop_cpus, right)
+        _require(self.check_seconds > 0, "scaling.check_seconds", self.check_seconds, "must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -300,9 +341,12 @@ class Config:
         batch, length = self.train.global_batch_size, self.queue.length
         right = f"must be 0 or at least train.global_batch_size ({batch}), so that a batch fits in it"
         _require(length == 0 or length >= batch, "queue.length", length, right)
-        workers = self.scaling.num_workers
+        workers = self.scaling.num_workers[-1]
         right = f"must be at least scaling.num_workers ({workers}), so that every worker has an image"
         _require(batch >= workers, "train.global_batch_size", batch, right)
+        best = self.checkpoint.keep_best
+        right = "needs eval.knn_every_epochs, which gives checkpoints the accuracy that they are chosen by"
+        _require(not best or self.eval.knn_every_epochs > 0, "checkpoint.keep_best", best, right)
         epochs = self.train.epochs
         right = f"must be at most train.epochs ({epochs})"
         _require(self.optim.warmup_epochs <= epochs, "optim.warmup_epochs", self.optim.warmup_epochs, right)

@@ -31,8 +31,8 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def gloo_pool() -> Iterator[GlooPool]:
-    """Four gloo workers for the whole session."""
-    pool = GlooPool(4)
+    """Eight gloo workers for the whole session."""
+    pool = GlooPool(8)
     yield pool
     pool.close()
 

@@ -1,4 +1,4 @@
-"""What passes between the training workers and the terminal: news one way, the wish to stop the other way."""
+"""What passes between the training workers and the terminal: news one way, wishes the other way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Monitor:
 
     def __init__(self) -> None:
         self._messages: list[dict[str, Any]] = []
-        self._stop = False
+        self._wish = ""
+        self._parked = False
         self._given_up = ""
         self._start, self._starts = -1, 0
 
@@ -31,16 +32,32 @@ class Monitor:
 
     def request_stop(self) -> None:
         """Asks the run to stop at its next step, with a checkpoint."""
-        self._stop = True
+        self._wish = "stop"
 
-    def stop_requested(self) -> bool:
-        return self._stop
+    def request_park(self) -> None:
+        """Asks the workers to write a checkpoint and wait to be replaced."""
+        self._parked = False
+        self._wish = self._wish or "park"
+
+    def wish(self) -> str:
+        """'stop', 'park' or ''."""
+        return self._wish
+
+    def note_parked(self) -> None:
+        """Says that the workers have saved and wait."""
+        self._parked = True
+
+    def parked(self) -> bool:
+        """Whether the workers wait, or a stop makes it needless."""
+        return self._parked or self._wish == "stop"
 
     def begin(self, step: int) -> str:
         """Notes that the workers start from `step`; a reason to give up where they keep starting from it, else ''."""
+        if self._wish == "park":
+            self._wish = ""
         self._starts = self._starts + 1 if step == self._start else 1
         self._start = step
-        if self._starts > _STARTS_WITHOUT_PROGRESS and not self._stop:
+        if self._starts > _STARTS_WITHOUT_PROGRESS and self._wish != "stop":
             self._given_up = (
                 f"the workers failed {_STARTS_WITHOUT_PROGRESS} times in a row without a checkpoint past step {step}; "
                 "--run.ray_logs true shows why"

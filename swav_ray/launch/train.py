@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-import ray.train
-import ray.train.torch
+from ray.train.torch import TorchConfig
+from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError
@@ -26,6 +27,8 @@ from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.shapes import write_shapes
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.probe import split
+from swav_ray.launch.elastic import ParkBeforeResize, Trainer, prefer_fast_recovery
+from swav_ray.launch.lease import Lease
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.worker import MANIFEST, SUMMARY, run
 from swav_ray.report.terminal import Terminal
@@ -35,7 +38,7 @@ SHAPES = "shapes://"
 _SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
 _FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
 # Fields that may differ when a run goes on: none of them changes what is learned.
-_FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction"}
+_FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction", "train.max_refused_steps"}
 _FREE_SECTIONS = {"scaling", "checkpoint"}
 
 
@@ -59,15 +62,21 @@ def train(config: Config) -> dict[str, Any] | None:
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
         return _summary(run_dir, terminal)
-    for warning in config.warnings():
-        terminal.line(f"warning: {warning}")
-    _prepare(config, run_dir, terminal)
-    own_cluster = connect(config.run.ray_logs)
+    taken = threading.Event()
+    lease = Lease(run_dir, config.run.name, terminal.line, lost=taken.set)
+    lease.acquire()
     try:
-        _fit(config, run_dir, terminal)
+        for warning in config.warnings():
+            terminal.line(f"warning: {warning}")
+        _prepare(config, run_dir, terminal)
+        own_cluster = connect(config.run.ray_logs)
+        try:
+            _fit(config, run_dir, terminal, taken)
+        finally:
+            if own_cluster:
+                ray.shutdown()
     finally:
-        if own_cluster:
-            ray.shutdown()
+        lease.release()
     if not (run_dir / SUMMARY).exists():
         return None
     return _summary(run_dir, terminal)
@@ -153,42 +162,30 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     return kept
 
 
-def make_trainer(
-    work: Callable[[dict[str, Any]], None], config: Config, run_dir: Place, payload: dict[str, Any]
-) -> ray.train.torch.TorchTrainer:
-    """Ray Train's trainer of a run: `work` on every worker, given config, run_dir and what else `payload` holds."""
-    scaling, gpu = config.scaling, uses_gpu(config)
-    return ray.train.torch.TorchTrainer(
-        work,
-        train_loop_config={"config": config, "run_dir": run_dir, **payload},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.num_workers,
-            use_gpu=gpu,
-            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if gpu else {})},
-        ),
-        run_config=ray.train.RunConfig(
-            name="ray", storage_path=run_dir.uri, failure_config=ray.train.FailureConfig(max_failures=-1)
-        ),
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
-    )
-
-
 def uses_gpu(config: Config) -> bool:
     """Whether a run trains on GPUs of the cluster at hand."""
     scaling = config.scaling
-    needed = scaling.num_workers * scaling.gpus_per_worker
+    needed = scaling.num_workers[0] * scaling.gpus_per_worker
     return scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= needed)
 
 
-def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
+def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Event) -> None:
     """Starts the workers and shows their news until they end; raises RunFailed."""
-    monitor = Monitor.remote()  # type: ignore[attr-defined]
-    trainer = make_trainer(run, config, run_dir, {"monitor": monitor})
+    prefer_fast_recovery()
+    # On the driver's node, which is the one that the run cannot lose.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    monitor = Monitor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     failure: list[BaseException] = []
 
     def fit() -> None:
         try:
-            trainer.fit()
+            while True:
+                try:
+                    make_trainer(run, config, run_dir, {"monitor": monitor}).fit()
+                    return
+                except ray.exceptions.RayActorError as error:
+                    # Not a worker, which Ray Train starts again, but what starts them.
+                    terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)}")
         except BaseException as error:
             failure.append(error)
 
@@ -200,10 +197,38 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal) -> None:
             thread.join(timeout=0.5)
             for message in ray.get(monitor.read.remote()):
                 terminal.show(message)
+            terminal.quiet()
+            if taken.is_set():
+                raise RunFailed(f"another process has taken over run {config.run.name}; this one leaves it alone")
     if reason := ray.get(monitor.given_up.remote()):
         raise RunFailed(reason)
     if failure:
         raise RunFailed(f"the run failed: {_first_line(failure[0])}; --run.ray_logs true shows more") from failure[0]
+
+
+def make_trainer(
+    work: Callable[[dict[str, Any]], None], config: Config, run_dir: Place, payload: dict[str, Any]
+) -> Trainer:
+    """Ray Train's trainer of a run: `work` on every worker, given config, run_dir and `payload`, its monitor in it."""
+    scaling, gpu = config.scaling, uses_gpu(config)
+    least, most = scaling.num_workers[0], scaling.num_workers[-1]
+    return Trainer(
+        work,
+        train_loop_config={"config": config, "run_dir": run_dir, **payload},
+        scaling_config=ScalingConfig(
+            num_workers=(least, most) if least < most else least,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if gpu else {})},
+            elastic_resize_monitor_interval_s=scaling.check_seconds,
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=run_dir.uri,
+            failure_config=FailureConfig(max_failures=-1),
+            callbacks=[ParkBeforeResize(payload["monitor"])],  # type: ignore[list-item]
+        ),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+    )
 
 
 def _first_line(error: BaseException) -> str:

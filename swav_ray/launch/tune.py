@@ -222,7 +222,7 @@ def _objectives(objective: str | Sequence[str], labels: bool) -> list[str]:
 def _concurrency(config: Config, asked: int) -> int:
     """Trials at a time: each needs its workers and a CPU for crops, or two could take all CPUs and wait for ever."""
     scaling, cluster = config.scaling, ray.cluster_resources()
-    workers, cpus = scaling.num_workers, cluster.get("CPU", 0.0)
+    workers, cpus = scaling.num_workers[-1], cluster.get("CPU", 0.0)
     need = workers * scaling.cpus_per_worker + max(1.0, scaling.crop_cpus)
     most = int(cpus // need)
     if uses_gpu(config):
@@ -243,7 +243,7 @@ def _shared(config: Config, at_once: int) -> Config:
     scaling = config.scaling
     if scaling.crop_cpus or at_once == 1:
         return config
-    share = ray.cluster_resources()["CPU"] / at_once - scaling.num_workers * scaling.cpus_per_worker
+    share = ray.cluster_resources()["CPU"] / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
     return replace(config, scaling={"crop_cpus": float(int(share))})
 
 

@@ -22,6 +22,7 @@ from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.collapse import collapsed
+from swav_ray.launch.elastic import prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.train import CONFIG, make_trainer
 from swav_ray.launch.tune_space import Translate, Values, config_of
@@ -252,15 +253,21 @@ class Trial(tune.Trainable):
         if not (run_dir / SUMMARY).exists():
             ray.get(self._groups.begin.remote(self.trial_id))
             payload = {"monitor": self._mailbox, "groups": self._groups, "trial": self.trial_id}
-            trainer = make_trainer(_work, config, run_dir, payload)
-            self._thread = threading.Thread(target=self._fit, args=(trainer,), name="fit", daemon=True)
+            self._thread = threading.Thread(target=self._fit, args=(config, run_dir, payload), name="fit", daemon=True)
         else:
             self._thread = threading.Thread(target=lambda: None)
         self._thread.start()
 
-    def _fit(self, trainer: Any) -> None:
+    def _fit(self, config: Config, run_dir: Place, payload: dict[str, Any]) -> None:
+        prefer_fast_recovery()
         try:
-            trainer.fit()
+            while True:
+                try:
+                    make_trainer(_work, config, run_dir, payload).fit()
+                    return
+                except ray.exceptions.RayActorError:
+                    # Not a worker, which Ray Train starts again, but what starts them; what it held is freed first.
+                    ray.get(self._groups.begin.remote(self.trial_id))
         except BaseException as error:
             self._failure.append(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -26,16 +27,25 @@ from swav_ray.evaluate.probe import knn, split
 from swav_ray.launch.data import Feed
 from swav_ray.model.swav import Trunk
 from swav_ray.report import measurements
-from swav_ray.report.metrics_log import MetricsLog
+from swav_ray.report.history import History, goodput, read_history
+from swav_ray.report.metrics_log import MetricsLog, read_metrics
 from swav_ray.training import checkpoint
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model
-from swav_ray.training.loop import Record, train
+from swav_ray.training.loop import Hooks, Record, Wish, train
 
 MANIFEST = "manifest.parquet"
 SUMMARY = "summary.json"
 _TELL_SECONDS = 0.25  # between records to the terminal
-_STOP_SECONDS = 1.0  # between questions whether to stop
+_ASK_SECONDS = 1.0  # between questions to the monitor
+_LOOK_SECONDS = 2.0  # between looks for a node that is to be taken away
+_LAST_PATIENCE = 600.0  # seconds that a checkpoint may take which the run cannot go on without
+_NOTICE_SECONDS = 120.0  # that Ray Train gives a node whose cloud names no time
+_MARGIN_SECONDS = 4.0  # before a node goes, beyond the time that a checkpoint takes
+
+
+class _NodeLeaves(RuntimeError):
+    """The workers leave a node that is about to be taken away; Ray starts them elsewhere."""
 
 
 def run(payload: dict[str, Any]) -> None:
@@ -63,22 +73,27 @@ class _Worker:
         self.device = ray.train.torch.get_device()
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, round(config.scaling.cpus_per_worker)))
+        if config.train.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for
+            torch.use_deterministic_algorithms(True)
         self.manifest: Manifest = manifests.load(run_dir / MANIFEST)
         self.train_ids, self.held_out = split(self.manifest, config.data)
         self.plan = SamplePlan(self.train_ids, config.run.seed, config.train.global_batch_size)
         self.learner = Learner(config, self.plan.steps_per_epoch, device=self.device, world=self.world)
         self.end = config.train.epochs * self.plan.steps_per_epoch
+        self._control = _Control(monitor, self.chief)
         self._log: MetricsLog | None = None
+        self._history: History | None = None
+        self._writer: checkpoint.CheckpointWriter | None = None
         self._told = 0.0
         self._losses: list[float] = []
 
     def run(self) -> None:
         start = self._restore()
-        self._give_up_without_progress(start)
-        if self.chief:
-            self._log = MetricsLog(self.run_dir, start)
+        if self._history is not None:
+            self._open(start, self._history)
         quarantine = Quarantine(self.run_dir, len(self.train_ids), self.config.data.max_bad_fraction, writes=self.chief)
-        reached = start
+        reached, wish = start, Wish.NONE
         measured = measurements.keep_until(self.run_dir, start) if self.chief else []
         if self._measured_at(start) and start < self.end:
             # Killed after a checkpoint and before its measurement: made up for, so that no curve has a gap.
@@ -86,40 +101,78 @@ class _Worker:
             if any(self.world.gather_objects(missing and self.chief)):
                 self._evaluate(start)
         if start < self.end:
-            reached = train(
-                self.learner,
-                self._feed(start),
-                start=start,
-                end=self.end,
+            hooks = Hooks(
                 record=self._record,
                 save=self._save,
                 evaluate=self._evaluate,
-                should_stop=_StopFlag(self.monitor) if self.chief else lambda: False,
+                wish=self._control.wish,
+                look=self._control.look,
                 quarantine=quarantine,
             )
+            reached, wish = train(self.learner, self._feed(start), hooks, start=start, end=self.end)
         if self._log is not None:
             self._log.close()
         if reached == self.end:
             self._finish(quarantine)
-        elif self.chief:
-            self._tell(stopped=reached)
+        elif wish & Wish.STOP:
+            if self._history is not None:
+                self._history.stop(reached)
+                self._tell(stopped=reached)
+        elif wish & Wish.PARK:
+            self._park(reached)
+        else:
+            if self.chief:
+                self._tell(leaving=reached, nodes=self._control.nodes)
+            raise _NodeLeaves(f"leaving before step {reached}, with a checkpoint: a node is to be taken away")
 
     def _restore(self) -> int:
-        """Loads the newest sound checkpoint on every worker; the step to go on from."""
-        found, problems = checkpoint.load_newest(self.run_dir)
+        """Loads the newest sound checkpoint, the same on every worker; the step to go on from."""
+        found = None
         if self.chief:
+            # Before looking for it: an earlier start that still lives may otherwise commit another one meanwhile.
+            self._history = History(self.run_dir)
+            found, problems = checkpoint.load_newest(self.run_dir)
             for problem in problems:
                 self._tell(warning=f"damaged checkpoint, using the one before: {problem}")
-        if found is None:
-            return 0
-        checkpoint.restore(self.learner, found)
-        if self.chief:
-            self._tell(resumed=found.step)
-        return found.step
+        step = self.world.gather_objects(found.step if found else 0)[0]
+        if step and found is None:
+            found = checkpoint.load(self.run_dir, step)
+        if found is not None:
+            checkpoint.restore(self.learner, found)
+            if self.chief:
+                self._tell(resumed=step, workers=self.world.size)
+        return step
 
-    def _give_up_without_progress(self, start: int) -> None:
-        if self.chief and (reason := ray.get(self.monitor.begin.remote(start))):
+    def _open(self, start: int, history: History) -> None:
+        """Takes the files of the run; gives up where it has begun from here too often."""
+        if reason := ray.get(self.monitor.begin.remote(start)):
             raise RuntimeError(reason)
+        self._log = log = MetricsLog(self.run_dir, start, warn=lambda text: self._tell(warning=text))
+        history.start(start, self.world.size, log.dropped)
+        kept = self.config.checkpoint
+
+        def before_commit() -> None:
+            history.check()
+            log.flush()
+
+        self._writer = checkpoint.CheckpointWriter(
+            self.run_dir,
+            checkpoint.Retention(
+                last=kept.keep_last,
+                every_steps=kept.keep_every_epochs * self.plan.steps_per_epoch,
+                best=kept.keep_best,
+            ),
+            before_commit,
+            report=lambda text: self._tell(warning=text),
+        )
+
+    def _park(self, reached: int) -> None:
+        """Waits to be replaced by another number of workers."""
+        if self.chief:
+            self._tell(resizing=reached)
+            ray.get(self.monitor.note_parked.remote())
+        time.sleep(_LAST_PATIENCE)
+        raise RuntimeError("the number of workers was to change, and did not")
 
     def _feed(self, start: int) -> Feed:
         config = self.config
@@ -134,28 +187,34 @@ class _Worker:
         if self._log is None:
             return
         self._log.append(record)
-        self._losses.append(record["loss"])
+        if record["loss"] is not None:
+            self._losses.append(record["loss"])
         now = time.monotonic()
-        if now - self._told > _TELL_SECONDS or record["step"] + 1 == self.end:
+        if now - self._told > _TELL_SECONDS or record["step"] + 1 == self.end or "refused" in record:
             self._told = now
             self._tell(record=record)
 
-    def _save(self, step: int) -> None:
-        if self.chief and self._log is not None:
-            checkpoint.save(self.run_dir, self.learner, step, keep_last=self.config.checkpoint.keep_last)
-            self._log.flush()
+    def _save(self, step: int, knn_top1: float | None, wait: bool) -> None:
+        if self._writer is None:
+            return
+        self._writer.submit(checkpoint.snapshot(self.learner, step, knn_top1))
+        if wait and not self._writer.wait(_LAST_PATIENCE):
+            raise RuntimeError(f"the checkpoint of step {step} could not be written for {_LAST_PATIENCE:.0f} s")
+        self._control.save_seconds = self._writer.seconds
 
     def _measured_at(self, step: int) -> bool:
         every = self.config.eval.knn_every_epochs * self.plan.steps_per_epoch
         return step > 0 and every > 0 and step % every == 0
 
-    def _evaluate(self, step: int) -> None:
+    def _evaluate(self, step: int) -> float | None:
         result = self._knn({"trained": Trunk(self.learner.model)})
         self._keep(step, result)
-        if self.chief and result:
+        if not result:
+            return None
+        if self._log is not None:
             self._tell(knn={"step": step, "top1": result["trained"]})
-            if self._log is not None:
-                self._log.scalar("eval/knn_top1", result["trained"], step)
+            self._log.scalar("eval/knn_top1", result["trained"], step)
+        return result["trained"]
 
     def _keep(self, step: int, knn: dict[str, float]) -> None:
         """Writes a line of measurements.jsonl: kNN where there are labels, and the label-free figures if asked for."""
@@ -197,8 +256,6 @@ class _Worker:
         self._keep(self.end, result)
         if not self.chief:
             return
-        from swav_ray.report.metrics_log import read_metrics
-
         records = read_metrics(self.run_dir)
         last = records[-self.plan.steps_per_epoch :]
         summary = {
@@ -207,11 +264,13 @@ class _Worker:
             "images": len(self.train_ids),
             "dropped_per_epoch": self.plan.dropped_per_epoch,
             "loss_first": records[0]["loss"],
-            "loss_last_epoch": float(np.mean([record["loss"] for record in last])),
+            "loss_last_epoch": float(np.mean([record["loss"] for record in last if record["loss"] is not None])),
             "ln_k": float(np.mean(np.log(self.config.model.prototypes))),
             "images_per_second": float(np.median([record["images_per_second"] for record in records])),
             "data_wait": float(np.mean([record["data_wait"] for record in records])),
             "bad_images": len(quarantine.entries),
+            "refused_steps": self.learner.refused_steps,
+            "seconds": goodput(records, read_history(self.run_dir)),
             "knn_top1": result,
         }
         (self.run_dir / SUMMARY).write_bytes(json.dumps(summary, indent=1).encode())
@@ -228,24 +287,56 @@ def _cpus_to_leave(config: Config, workers: int) -> float:
     return max(own, ray.cluster_resources().get("CPU", 0.0) - limit) if limit else own
 
 
-class _StopFlag:
-    """Whether the run was asked to stop, without ever waiting for the answer."""
+class _Control:
+    """What rank 0 would have all workers do, learned from the monitor and from Ray without ever waiting for either."""
 
-    def __init__(self, monitor: Any) -> None:
-        self._monitor = monitor
+    def __init__(self, monitor: Any, chief: bool) -> None:
+        self._monitor, self._chief = monitor, chief
         self._pending: ray.ObjectRef | None = None
-        self._asked = 0.0
+        self._asked = self._looked = time.monotonic()
+        self._save_now = False
+        self._leave_at: float | None = None
+        self.save_seconds = 0.0
+        self.nodes: list[str] = []
 
-    def __call__(self) -> bool:
+    def wish(self) -> Wish:
+        """Asked each step; only rank 0 wishes."""
+        if not self._chief:
+            return Wish.NONE
+        wish = {"stop": Wish.STOP, "park": Wish.PARK, "": Wish.NONE}[self._ask()]
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            wish |= Wish.LOOK
+        if self._save_now:
+            self._save_now = False
+            wish |= Wish.SAVE
+        if self._leave_at is not None and time.time() > self._leave_at - _MARGIN_SECONDS - 2 * self.save_seconds:
+            wish |= Wish.QUIT
+        return wish
+
+    def _ask(self) -> str:
         if self._pending is not None:
             ready, _ = ray.wait([self._pending], timeout=0)
             if not ready:
-                return False
-            answer = bool(ray.get(self._pending))
+                return ""
+            answer: str = ray.get(self._pending)
             self._pending = None
             return answer
         now = time.monotonic()
-        if now - self._asked > _STOP_SECONDS:
+        if now - self._asked > _ASK_SECONDS:
             self._asked = now
-            self._pending = self._monitor.stop_requested.remote()
-        return False
+            self._pending = self._monitor.wish.remote()
+        return ""
+
+    def look(self) -> None:
+        """Whether a node of ours is to be taken away, and when; a collective of Ray Train's."""
+        found = ray.train.get_preemption_info()
+        if not self._chief or found is None:
+            return
+        if set(found.preempted_node_ids) - set(self.nodes):
+            self.nodes = found.preempted_node_ids
+            self._save_now = True
+            leave_at = found.deadline_ms / 1000 if found.deadline_ms else time.time() + _NOTICE_SECONDS
+            self._leave_at = min(leave_at, self._leave_at or leave_at)
+            self._monitor.tell.remote({"notice": self.nodes, "seconds": self._leave_at - time.time()})

@@ -15,6 +15,8 @@ from rich.text import Text
 
 from swav_ray.config import Config
 
+_QUIET_SECONDS = 60.0  # without a step before a person is told so
+
 
 class Terminal:
     """Writes to standard output.
@@ -30,6 +32,7 @@ class Terminal:
         self._live: Live | None = None
         self._config: Config | None = None
         self._began: tuple[float, int] | None = None
+        self._heard, self._patience = time.monotonic(), _QUIET_SECONDS
 
     def line(self, text: str) -> None:
         """One line that stays."""
@@ -59,11 +62,24 @@ class Terminal:
             self._progress(message["record"])
         elif "resumed" in message:
             self._began = None
-            self.line(f"resumed from the checkpoint before step {message['resumed']}")
+            workers = message["workers"]
+            self.line(
+                f"resumed from the checkpoint before step {message['resumed']}, "
+                f"with {workers} worker{'s' if workers > 1 else ''}"
+            )
         elif "stopped" in message:
             self.line(
                 f"stopped before step {message['stopped']}, with a checkpoint; the same command goes on from there"
             )
+        elif "notice" in message:
+            self.line(
+                f"node {', '.join(node[:8] for node in message['notice'])} is to be taken away in "
+                f"{message['seconds']:.0f} s: a checkpoint now, and another shortly before"
+            )
+        elif "leaving" in message:
+            self.line(f"saved before step {message['leaving']}; going on without the node that goes")
+        elif "resizing" in message:
+            self.line(f"saved before step {message['resizing']}; changing the number of workers")
         elif "knn" in message:
             self.line(f"step {message['knn']['step']}: kNN top-1 {message['knn']['top1']:.1f}%")
         elif "warning" in message:
@@ -71,8 +87,19 @@ class Terminal:
         elif "phase" in message:
             self.line(message["phase"])
 
+    def quiet(self) -> None:
+        """Says so, at growing intervals, where nothing has been heard for long."""
+        silent = time.monotonic() - self._heard
+        if silent > self._patience:
+            self.line(f"no step has ended for {_duration(silent)}: waiting for workers, data or storage")
+            self._patience *= 2
+
     def _progress(self, record: dict[str, Any]) -> None:
-        now = time.monotonic()
+        now = self._heard = time.monotonic()
+        self._patience = _QUIET_SECONDS
+        if "refused" in record:
+            self.line(f"warning: step {record['step']} was refused: {record['refused']}; metrics.jsonl has its images")
+            return
         if self._began is None:
             self._began = (now, record["step"])
         if self._live is not None:
@@ -108,6 +135,9 @@ class Terminal:
             table.add_row("chance", f"{top1['chance']:.1f}%")
         rate, wait = summary["images_per_second"], summary["data_wait"]
         table.add_row("images/s, median", f"{rate:,.0f} (waiting for data {wait:.0%})")
+        table.add_row("time that trained (goodput)", f"{summary['seconds']['goodput']:.0%}")
+        if summary["refused_steps"]:
+            table.add_row("steps refused, not finite or exploding", f"{summary['refused_steps']:,} (metrics.jsonl)")
         if summary["bad_images"]:
             table.add_row("unreadable images, replaced", f"{summary['bad_images']:,} (quarantine.jsonl)")
         self._console.print(table)

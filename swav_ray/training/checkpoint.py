@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +20,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from swav_ray.data.storage import Place
+from swav_ray.data.storage import Place, StorageUnavailable
 from swav_ray.training.learner import Learner
 
-SCHEMA = 1
+SCHEMA = 2  # 2: refused_steps and knn_top1 in meta.json
 _MANIFEST = "manifest.json"
+_RETRY_SECONDS = 5.0  # between attempts to write a checkpoint that could not be
 
 
 class BadCheckpoint(ValueError):
@@ -42,8 +46,27 @@ def _folder(run_dir: Place, step: int) -> Place:
     return run_dir / "checkpoints" / f"step-{step:09d}"
 
 
-def save(run_dir: Place, learner: Learner, step: int, *, keep_last: int) -> Place:
-    """Writes the state before `step` and drops all but the newest `keep_last`; by one worker, for all."""
+@dataclass(frozen=True)
+class Snapshot:
+    """The state before a step, copied to host memory, so that training can go on while it is written."""
+
+    step: int
+    model: dict[str, Tensor]
+    training: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Which checkpoints stay: the newest `last`, every `every_steps` steps (0: none), the `best` by kNN accuracy."""
+
+    last: int
+    every_steps: int = 0
+    best: int = 0
+
+
+def snapshot(learner: Learner, step: int, knn_top1: float | None = None) -> Snapshot:
+    """Copies a learner's state to host memory; the only part of a checkpoint that a step waits for."""
     training = {}
     names: dict[Tensor, str] = {parameter: name for name, parameter in learner.model.named_parameters()}
     for parameter, state in learner.optimizer.state.items():
@@ -51,27 +74,148 @@ def save(run_dir: Place, learner: Learner, step: int, *, keep_last: int) -> Plac
             training[f"momentum.{names[parameter]}"] = state["momentum_buffer"]
     if learner.queue is not None:
         training |= {f"queue.{name}": tensor for name, tensor in learner.queue.state_dict().items()}
-    meta = {"schema": SCHEMA, "step": step, "samples_seen": step * learner.config.train.global_batch_size}
-    files = {
-        "model.safetensors": safetensors.torch.save(_contiguous(learner.model.state_dict())),
-        "training.safetensors": safetensors.torch.save(_contiguous(training)),
-        "meta.json": json.dumps(meta, indent=1).encode(),
+    meta = {
+        "schema": SCHEMA,
+        "step": step,
+        "samples_seen": step * learner.config.train.global_batch_size,
+        "refused_steps": learner.refused_steps,
+        "knn_top1": knn_top1,
     }
-    folder = _folder(run_dir, step)
+    return Snapshot(step, _copied(learner.model.state_dict()), _copied(training), meta)
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def write(run_dir: Place, state: Snapshot, keep: Retention, before_commit: Callable[[], None] = lambda: None) -> Place:
+    """Writes a checkpoint, then drops those that `keep` does not name.
+
+    `before_commit` runs before the manifest makes it one: what must be durable with it goes there, and an error there
+    leaves no checkpoint.
+    """
+    files = {
+        "model.safetensors": safetensors.torch.save(state.model),
+        "training.safetensors": safetensors.torch.save(state.training),
+        "meta.json": json.dumps(state.meta, indent=1).encode(),
+    }
+    folder = _folder(run_dir, state.step)
     # A folder of this step can only be an unfinished or a damaged one: its manifest goes first.
     (folder / _MANIFEST).delete()
     sums = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
+    try:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError:
+        folder.delete_tree()  # on a full disk, half a checkpoint is in the way of everything else
+        raise
+    before_commit()
     (folder / _MANIFEST).write_bytes(json.dumps(sums, indent=1).encode())
-    for old in steps(run_dir)[:-keep_last]:
+    found = steps(run_dir)
+    for old in sorted(set(found) - _kept(run_dir, found, keep)):
         (_folder(run_dir, old) / _MANIFEST).delete()
         _folder(run_dir, old).delete_tree()
     return folder
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def _kept(run_dir: Place, found: list[int], keep: Retention) -> set[int]:
+    kept = set(found[-keep.last :])
+    if keep.every_steps:
+        kept |= {step for step in found if step % keep.every_steps == 0}
+    if keep.best:
+        scores = [(score, step) for step in found if (score := _knn_top1(run_dir, step)) is not None]
+        kept |= {step for _, step in sorted(scores)[-keep.best :]}
+    return kept
+
+
+def _knn_top1(run_dir: Place, step: int) -> float | None:
+    try:
+        score: float | None = json.loads((_folder(run_dir, step) / "meta.json").read_bytes()).get("knn_top1")
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return score
+
+
+class CheckpointWriter:
+    """Writes snapshots in the background, one at a time, trying again where storage fails.
+
+    Args:
+        run_dir, keep: as for `write`.
+        before_commit: as for `write`.
+        report: is told, in one line, what could not be written; training goes on meanwhile.
+    """
+
+    def __init__(
+        self, run_dir: Place, keep: Retention, before_commit: Callable[[], None], report: Callable[[str], None]
+    ) -> None:
+        self._run_dir, self._keep, self._before_commit, self._report = run_dir, keep, before_commit, report
+        self._condition = threading.Condition()
+        self._waiting: Snapshot | None = None
+        self._busy = False
+        self._failed: BaseException | None = None
+        self.seconds = 0.0  # that the last write took
+        threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
+
+    def submit(self, state: Snapshot) -> None:
+        """Has a snapshot written; where one still waits for its turn, the newer takes its place."""
+        with self._condition:
+            self._raise_failure()
+            if self._busy:
+                self._report(
+                    f"storage is slow or away: at step {state.step} an earlier checkpoint is still being written"
+                )
+            self._waiting = state
+            self._condition.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until everything submitted is written; whether it is."""
+        with self._condition:
+            done = self._condition.wait_for(lambda: self._failed or not (self._busy or self._waiting), seconds)
+            self._raise_failure()
+            return bool(done)
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._condition:
+                    self._busy = False
+                    self._condition.notify_all()
+                    self._condition.wait_for(lambda: self._waiting)
+                    state, self._waiting, self._busy = self._waiting, None, True
+                assert state is not None
+                self._write(state)
+        except BaseException as error:
+            with self._condition:
+                self._failed = error
+                self._condition.notify_all()
+
+    def _write(self, state: Snapshot) -> None:
+        told = False
+        while True:
+            began = time.monotonic()
+            try:
+                write(self._run_dir, state, self._keep, self._before_commit)
+            except (OSError, StorageUnavailable) as error:
+                if not told:
+                    self._report(
+                        f"the checkpoint of step {state.step} cannot be written yet, training goes on: {error}"
+                    )
+                told = True
+            else:
+                self.seconds = time.monotonic() - began
+                if told:
+                    self._report(f"the checkpoint of step {state.step} is written")
+                return
+            with self._condition:
+                if self._condition.wait_for(lambda: self._waiting, _RETRY_SECONDS):
+                    return  # a newer one makes this one needless
 
 
 def steps(run_dir: Place) -> list[int]:
@@ -122,6 +266,7 @@ def load_newest(run_dir: Place) -> tuple[Checkpoint | None, list[str]]:
 def restore(learner: Learner, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint's model, momentum and queue into a learner of the same config, at any world size."""
     learner.model.load_state_dict(checkpoint.model)
+    learner.refused_steps = checkpoint.meta.get("refused_steps", 0)
     learner.optimizer.state.clear()
     for name, parameter in learner.model.named_parameters():
         momentum = checkpoint.training.get(f"momentum.{name}")

@@ -5,6 +5,7 @@ Shape suffixes: V crops of an image, A of them with codes, B samples of this wor
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from swav_ray.config import Config
+from swav_ray.data.sample_plan import share
 from swav_ray.loss.queue import EmbeddingQueue
 from swav_ray.loss.sinkhorn import sinkhorn
 from swav_ray.loss.swapped_prediction import swapped_prediction
-from swav_ray.model.global_batch_norm import synchronize
+from swav_ray.model.global_batch_norm import Parts, average_running_statistics, synchronize
 from swav_ray.model.swav import SwAVModel
 from swav_ray.optim.larc import LarcSGD
 from swav_ray.optim.schedule import learning_rate
@@ -24,17 +26,21 @@ from swav_ray.training.distributed import World
 
 
 class Diverged(RuntimeError):
-    """The loss is not a number; nothing of the step was applied."""
+    """Too many steps were refused; the state is that of the last good one."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """`loss` is the mean over the global batch; `codes` (heads of (A, B, K)) and `embeddings` (V, B, D) are local."""
+    """`loss` is the mean over the global batch; `codes` (heads of (A, B, K)) and `embeddings` (V, B, D) are local.
+
+    `refused` says why the step was not applied; empty where it was.
+    """
 
     loss: float
     lr: float
     codes: list[Tensor]
     embeddings: Tensor
+    refused: str = ""
 
 
 def build_model(config: Config) -> SwAVModel:
@@ -49,6 +55,36 @@ def build_model(config: Config) -> SwAVModel:
             output_dim=config.model.output_dim,
             prototypes=config.model.prototypes,
         )
+
+
+class _Passes:
+    """How a worker's share of a global batch is cut so that a pass fits in memory; the same number on every worker.
+
+    Args:
+        world: the workers.
+        batch: images of a global batch.
+        most: images of a pass; 0: all at once.
+        parts: BatchNorm's parts of the global batch. A pass ends with a part where that is possible.
+    """
+
+    def __init__(self, world: World, batch: int, most: int, parts: int) -> None:
+        own = world.share(batch)
+        self.whole = range(own.start, own.stop)
+        self.own = len(self.whole)
+        starts = [share(batch, world.size, rank).start for rank in range(world.size)]
+        part = batch // parts
+        aligned = parts > 1 and all(start % part == 0 for start in starts)
+        self.communicate = world.group is not None and not aligned
+        self.count = 1
+        if 0 < most < -(-batch // world.size):
+            unit = part if aligned and part <= most else 1
+            largest = -(-batch // world.size)
+            self.count = min(-(-largest // (most // unit * unit)), batch // world.size // unit)
+        units = self.own // unit if self.count > 1 else 1
+        unit = unit if self.count > 1 else self.own
+        cuts = [share(units, self.count, index) for index in range(self.count)]
+        first = self.whole.start
+        self.rows = [range(first + cut.start * unit, first + cut.stop * unit) for cut in cuts]
 
 
 class Learner:
@@ -74,11 +110,15 @@ class Learner:
         self.steps_per_epoch = steps_per_epoch
         self.device = torch.device(device)
         self.world = world or World()
+        self.refused_steps = 0
         model = build_model(config).to(self.device, dtype)
         if self.device.type == "cuda":
             model = model.to(memory_format=torch.channels_last)
-        if config.train.sync_batchnorm and self.world.group is not None:
-            synchronize(model, self.world.group)
+        train = config.train
+        self._parts = Parts(train.batchnorm_groups if train.sync_batchnorm else 1)
+        self._passes = _Passes(self.world, train.global_batch_size, train.max_rows_per_pass, self._parts.count)
+        if train.sync_batchnorm:
+            synchronize(model, self.world.group, self._parts)
         self.model = model
         self._forward: nn.Module = model
         if self.world.group is not None:
@@ -112,12 +152,17 @@ class Learner:
     def step(self, crops: Sequence[Tensor], step: int) -> StepResult:
         """Trains on one global batch, of which `crops` is this worker's share.
 
+        A share above `train.max_rows_per_pass` images is embedded without gradient first, assigned with the whole
+        global batch, and then backpropagated in passes: the same codes and the same gradient, but for BatchNorm's
+        statistics, which are those of a pass over all workers (exactly the same where `train.batchnorm_groups` makes
+        parts that fit into a pass), and for its running ones, which take an update a pass.
+
+        A step whose loss or gradient is not finite, or whose loss is above ln K + 1 / temperature (half way to the
+        largest that unit vectors can have), is refused: model, optimizer and queue stay as they were.
+
         Args:
             crops: normalised crops, one (crops of the group x B, 3, S, S) a resolution, crop-major.
             step: global batches before this one, through all epochs.
-
-        Raises:
-            Diverged: the loss of the global batch is not finite; model, optimizer and queue are as before.
         """
         config, world = self.config, self.world
         lr = self.lr(step)
@@ -125,39 +170,98 @@ class Learner:
             group["lr"] = lr
         self.model.train()
         self.model.normalize_prototypes()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            embeddings, scores = self._forward(crops)
-        total = config.crops.total
-        embeddings_VBD = embeddings.detach().unflatten(0, (total, -1))
-        scores_VBK = [head.unflatten(0, (total, -1)) for head in scores]
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        batch = config.train.global_batch_size
+        passes = self._passes
+        if passes.count == 1:
+            embeddings_VBD, scores_VBK = self._embed(self._forward, crops, passes.whole)
+        else:
+            with torch.no_grad():
+                embeddings_VBD, scores_VBK = self._embed_in_passes(crops)
+            for buffer, before in buffers:
+                buffer.copy_(before)
         use_queue = self.queue is not None and step >= config.queue.start_epoch * self.steps_per_epoch
         codes_ABK = self._codes(scores_VBK, use_queue)
-        loss_B = torch.stack(
-            [
-                swapped_prediction(
-                    head,
-                    codes,
-                    crops_for_assign=config.assignment.crops_for_assign,
-                    temperature=config.train.temperature,
-                )
-                for head, codes in zip(scores_VBK, codes_ABK, strict=True)
-            ]
-        ).mean(0)
-        batch = config.train.global_batch_size
+        loss_B = self._loss(scores_VBK, codes_ABK)
         loss = float(world.sum(loss_B.detach().sum() / batch))
-        if not math.isfinite(loss):
-            raise Diverged(f"the loss of step {step} is {loss}")
-        self.optimizer.zero_grad()
-        # Workers' gradients are averaged, so a share counts by its rows, not by its worker.
-        (loss_B.sum() * (world.size / batch)).backward()
+        refused = self._why_refuse(loss)
+        if not refused:
+            self.optimizer.zero_grad()
+            # Workers' gradients are averaged, so a share counts by its rows, not by its worker.
+            weight = world.size / batch
+            if passes.count == 1:
+                (loss_B.sum() * weight).backward()
+            else:
+                self._backward_in_passes(crops, codes_ABK, weight)
+            norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+            if not math.isfinite(float(norm)):
+                refused = f"the gradient's norm is {float(norm)}"
+        if refused:
+            self.refused_steps += 1
+            self.optimizer.zero_grad()
+            for buffer, before in buffers:
+                buffer.copy_(before)
+            return StepResult(loss, lr, codes_ABK, embeddings_VBD.detach(), refused)
         if step < config.optim.freeze_prototypes_steps:
-            for weight in self.model.prototype_weights():
-                weight.grad = None
+            for weight_KD in self.model.prototype_weights():
+                weight_KD.grad = None
         self.optimizer.step()
+        if world.group is not None and not passes.communicate:
+            average_running_statistics(self.model, world.group, passes.own / batch)
         if use_queue and self.queue is not None:
-            assigned_BAD = embeddings_VBD[list(config.assignment.crops_for_assign)].transpose(0, 1)
+            assigned_BAD = embeddings_VBD.detach()[list(config.assignment.crops_for_assign)].transpose(0, 1)
             self.queue.push(world.gather(assigned_BAD.contiguous(), batch).transpose(0, 1))
-        return StepResult(loss, lr, codes_ABK, embeddings_VBD)
+        return StepResult(loss, lr, codes_ABK, embeddings_VBD.detach())
+
+    def _embed(self, network: nn.Module, crops: Sequence[Tensor], rows: range) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings (V, B, D) and scores, heads of (V, B, K), of the images `rows` of the global batch."""
+        batch = self.config.train.global_batch_size
+        self._parts.begin(rows, batch, self.device, communicate=self._passes.communicate)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16"):
+            embeddings, scores = network(crops)
+        total = self.config.crops.total
+        return embeddings.unflatten(0, (total, -1)), [head.unflatten(0, (total, -1)) for head in scores]
+
+    def _embed_in_passes(self, crops: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        parts = [self._embed(self.model, self._of_pass(crops, rows), rows) for rows in self._passes.rows]
+        embeddings_VBD = torch.cat([embeddings for embeddings, _ in parts], dim=1)
+        heads = zip(*(scores for _, scores in parts), strict=True)
+        return embeddings_VBD, [torch.cat(head, dim=1) for head in heads]
+
+    def _backward_in_passes(self, crops: Sequence[Tensor], codes_ABK: list[Tensor], weight: float) -> None:
+        for rows in self._passes.rows:
+            own = slice(rows.start - self._passes.whole.start, rows.stop - self._passes.whole.start)
+            last = rows == self._passes.rows[-1]
+            with contextlib.ExitStack() as stack:
+                if isinstance(self._forward, nn.parallel.DistributedDataParallel) and not last:
+                    stack.enter_context(self._forward.no_sync())  # gradients add up here and are averaged once
+                _, scores_VBK = self._embed(self._forward, self._of_pass(crops, rows), rows)
+                loss_B = self._loss(scores_VBK, [codes[:, own] for codes in codes_ABK])
+                (loss_B.sum() * weight).backward()
+
+    def _of_pass(self, crops: Sequence[Tensor], rows: range) -> list[Tensor]:
+        """The images `rows` of the global batch, out of this worker's share."""
+        own = slice(rows.start - self._passes.whole.start, rows.stop - self._passes.whole.start)
+        counts = self.config.crops.counts
+        return [
+            group.unflatten(0, (count, -1))[:, own].flatten(0, 1) for group, count in zip(crops, counts, strict=True)
+        ]
+
+    def _loss(self, scores_VBK: list[Tensor], codes_ABK: list[Tensor]) -> Tensor:
+        """Each image's loss, (B,): the mean over heads."""
+        crops, temperature = self.config.assignment.crops_for_assign, self.config.train.temperature
+        heads = [
+            swapped_prediction(head, codes, crops_for_assign=crops, temperature=temperature)
+            for head, codes in zip(scores_VBK, codes_ABK, strict=True)
+        ]
+        return torch.stack(heads).mean(0)
+
+    def _why_refuse(self, loss: float) -> str:
+        prototypes = self.config.model.prototypes
+        limit = sum(map(math.log, prototypes)) / len(prototypes) + 1 / self.config.train.temperature
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+        return f"the loss, {loss:.4g}, is above ln K + 1 / temperature = {limit:.4g}" if loss > limit else ""
 
     @torch.no_grad()
     def _codes(self, scores_VBK: list[Tensor], use_queue: bool) -> list[Tensor]:

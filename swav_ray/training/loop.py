@@ -5,8 +5,10 @@ Knows neither where batches come from nor where records go.
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import digest
 from swav_ray.training.device_color import color_and_blur
 from swav_ray.training.distributed import World
-from swav_ray.training.learner import Learner
+from swav_ray.training.learner import Diverged, Learner
 from swav_ray.training.normalize import normalize
 
 Record = dict[str, Any]
@@ -43,42 +45,69 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def _tally(world: World, device: torch.device, batch: Batch, wait: float, stop: bool) -> tuple[str, float, bool, int]:
-    """Over all workers: the digest of the step's ids, the mean wait in seconds, whether to stop, images replaced."""
+class Wish(enum.IntFlag):
+    """What one worker, which asks the world outside, would have all of them do after a step."""
+
+    NONE = 0
+    LOOK = 1  # call `look`, a collective
+    SAVE = 2  # write a checkpoint at once and go on
+    STOP = 4  # write a checkpoint and leave: a person asked for it
+    PARK = 8  # the same, since the number of workers is about to change
+    QUIT = 16  # the same, since a node is about to be taken away
+
+
+_LEAVE = Wish.STOP | Wish.PARK | Wish.QUIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the loop needs of the world outside; every function is called on every worker at the same time.
+
+    Attributes:
+        record: is given each step's figures.
+        save: writes the state before a step, with a kNN accuracy if there is one; `wait`: until it is durable.
+        evaluate: measures the state before a step; the kNN accuracy in percent, or None.
+        wish: what this worker would have all do; the wishes of all workers are united.
+        look: answers Wish.LOOK.
+        quarantine: takes the unreadable images.
+    """
+
+    record: Callable[[Record], None]
+    save: Callable[[int, float | None, bool], None]
+    evaluate: Callable[[int], float | None]
+    wish: Callable[[], Wish]
+    look: Callable[[], None]
+    quarantine: Quarantine
+
+
+def _tally(world: World, device: torch.device, batch: Batch, wait: float, wish: Wish) -> tuple[str, float, Wish, int]:
+    """Over all workers: the digest of the step's ids, the mean wait in seconds, what to do, images replaced."""
     own = int(digest(batch.sample_ids), 16)
     signed = own - 2**64 if own >= 2**63 else own  # int64 sums wrap as the digest's do
-    values = torch.tensor([signed, round(wait * 1e6), int(stop), len(batch.bad)], dtype=torch.int64, device=device)
-    total, waited, stops, bad = world.sum(values).tolist()
-    return f"{total % 2**64:016x}", waited / 1e6 / world.size, stops > 0, bad
+    bits = [int(bool(wish & flag)) for flag in Wish]
+    values = torch.tensor([signed, round(wait * 1e6), len(batch.bad), *bits], dtype=torch.int64, device=device)
+    total, waited, bad, *wishes = world.sum(values).tolist()
+    united = Wish(sum(flag for flag, count in zip(Wish, wishes, strict=True) if count))
+    return f"{total % 2**64:016x}", waited / 1e6 / world.size, united, bad
 
 
-def train(
-    learner: Learner,
-    feed: Iterator[Batch],
-    *,
-    start: int,
-    end: int,
-    record: Callable[[Record], None],
-    save: Callable[[int], None],
-    evaluate: Callable[[int], None],
-    should_stop: Callable[[], bool],
-    quarantine: Quarantine,
-) -> int:
+def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, end: int) -> tuple[int, Wish]:
     """Trains from step `start` up to `end` (excluded); on every worker at once.
 
     Args:
         feed: this worker's batches, in order, from `start`.
-        record: is given each step's figures. save: writes the state before a step. evaluate: measures it.
-        should_stop: asked each step; one worker's yes stops all, with a checkpoint.
-        quarantine: takes the unreadable images.
 
     Returns:
-        The step that comes next: `end`, or less after a stop.
+        The step that comes next, `end` or less, and the wish that ended it.
+
+    Raises:
+        Diverged: more than `train.max_refused_steps` steps were refused; the last good state is saved.
     """
     config, world = learner.config, learner.world
     batch_size, steps_per_epoch = config.train.global_batch_size, learner.steps_per_epoch
     save_every = max(1, round(config.checkpoint.every_epochs * steps_per_epoch))
     knn_every = config.eval.knn_every_epochs * steps_per_epoch
+    saving = evaluating = 0.0
     began = time.perf_counter()
     for step in range(start, end):
         batch = next(feed)
@@ -86,35 +115,56 @@ def train(
             raise RuntimeError(f"the batch of step {batch.step} came where step {step} was due")
         wait = time.perf_counter() - began
         result = learner.step(to_device(batch, config, learner.device), step)
-        ids, wait, stop, bad = _tally(world, learner.device, batch, wait, should_stop())
+        ids, wait, wish, bad = _tally(world, learner.device, batch, wait, hooks.wish())
         if bad:
-            quarantine.add([entry for part in world.gather_objects(batch.bad) for entry in part])
-        now = time.perf_counter()
-        seconds, began = now - began, now
-        record(
-            {
-                "step": step,
-                "steps": end,
-                "epoch": step // steps_per_epoch,
-                "samples_seen": (step + 1) * batch_size,
-                "loss": result.loss,
-                "lr": result.lr,
-                "images_per_second": batch_size / seconds,
-                "data_wait": min(wait / seconds, 1.0),
-                "crop_seconds": batch.seconds,
-                "bytes_read": batch.bytes_read,
-                "retries": batch.retries,
-                "bad_images": len(quarantine.entries),
-                "workers": world.size,
-                "ids": ids,
-            }
-        )
-        done = step + 1
-        if done % save_every == 0 or done == end or stop:
-            save(done)
-        if stop and done < end:
-            return done
-        if knn_every and done % knn_every == 0 and done < end:
-            evaluate(done)
+            hooks.quarantine.add([entry for part in world.gather_objects(batch.bad) for entry in part])
+        seconds = time.perf_counter() - began
+        figures = {
+            "step": step,
+            "steps": end,
+            "epoch": step // steps_per_epoch,
+            "samples_seen": (step + 1) * batch_size,
+            "loss": result.loss,
+            "lr": result.lr,
+            "images_per_second": batch_size / seconds,
+            "data_wait": min(wait / seconds, 1.0),
+            "crop_seconds": batch.seconds,
+            "bytes_read": batch.bytes_read,
+            "retries": batch.retries,
+            "bad_images": len(hooks.quarantine.entries),
+            "workers": world.size,
+            "ids": ids,
+            "time": round(time.time(), 3),
+            "seconds": round(seconds, 6),
+            "checkpoint_seconds": round(saving, 6),
+            "evaluate_seconds": round(evaluating, 6),
+        }
+        if result.refused:
+            parts = world.gather_objects(batch.sample_ids.tolist())
+            # JSON has no NaN; the reason has the figure.
+            figures |= {"loss": None, "refused": result.refused, "sample_ids": [i for part in parts for i in part]}
+        hooks.record(figures)
         began = time.perf_counter()
-    return end
+        done = step + 1
+        if wish & Wish.LOOK:
+            hooks.look()
+        leave = bool(wish & _LEAVE)
+        too_many = learner.refused_steps > config.train.max_refused_steps
+        top1 = None
+        measure = bool(knn_every) and done % knn_every == 0 and done < end and not leave and not too_many
+        if measure:
+            top1 = hooks.evaluate(done)
+        evaluating, began = time.perf_counter() - began, time.perf_counter()
+        keep_best = measure and config.checkpoint.keep_best > 0
+        if done % save_every == 0 or keep_best or done == end or leave or too_many or wish & Wish.SAVE:
+            hooks.save(done, top1, done == end or leave or too_many or bool(wish & Wish.SAVE))
+        if too_many:
+            raise Diverged(
+                f"step {step} was refused, {result.refused}, as {learner.refused_steps - 1} before it; "
+                f"train.max_refused_steps = {config.train.max_refused_steps} is spent. The state before it is saved; "
+                "metrics.jsonl names the images. A lower optim.base_lr or a longer warm-up usually helps"
+            )
+        saving, began = time.perf_counter() - began, time.perf_counter()
+        if leave and done < end:
+            return done, wish
+    return end, Wish.NONE

@@ -88,7 +88,7 @@ def test_three_workers_train_as_one_does(cluster: None, shapes: Path, tmp_path: 
     """
     slow = {"base_lr": 0.002, "final_lr": 0.0}
     one = tiny(shapes, tmp_path, "one", optim=slow, train={"epochs": 2})
-    wide = replace(one, run={"name": "wide"}, scaling={"num_workers": 3})
+    wide = replace(one, run={"name": "wide"}, scaling={"num_workers": (3,)})
     for config in (one, wide):
         train(config)
         assert_exactly_once(config, shapes, 18)

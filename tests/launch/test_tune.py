@@ -255,7 +255,7 @@ def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_
     assert _concurrency(whole, 0) == 1
     assert make_trainer(print, half, place(tmp_path), {}).scaling_config.resources_per_worker["GPU"] == 0.5
     with pytest.raises(ConfigError, match=r"gpus_per_worker = 0.5: must be 1 where scaling.num_workers is above 1"):
-        replace(half, scaling={"num_workers": 2})
+        replace(half, scaling={"num_workers": (2,)})
 
 
 def test_the_loss_is_no_objective_and_knn_needs_labels() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from swav_ray.model.global_batch_norm import synchronize
+from swav_ray.model.global_batch_norm import Parts, synchronize
 from swav_ray.training.distributed import World
 
 
@@ -19,7 +19,7 @@ def _net() -> nn.Sequential:
 def _pass(world: World, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     net, rows = _net(), world.share(len(x))
     if world.group is not None:
-        synchronize(net, world.group)
+        synchronize(net, world.group, Parts(1))
     own = x[rows].clone().requires_grad_()
     y = net(own)
     (y * weight[rows]).sum().backward()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from swav_ray.config import Config
+from swav_ray.data import s3_client
 from swav_ray.data.storage import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Learner
+from tests.s3 import S3Server
 from tests.training.test_learner import crops, small_config
 
 
@@ -24,13 +29,17 @@ def advance(learner: Learner, start: int, stop: int) -> list[float]:
     return [learner.step(batch, step).loss for step, batch in enumerate(batches, start)]
 
 
+def save(run_dir: Place, learner: Learner, step: int, *, keep_last: int) -> None:
+    checkpoint.write(run_dir, checkpoint.snapshot(learner, step), checkpoint.Retention(last=keep_last))
+
+
 def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(tmp_path: Path) -> None:
     config, run_dir = small_config(), place(tmp_path)
     straight = Learner(config, 3)
     losses = advance(straight, 0, 9)
     first = Learner(config, 3)
     advance(first, 0, 5)
-    checkpoint.save(run_dir, first, 5, keep_last=1)
+    save(run_dir, first, 5, keep_last=1)
     second = Learner(config, 3)
     found, problems = checkpoint.load_newest(run_dir)
     assert found is not None
@@ -54,7 +63,7 @@ def test_a_checkpoint_continues_at_another_world_size(gloo_pool, tmp_path: Path,
     config = small_config()
     straight = Learner(config, 3, dtype=torch.float64)
     losses = advance(straight, 0, 6)
-    checkpoint.save(place(tmp_path), straight, 6, keep_last=1)
+    save(place(tmp_path), straight, 6, keep_last=1)
     losses = advance(straight, 6, 9)
     for theirs, weight in gloo_pool.run(workers, _resume, config, str(tmp_path)):
         assert theirs == pytest.approx(losses, rel=1e-9)
@@ -65,7 +74,7 @@ def test_a_checkpoint_continues_at_another_world_size(gloo_pool, tmp_path: Path,
 def two(tmp_path: Path) -> Place:
     run_dir, learner = place(tmp_path), Learner(small_config(), 3)
     for step in (1, 2):
-        checkpoint.save(run_dir, learner, step, keep_last=2)
+        save(run_dir, learner, step, keep_last=2)
     return run_dir
 
 
@@ -100,7 +109,7 @@ def test_no_sound_checkpoint_left_is_an_error_not_a_new_start(two: Place) -> Non
 
 
 def test_old_ones_go(two: Place) -> None:
-    checkpoint.save(two, Learner(small_config(), 3), 3, keep_last=2)
+    save(two, Learner(small_config(), 3), 3, keep_last=2)
     assert checkpoint.steps(two) == [2, 3]
     assert not (two / "checkpoints" / "step-000000001").exists()
 
@@ -114,3 +123,103 @@ def test_a_newer_format_is_refused_by_name(two: Place, monkeypatch: pytest.Monke
 def test_progress_is_readable(two: Place) -> None:
     meta = json.loads((two / "checkpoints" / "step-000000002" / "meta.json").read_bytes())
     assert meta["samples_seen"] == 16
+
+
+def test_every_so_many_steps_and_the_best_stay_as_well(tmp_path: Path) -> None:
+    run_dir, learner = place(tmp_path), Learner(small_config(), 3)
+    accuracy = {1: 20.0, 2: 50.0, 3: 30.0, 5: 40.0}
+    for step in range(1, 9):
+        keep = checkpoint.Retention(last=2, every_steps=4, best=2)
+        checkpoint.write(run_dir, checkpoint.snapshot(learner, step, accuracy.get(step)), keep)
+    assert checkpoint.steps(run_dir) == [2, 4, 5, 7, 8]
+
+
+def test_what_must_be_durable_first_comes_before_the_commit(tmp_path: Path) -> None:
+    run_dir, learner = place(tmp_path), Learner(small_config(), 3)
+
+    def refuse() -> None:
+        assert (tmp_path / "checkpoints" / "step-000000001" / "model.safetensors").exists()
+        raise PermissionError("not yours")
+
+    with pytest.raises(PermissionError):
+        checkpoint.write(run_dir, checkpoint.snapshot(learner, 1), checkpoint.Retention(last=1), refuse)
+    assert checkpoint.steps(run_dir) == []
+
+
+def test_a_snapshot_is_a_copy() -> None:
+    learner = Learner(small_config(), 3)
+    state = checkpoint.snapshot(learner, 0)
+    before = {name: value.clone() for name, value in state.model.items()}
+    advance(learner, 0, 2)
+    assert all(torch.equal(state.model[name], value) for name, value in before.items())
+    assert not torch.equal(state.model["conv1.weight"], learner.model.conv1.weight)
+
+
+class Disk:
+    """A place's `write_bytes` that fails as a full disk does while told to, and counts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full, self.writes = False, 0
+        whole = Place.write_bytes
+
+        def write_bytes(self_: Place, data: bytes) -> None:
+            self.writes += 1
+            if self.full and self_.name == "training.safetensors":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self_.uri)
+            whole(self_, data)
+
+        monkeypatch.setattr(Place, "write_bytes", write_bytes)
+
+
+def writer(run_dir: Place, said: list[str]) -> checkpoint.CheckpointWriter:
+    return checkpoint.CheckpointWriter(run_dir, checkpoint.Retention(last=2), lambda: None, said.append)
+
+
+def test_a_full_disk_costs_no_step_and_no_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "_RETRY_SECONDS", 0.01)
+    run_dir, learner, disk, said = place(tmp_path), Learner(small_config(), 3), Disk(monkeypatch), []
+    background = writer(run_dir, said)
+    background.submit(checkpoint.snapshot(learner, 1))
+    assert background.wait(30)
+    disk.full = True
+    background.submit(checkpoint.snapshot(learner, 2))
+    assert not background.wait(0.3)
+    assert checkpoint.steps(run_dir) == [1]
+    assert "step 2 cannot be written yet, training goes on: [Errno 28]" in said[0]
+    background.submit(checkpoint.snapshot(learner, 3))  # the newer one takes the place of the one that waits
+    disk.full = False
+    assert background.wait(30)
+    assert checkpoint.steps(run_dir) in ([1, 3], [2, 3])
+    assert checkpoint.load(run_dir, 3).step == 3
+
+
+def test_an_error_that_no_retry_mends_reaches_the_trainer(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise RuntimeError("another start writes here now")
+
+    background = checkpoint.CheckpointWriter(place(tmp_path), checkpoint.Retention(last=1), refuse, print)
+    background.submit(checkpoint.snapshot(Learner(small_config(), 3), 1))
+    with pytest.raises(RuntimeError, match="another start"):
+        background.wait(30)
+
+
+@pytest.mark.s3
+def test_storage_that_goes_away_holds_up_no_step_and_has_the_checkpoint_once_it_is_back(
+    s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(s3_client, "PATIENCE_SECONDS", 0.5)
+    run_dir, learner, said = place(f"{s3}/run"), Learner(small_config(), 3), []
+    background = writer(run_dir, said)
+    background.submit(checkpoint.snapshot(learner, 1))
+    assert background.wait(60)
+    s3_server.kill()
+    background.submit(checkpoint.snapshot(learner, 2))
+    assert not background.wait(3.0)
+    losses = advance(learner, 0, 3)
+    background.submit(checkpoint.snapshot(learner, 3))
+    s3_server.start()
+    assert background.wait(120)
+    assert np.isfinite(losses).all()
+    assert checkpoint.load_newest(run_dir)[0].step == 3  # type: ignore[union-attr]
+    assert said

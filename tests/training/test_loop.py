@@ -1,0 +1,134 @@
+"""The loop without Ray: when it saves, measures, looks and leaves, and what it does with steps that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swav_ray.config import Config, replace
+from swav_ray.data.batches import Batch
+from swav_ray.data.quarantine import Quarantine
+from swav_ray.data.sample_plan import SamplePlan, digest
+from swav_ray.data.storage import place
+from swav_ray.training.learner import Diverged, Learner
+from swav_ray.training.loop import Hooks, Wish, train
+from tests.training.test_learner import small_config
+
+PLAN = SamplePlan(np.arange(24), 0, 8)
+
+
+class World:
+    """Records what the loop does, in order; wishes what it is told to at a step."""
+
+    def __init__(self, wishes: dict[int, Wish]) -> None:
+        self.wishes, self.asked = wishes, 0
+        self.done: list[tuple[Any, ...]] = []
+        self.records: list[dict[str, Any]] = []
+
+    def wish(self) -> Wish:
+        self.asked += 1
+        return self.wishes.get(self.asked - 1, Wish.NONE)
+
+    def evaluate(self, step: int) -> float:
+        self.done.append(("evaluate", step))
+        return 10.0 + step
+
+
+def batches(config: Config, count: int, black: tuple[int, ...] = ()) -> Iterator[Batch]:
+    for step, ids in enumerate(PLAN.batches(0, count)):
+        rng = np.random.default_rng(step)
+        sizes = [
+            count * 8 * size * size * 3 for count, size in zip(config.crops.counts, config.crops.sizes, strict=True)
+        ]
+        pixels = rng.integers(0, 255, sum(sizes), dtype=np.uint8)
+        yield make_batch(step, ids, pixels)
+
+
+def make_batch(step: int, ids: np.ndarray, pixels: np.ndarray) -> Batch:
+    return Batch(
+        step=step,
+        sample_ids=ids,
+        pixels=pixels,
+        color=np.zeros(0, np.float32),
+        bad=[],
+        seconds=0.1,
+        bytes_read=10,
+        retries=0,
+    )
+
+
+def go(tmp_path: Path, config: Config, wishes: dict[int, Wish], *, bad: tuple[int, ...] = ()) -> tuple[World, Any]:
+    world = World(wishes)
+    learner = Learner(config, PLAN.steps_per_epoch)
+    whole_loss = learner._loss
+    steps = iter(range(100))
+
+    def loss(scores: Any, codes: Any) -> Any:
+        found = whole_loss(scores, codes)
+        return found * np.nan if next(steps) in bad else found
+
+    learner._loss = loss  # type: ignore[method-assign]
+    hooks = Hooks(
+        record=world.records.append,
+        save=lambda step, top1, wait: world.done.append(("save", step, top1, wait)),
+        evaluate=world.evaluate,
+        wish=world.wish,
+        look=lambda: world.done.append(("look",)),
+        quarantine=Quarantine(place(tmp_path), 24, 0.0, writes=False),
+    )
+    end = config.train.epochs * PLAN.steps_per_epoch
+    return world, train(learner, batches(config, end), hooks, start=0, end=end)
+
+
+def test_saves_each_epoch_without_waiting_and_waits_for_the_last(tmp_path: Path) -> None:
+    world, result = go(tmp_path, small_config(), {})
+    assert result == (12, Wish.NONE)
+    assert world.done == [
+        ("save", 3, None, False),
+        ("save", 6, None, False),
+        ("save", 9, None, False),
+        ("save", 12, None, True),
+    ]
+    assert [record["ids"] for record in world.records] == [digest(ids) for ids in PLAN.batches(0, 12)]
+
+
+def test_an_accuracy_goes_with_the_checkpoint_of_its_state(tmp_path: Path) -> None:
+    config = small_config(eval={"knn_every_epochs": 1}, checkpoint={"every_epochs": 2.0, "keep_best": 1})
+    world, _ = go(tmp_path, config, {})
+    assert world.done[:4] == [("evaluate", 3), ("save", 3, 13.0, False), ("evaluate", 6), ("save", 6, 16.0, False)]
+
+
+@pytest.mark.parametrize("wish", [Wish.STOP, Wish.PARK, Wish.QUIT])
+def test_leaves_after_the_step_with_a_durable_checkpoint(tmp_path: Path, wish: Wish) -> None:
+    world, result = go(tmp_path, small_config(), {4: wish})
+    assert result == (5, wish)
+    assert world.done[-1] == ("save", 5, None, True)
+    assert len(world.records) == 5
+
+
+def test_a_notice_is_answered_by_a_durable_checkpoint_and_training_goes_on(tmp_path: Path) -> None:
+    world, result = go(tmp_path, small_config(), {1: Wish.LOOK, 4: Wish.SAVE})
+    assert result == (12, Wish.NONE)
+    assert world.done[:3] == [("look",), ("save", 3, None, False), ("save", 5, None, True)]
+
+
+def test_a_refused_step_is_logged_with_its_images_and_counts_as_done(tmp_path: Path) -> None:
+    world, result = go(tmp_path, small_config(), {}, bad=(4,))
+    assert result == (12, Wish.NONE)
+    refused = [record for record in world.records if "refused" in record]
+    assert [record["step"] for record in refused] == [4]
+    assert refused[0]["loss"] is None
+    assert sorted(refused[0]["sample_ids"]) == sorted(PLAN.batches(4, 5)[0].tolist())
+    assert len(world.records) == 12
+
+
+def test_past_the_budget_the_run_ends_with_its_good_state_saved(tmp_path: Path) -> None:
+    config = replace(small_config(), train={"max_refused_steps": 1})
+    with pytest.raises(
+        Diverged, match=r"step 7 was refused, the loss is nan, as 1 before it; train.max_refused_steps = 1"
+    ):
+        go(tmp_path, config, {}, bad=(4, 7))
