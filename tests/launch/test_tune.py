@@ -16,7 +16,7 @@ from ray import tune
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, replace
-from swav_ray.data.storage import place
+from swav_ray.data.storage import Place, place
 from swav_ray.launch.train import make_trainer
 from swav_ray.launch.tune import _concurrency, _objectives, sweep
 from swav_ray.launch.tune_space import Values
@@ -88,9 +88,10 @@ def placement_groups() -> list[dict[str, Any]]:
 
 
 class Outcome:
-    """A sweep that was killed in its second trial and run again."""
+    """A sweep whose process is killed in its second trial, and what it is once it was run again."""
 
     def __init__(self, images: Path, storage: Path) -> None:
+        self._images, self._storage = images, storage
         code = "from pathlib import Path\nfrom tests.launch.test_tune import four_kinds\n"
         code += f"four_kinds(Path({str(images)!r}), "
         command = [sys.executable, "-u", "-c", code + f"Path({str(storage)!r}))"]
@@ -109,11 +110,15 @@ class Outcome:
         assert process.returncode == -signal.SIGKILL, "".join(self.first)
         self.sweep_dir = place(storage) / "sweeps" / "kinds"
         self.killed = read_sweep(self.sweep_dir)
-        wide = self.sweep_dir / "trials" / self.trial("wide", self.killed).name
-        self.before = (wide / "metrics.jsonl").stat()
-        self.results = four_kinds(images, storage)
-        self.after = (wide / "metrics.jsonl").stat()
+        self.before = self._log().stat()
+
+    def go_on(self) -> None:
+        self.results = four_kinds(self._images, self._storage)
+        self.after = self._log().stat()
         self.found = read_sweep(self.sweep_dir)
+
+    def _log(self) -> Place:
+        return self.sweep_dir / "trials" / self.trial("wide", self.killed).name / "metrics.jsonl"
 
     def trial(self, kind: str, of: Sweep | None = None) -> TrialRecord:
         (trial,) = [trial for trial in (of or self.found).trials if trial.values["kind"] == kind]
@@ -121,8 +126,14 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcome(two_cpus: None, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def killed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return Outcome(shapes, tmp_path_factory.mktemp("sweeps"))
+
+
+@pytest.fixture(scope="module")
+def outcome(killed: Outcome, two_cpus: None) -> Outcome:
+    killed.go_on()
+    return killed
 
 
 def test_a_mix_that_cannot_be_is_refused_before_any_trial(outcome: Outcome) -> None:
