@@ -1,6 +1,6 @@
 """How good a backbone is, told without labels: effective rank of its features, agreement of codes between two crops.
 
-For choosing between runs where nothing is labelled. How well each figure ranks runs beside kNN is in the README.
+For choosing between runs where nothing is labelled. `benchmarks/sweep_objectives.py` measures how well each ranks runs.
 
 Shape suffixes: N images, D features, K prototypes.
 """

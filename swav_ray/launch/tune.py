@@ -57,7 +57,7 @@ OBJECTIVES = {
     "information": ("code_information", "max"),
 }
 COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
-LABEL_FREE = "agreement"  # what stands in for kNN without labels
+LABEL_FREE = "agreement"  # stands in for kNN without labels; not yet chosen by benchmarks/sweep_objectives.py
 
 
 @dataclass(frozen=True, kw_only=True)
