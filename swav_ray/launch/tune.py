@@ -135,7 +135,7 @@ def sweep(
         )
 
         def accept(values: Values) -> None:
-            check(plan.config(values), plan.images)
+            check(plan.config(values), plan.images, original)
 
         grace = grace_epochs or max(1, base.train.epochs // 8)
         points = _points(searcher, space, accept, num_samples, seed)

@@ -55,11 +55,13 @@ def config_of(base: Config, values: Values, translate: Translate | None = None) 
     return settings.with_values(base, changed)
 
 
-def refuse(config: Config, images: int) -> None:
+def refuse(config: Config, images: int, recipe: Config | None = None) -> None:
     """Raises ConfigError for a mix that runs and cannot teach anything, or that repeats another trial.
 
     Args:
         images: training images of the data set.
+        recipe: what the mix starts from. That it has more prototypes than samples to fill them is its own affair, as
+            long as the mix leaves all three as they are (the Imagenette recipe has 300 for 256).
     """
     batch, queue, epochs = config.train.global_batch_size, config.queue, config.train.epochs
     if batch > images:
@@ -73,8 +75,9 @@ def refuse(config: Config, images: int) -> None:
         raise ConfigError(
             "queue.length", queue.length, f"never fills: the run has {steps} steps of {batch} and the queue starts late"
         )
+    own = recipe is not None and _room(recipe) == _room(config)
     for prototypes in config.model.prototypes:
-        if prototypes > batch + queue.length:
+        if prototypes > batch + queue.length and not own:
             raise ConfigError(
                 "model.prototypes",
                 prototypes,
@@ -87,9 +90,13 @@ def refuse(config: Config, images: int) -> None:
         )
 
 
-def check(config: Config, images: int) -> Config:
+def _room(config: Config) -> tuple[tuple[int, ...], int, int]:
+    return config.model.prototypes, config.train.global_batch_size, config.queue.length
+
+
+def check(config: Config, images: int, recipe: Config | None = None) -> Config:
     """`config`, or ConfigError where `refuse` says so."""
-    refuse(config, images)
+    refuse(config, images, recipe)
     return config
 
 

@@ -37,7 +37,7 @@ def test_a_space_has_enough_mixes_that_can_be_trained(script: Path, recipe: str,
     base = RECIPES[recipe]()
 
     def accept(values: Values) -> None:
-        check(config_of(base, values, getattr(module, "translate", None)), images)
+        check(config_of(base, values, getattr(module, "translate", None)), images, base)
 
     points = draw(module.SPACE, accept, 20, seed=0)
     assert len(points.values) == 20
