@@ -82,6 +82,7 @@ def run(folder: str, touch: int) -> None:
         evaluate=lambda _: None,
         wish=lambda: Wish.NONE,
         look=lambda: None,
+        usage=dict,
         quarantine=Quarantine(run_dir, 24, 0.0, writes=True),
     )
     feed = itertools.islice(batches(config, STEPS), start, None)
