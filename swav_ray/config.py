@@ -265,6 +265,12 @@ class ScalingConfig:
     )
     device: str = setting("auto", "cpu, gpu, or auto: gpu where the cluster has one.")
     cpus_per_worker: float = setting(1.0, "CPUs reserved for a training worker; the rest make crops.", unit="CPUs")
+    gpus_per_worker: float = setting(
+        1.0, "GPU that a training worker holds; below 1, runs of one worker share one.", unit="GPUs"
+    )
+    crop_cpus: float = setting(
+        0.0, "CPUs that make crops, at most, where runs share a cluster; 0: all that the workers leave.", unit="CPUs"
+    )
     check_seconds: float = setting(
         30.0, "Time between looks for nodes that joined, which with MIN MAX become workers.", unit="s"
     )
@@ -275,6 +281,12 @@ class ScalingConfig:
         _require(ok, "scaling.num_workers", numbers, "needs a number of at least 1, or MIN MAX with 1 <= MIN <= MAX")
         _require(self.device in ("auto", "cpu", "gpu"), "scaling.device", self.device, "must be auto, cpu or gpu")
         _require(self.cpus_per_worker > 0, "scaling.cpus_per_worker", self.cpus_per_worker, "must be above 0")
+        gpus = self.gpus_per_worker
+        _require(0 < gpus <= 1, "scaling.gpus_per_worker", gpus, "must be above 0 and at most 1")
+        right = "must be 1 where scaling.num_workers is above 1, since NCCL refuses two workers on one GPU"
+        _require(gpus == 1 or numbers == (1,), "scaling.gpus_per_worker", gpus, right)
+        right = "must be 0 (all that the workers leave) or at least 1, the CPU of one task"
+        _require(self.crop_cpus == 0 or self.crop_cpus >= 1, "scaling.crop_cpus", self.crop_cpus, right)
         _require(self.check_seconds > 0, "scaling.check_seconds", self.check_seconds, "must be above 0")
 
 
@@ -290,6 +302,9 @@ class EvalConfig:
     image_size: int = setting(224, "Side of the centre crop that is embedded.", unit="pixels")
     max_bank: int = setting(50_000, "Training images that serve as neighbours, at most.", unit="images")
     max_queries: int = setting(10_000, "Held-out images that are classified, at most.", unit="images")
+    label_free_images: int = setting(
+        0, "Training images for RankMe and the agreement of codes, measured beside kNN; 0: none.", unit="images"
+    )
 
     def __post_init__(self) -> None:
         _require(self.knn_every_epochs >= 0, "eval.knn_every_epochs", self.knn_every_epochs, "must not be negative")
@@ -298,6 +313,8 @@ class EvalConfig:
         _require(self.image_size >= 8, "eval.image_size", self.image_size, "must be at least 8 pixels")
         _require(self.max_bank >= 1, "eval.max_bank", self.max_bank, "must be at least 1")
         _require(self.max_queries >= 1, "eval.max_queries", self.max_queries, "must be at least 1")
+        images = self.label_free_images
+        _require(images == 0 or images >= 64, "eval.label_free_images", images, "must be 0 (none) or at least 64")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

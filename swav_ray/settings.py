@@ -60,8 +60,13 @@ def from_yaml(text: str, base: Config, source: str) -> Config:
     for section, fields in document.items():
         for name, value in fields.items():
             dotted = f"{section}.{name}"
-            values[dotted] = _checked(dotted, _known(dotted), value)
+            values[dotted] = checked(dotted, value)
     return with_values(base, values)
+
+
+def checked(dotted: str, value: Any) -> Any:
+    """A plain value as the type of a setting; raises ConfigError, UnknownSetting."""
+    return _checked(dotted, _known(dotted), value)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

@@ -24,6 +24,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train.collective
+from ray.data import ExecutionResources
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
 
 from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
@@ -153,7 +154,7 @@ def forget_earlier_segments(owner: str) -> None:
         log.warning("resources of killed workers are free only in a few minutes: %s", error)
 
 
-def _start_segment(maker: Any, plan: _Segment, owner: str) -> list[ray.data.DataIterator]:
+def _start_segment(maker: Any, plan: _Segment, owner: str, cpus: float) -> list[ray.data.DataIterator]:
     """Plans a segment; one iterator a worker. Nothing runs until all of them are read."""
     dataset = ray.data.range(plan.blocks, override_num_blocks=plan.blocks).map_batches(
         _make,  # type: ignore[arg-type]
@@ -166,6 +167,8 @@ def _start_segment(maker: Any, plan: _Segment, owner: str) -> list[ray.data.Data
     # which hands Ray Data the rest. Excluding them again would leave as many CPUs idle as training holds.
     dataset.set_name(_name(owner))
     dataset.context.execution_options.preserve_order = True
+    if cpus:
+        dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
     dataset.context.override_object_store_memory_limit_fraction = STORE_SHARE
     return dataset.streaming_split(plan.workers, equal=True)
 
@@ -230,6 +233,7 @@ class Feed:
         world: the workers.
         start, end: the steps to feed.
         owner: the run's name on the cluster, for `forget_earlier_segments`.
+        cpus: that make batches, at most; 0: all that training leaves.
         segment_blocks, lead_blocks, handover_blocks: see the constants.
     """
 
@@ -241,11 +245,13 @@ class Feed:
         end: int,
         *,
         owner: str = "",
+        cpus: float = 0.0,
         segment_blocks: int = SEGMENT_BLOCKS,
         lead_blocks: int = LEAD_BLOCKS,
         handover_blocks: int = HANDOVER_BLOCKS,
     ) -> None:
         self._maker, self._world, self._end, self._owner = maker, world, end, owner
+        self._cpus = cpus
         self._parts = _parts(maker, world.size)
         blocks_a_step = world.size * self._parts
         self._lead = max(1, lead_blocks // blocks_a_step)
@@ -269,7 +275,7 @@ class Feed:
         if self._world.rank == 0:
             ids = np.stack(self._maker.plan.batches(self._planned, stop))
             segment = _Segment(self._planned, ids, self._world.size, self._parts)
-            iterators = _start_segment(self._shared_maker, segment, self._owner)
+            iterators = _start_segment(self._shared_maker, segment, self._owner, self._cpus)
         if self._world.size > 1:
             iterators = ray.train.collective.broadcast_from_rank_zero(iterators)
         assert iterators is not None

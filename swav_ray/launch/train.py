@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import types
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -126,7 +127,7 @@ def _same_run(config: Config, run_dir: Place) -> Config:
 
 def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
     """Writes the run's config and manifest; checks that the data set and the batch fit each other."""
-    manifest = _manifest(config, run_dir, terminal)
+    manifest = manifest_of(config, run_dir, terminal)
     train_ids, held_out = split(manifest, config.data)
     plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
     terminal.line(
@@ -137,7 +138,7 @@ def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
     terminal.line(f"run directory: {run_dir}")
 
 
-def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
+def manifest_of(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     """The run's list of samples: the one it began with, or a new one."""
     uri = config.data.uri
     if not uri:
@@ -162,6 +163,13 @@ def _manifest(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     return kept
 
 
+def uses_gpu(config: Config) -> bool:
+    """Whether a run trains on GPUs of the cluster at hand."""
+    scaling = config.scaling
+    needed = scaling.num_workers[0] * scaling.gpus_per_worker
+    return scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= needed)
+
+
 def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Event) -> None:
     """Starts the workers and shows their news until they end; raises RunFailed."""
     prefer_fast_recovery()
@@ -174,7 +182,7 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
         try:
             while True:
                 try:
-                    _trainer(config, run_dir, monitor).fit()
+                    make_trainer(run, config, run_dir, {"monitor": monitor}).fit()
                     return
                 except ray.exceptions.RayActorError as error:
                     # Not a worker, which Ray Train starts again, but what starts them.
@@ -202,27 +210,29 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
         raise RunFailed(f"the run failed: {_first_line(failure[0])}; --run.ray_logs true shows more") from failure[0]
 
 
-def _trainer(config: Config, run_dir: Place, monitor: Any) -> Trainer:
-    scaling = config.scaling
+def make_trainer(
+    work: Callable[[dict[str, Any]], None], config: Config, run_dir: Place, payload: dict[str, Any]
+) -> Trainer:
+    """Ray Train's trainer of a run: `work` on every worker, given config, run_dir and `payload`, its monitor in it."""
+    scaling, gpu = config.scaling, uses_gpu(config)
     least, most = scaling.num_workers[0], scaling.num_workers[-1]
-    use_gpu = scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= least)
     return Trainer(
         owner=run_dir.uri,
-        train_loop_per_worker=run,
-        train_loop_config={"config": config, "run_dir": run_dir, "monitor": monitor},
+        train_loop_per_worker=work,
+        train_loop_config={"config": config, "run_dir": run_dir, **payload},
         scaling_config=ScalingConfig(
             num_workers=(least, most) if least < most else least,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
+            use_gpu=gpu,
+            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if gpu else {})},
             elastic_resize_monitor_interval_s=scaling.check_seconds,
         ),
         run_config=RunConfig(
             name="ray",
             storage_path=run_dir.uri,
             failure_config=FailureConfig(max_failures=-1),
-            callbacks=[ParkBeforeResize(monitor)],  # type: ignore[list-item]
+            callbacks=[ParkBeforeResize(payload["monitor"])],  # type: ignore[list-item]
         ),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
     )
 
 

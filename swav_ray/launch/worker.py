@@ -21,9 +21,11 @@ from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import Place
+from swav_ray.evaluate import label_free
 from swav_ray.evaluate.probe import knn, split
 from swav_ray.launch.data import BatchFailed, Feed, forget_earlier_segments
 from swav_ray.model.swav import Trunk
+from swav_ray.report import measurements
 from swav_ray.report.history import History, goodput, read_history
 from swav_ray.report.metrics_log import MetricsLog, read_metrics
 from swav_ray.training import checkpoint
@@ -83,6 +85,7 @@ class _Worker:
         self._history: History | None = None
         self._writer: checkpoint.CheckpointWriter | None = None
         self._told = 0.0
+        self._losses: list[float] = []
 
     def run(self) -> None:
         start = self._restore()
@@ -90,6 +93,12 @@ class _Worker:
             self._open(start, self._history)
         quarantine = Quarantine(self.run_dir, len(self.train_ids), self.config.data.max_bad_fraction, writes=self.chief)
         reached, wish = start, Wish.NONE
+        measured = measurements.keep_until(self.run_dir, start) if self.chief else []
+        if self._measured_at(start) and start < self.end:
+            # Killed after a checkpoint and before its measurement: made up for, so that no curve has a gap.
+            missing = start not in [row["step"] for row in measured]
+            if any(self.world.gather_objects(missing and self.chief)):
+                self._evaluate(start)
         if start < self.end:
             feed = self._feed(start)
             hooks = Hooks(
@@ -173,12 +182,14 @@ class _Worker:
         if self.chief:
             forget_earlier_segments(self.run_dir.uri)
         maker = BatchMaker(self.manifest, self.plan, multi_crop)
-        return Feed(maker, self.world, start, self.end, owner=self.run_dir.uri)
+        return Feed(maker, self.world, start, self.end, owner=self.run_dir.uri, cpus=config.scaling.crop_cpus)
 
     def _record(self, record: Record) -> None:
         if self._log is None:
             return
         self._log.append(record)
+        if record["loss"] is not None:
+            self._losses.append(record["loss"])
         now = time.monotonic()
         if now - self._told > _TELL_SECONDS or record["step"] + 1 == self.end or "refused" in record:
             self._told = now
@@ -194,14 +205,39 @@ class _Worker:
             # The others may leave after this, and Ray ends all workers as soon as one leaves.
             self.world.gather_objects(step)
 
+    def _measured_at(self, step: int) -> bool:
+        every = self.config.eval.knn_every_epochs * self.plan.steps_per_epoch
+        return step > 0 and every > 0 and step % every == 0
+
     def _evaluate(self, step: int) -> float | None:
         result = self._knn({"trained": Trunk(self.learner.model)})
+        self._keep(step, result)
         if not result:
             return None
         if self._log is not None:
             self._tell(knn={"step": step, "top1": result["trained"]})
             self._log.scalar("eval/knn_top1", result["trained"], step)
         return result["trained"]
+
+    def _keep(self, step: int, knn: dict[str, float]) -> None:
+        """Writes a line of measurements.jsonl: kNN where there are labels, and the label-free figures if asked for."""
+        if not self.chief:
+            return
+        row = {
+            "step": step,
+            "epochs": step / self.plan.steps_per_epoch,
+            "samples_seen": step * self.config.train.global_batch_size,
+            "loss": float(np.mean(self._losses)) if self._losses else None,
+        }
+        self._losses.clear()
+        if knn:
+            row["knn_top1"] = knn["trained"]
+        if self.config.eval.label_free_images:
+            row |= label_free.measure(
+                self.learner.model, self.manifest, self.train_ids, self.config.eval, device=self.device
+            )
+        measurements.append(self.run_dir, row)
+        self._tell(measured=row)
 
     def _knn(self, backbones: dict[str, torch.nn.Module]) -> dict[str, float]:
         return knn(
@@ -220,6 +256,7 @@ class _Worker:
             self._tell(phase="kNN on held-out images")
         untrained = build_model(self.config).to(self.device)
         result = self._knn({"trained": Trunk(self.learner.model), "untrained": Trunk(untrained)})
+        self._keep(self.end, result)
         if not self.chief:
             return
         records = read_metrics(self.run_dir)

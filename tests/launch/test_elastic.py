@@ -27,7 +27,7 @@ from tests.launch.conftest import tiny
 from tests.launch.test_train import assert_exactly_once
 
 pytestmark = pytest.mark.ray
-_PATIENCE = 180.0
+_PATIENCE = 300.0
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""Whether a run has stopped learning for good, told from its measurements alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HAIR = 0.005  # of ln K: a loss this near it predicts every prototype alike
+ENTROPY_FLOOR = 0.1  # of the largest possible: nearly every image is nearest to the same few prototypes
+IN_A_ROW = 2  # measurements that must agree
+
+
+def collapsed(rows: Sequence[Mapping[str, Any]], ln_k: float, grace: int) -> str:
+    """Why the run is a lost one, in a line, or ''.
+
+    Args:
+        rows: measurements, oldest first, with `step`, `loss` and perhaps `prototype_entropy` (`label_free.measure`).
+        ln_k: natural logarithm of the number of prototypes, the loss of a uniform prediction.
+        grace: the last step that proves nothing: the prototypes are frozen, the rate is warming up.
+    """
+    late = [row for row in rows if row["step"] > grace][-IN_A_ROW:]
+    if len(late) < IN_A_ROW:
+        return ""
+    losses = [row["loss"] for row in late if row["loss"] is not None]
+    if len(losses) == IN_A_ROW and all(abs(loss - ln_k) <= HAIR * ln_k for loss in losses):
+        return f"the loss is stuck at {losses[-1]:.3f}, ln K is {ln_k:.3f}: every prototype is predicted alike"
+    entropies = [row["prototype_entropy"] for row in late if "prototype_entropy" in row]
+    if len(entropies) == IN_A_ROW and max(entropies) <= ENTROPY_FLOOR:
+        return f"prototype entropy is {entropies[-1]:.3f} of its largest value: a few prototypes take every image"
+    return ""

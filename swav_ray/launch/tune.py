@@ -1,0 +1,477 @@
+"""A sweep: many trainings of one recipe, each with other values, on one cluster, told apart by an objective.
+
+`sweep` is the whole of it; `tune_spaces/` holds search spaces that call it. Everything lies in
+STORAGE/sweeps/NAME: trials/ (run directories like any other), sweep.yaml, and at the end sweep.html and best.yaml.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray
+import yaml
+from ray import tune
+from ray._common.constants import HEAD_NODE_RESOURCE_NAME
+
+from swav_ray import settings
+from swav_ray.config import Config, ConfigError, replace
+from swav_ray.data.manifest import Manifest
+from swav_ray.data.storage import Place, place
+from swav_ray.evaluate.probe import split
+from swav_ray.launch.train import connect, manifest_of, uses_gpu
+from swav_ray.launch.tune_search import SEARCHERS, ValidOptuna, fixed_points, make_scheduler
+from swav_ray.launch.tune_space import Points, Space, Translate, Values, check, config_of, describe, draw, grid
+from swav_ray.launch.tune_trial import (
+    Groups,
+    Plan,
+    Trial,
+    newest_generation,
+    read_trial,
+    trial_directory,
+    update_trial,
+)
+from swav_ray.recipes import RECIPES
+from swav_ray.report.sweep import read_sweep, write_report
+from swav_ray.report.terminal import Terminal
+
+SWEEP = "sweep.yaml"
+_FIRST_CONTACT = 10.0
+_HELD_OUT = 0.1  # of the training images, for kNN, where the data set has labels and no split of its own
+_LABEL_FREE_IMAGES = 1024
+_DRAIN_SECONDS = 90.0  # that stopped trials may take to free what they hold
+_KILLED_SECONDS = 5.0  # the same where Tune was interrupted and has killed them
+
+# Name for people, figure that a trial reports, whether more is better.
+OBJECTIVES = {
+    "knn": ("knn_top1", "max"),
+    "rankme": ("rankme", "max"),
+    "agreement": ("code_agreement", "max"),
+    "information": ("code_information", "max"),
+}
+COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
+LABEL_FREE = "agreement"  # what stands in for kNN without labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """How a sweep searches, all of it kept in sweep.yaml."""
+
+    objective: list[str]
+    searcher: str
+    scheduler: str
+    num_samples: int
+    grace_epochs: int
+    seed: int
+    space: dict[str, str]
+
+
+def sweep(
+    recipe: str | Config,
+    space: Space,
+    *,
+    name: str = "",
+    objective: str | Sequence[str] = "auto",
+    searcher: str = "random",
+    scheduler: str = "asha",
+    num_samples: int = 12,
+    grace_epochs: int = 0,
+    concurrent: int = 0,
+    seed: int = 0,
+    translate: Translate | None = None,
+) -> tune.ResultGrid:
+    """Trains `recipe` with values drawn from `space` and finds the best; goes on where a sweep of this name was.
+
+    Args:
+        recipe: a recipe's name, or a config.
+        space: settings by dotted name to Ray Tune's domains (`tune.choice`, `tune.loguniform`, `tune.grid_search`).
+        name: of the sweep and its directory; empty: the recipe's.
+        objective: "knn", "rankme", "agreement", "information", or "auto": kNN where there are labels. A list adds
+            others or a cost, "images" or "pixels", for searches of several objectives.
+        searcher: "random", "grid" or "optuna" (TPE).
+        scheduler: "asha", "median", "pbt" or "none".
+        num_samples: trials; a grid has as many as it has mixes.
+        grace_epochs: epochs before which no trial is stopped, and between mutations of pbt; 0: an eighth of the run.
+        concurrent: trials at a time; 0: as many as the cluster holds.
+        seed: of the values drawn. Trials train with the recipe's `run.seed`.
+        translate: makes settings of a trial's values and the recipe, where the values are no settings themselves.
+
+    Returns:
+        Ray's ResultGrid: a Result for each trial, failed and collapsed ones with their error.
+
+    Raises:
+        ConfigError, UnknownSetting, PlaceError: something is wrong, and no trial has started.
+    """
+    original = _recipe(recipe)
+    base = _with_sweep_settings(original)
+    terminal = Terminal(base.run.progress_seconds)
+    name = name or base.run.name
+    sweep_dir = place(base.run.storage) / "sweeps" / name
+    sweep_dir.exists(patience=_FIRST_CONTACT)
+    base, manifest = _with_data(base, sweep_dir, terminal)
+    train_ids, held_out = split(manifest, base.data)
+    objectives = _objectives(objective, bool(len(held_out)))
+    if len(objectives) > 1 and scheduler != "none":
+        raise ConfigError("scheduler", scheduler, "compares one objective; with several it must be none")
+
+    own_cluster = connect(base.run.ray_logs)
+    try:
+        at_once = _concurrency(base, concurrent)
+        base = _shared(base, at_once)
+        groups = f"sweep {sweep_dir.uri}"
+        plan = Plan(
+            base=replace(base, run={"storage": (sweep_dir / "trials").uri}),
+            translate=translate,
+            manifest=sweep_dir / "manifest.parquet",
+            images=len(train_ids),
+            groups=groups,
+        )
+
+        def accept(values: Values) -> None:
+            check(plan.config(values), plan.images)
+
+        grace = grace_epochs or max(1, base.train.epochs // 8)
+        points = _points(searcher, space, accept, num_samples, seed)
+        choice = _Choice(
+            objective=objectives,
+            searcher=searcher,
+            scheduler=scheduler,
+            num_samples=len(points.values) if searcher != "optuna" else num_samples,
+            grace_epochs=grace,
+            seed=seed,
+            space=describe(space),
+        )
+        plan_scheduler = make_scheduler(scheduler, space, accept, epochs=base.train.epochs, grace=grace)
+        resumed = _same_sweep(choice, base, sweep_dir)
+        _tell(terminal, choice, points, sweep_dir, at_once, resumed)
+        holder = Groups.options(name=groups).remote()  # type: ignore[attr-defined]
+        trainable = tune.with_resources(
+            tune.with_parameters(Trial, plan=plan),
+            # No CPU: the training's workers and crops need them. A part of the head node's own resource bounds how
+            # many trials run at once, for any searcher and scheduler, also those that take turns.
+            tune.PlacementGroupFactory([{HEAD_NODE_RESOURCE_NAME: int(9000 / at_once) / 10_000}]),
+        )
+        began = time.monotonic()
+        with _quiet(base.run.ray_logs), _sigterm_as_sigint():
+            tuner = _tuner(trainable, space, points, choice, plan_scheduler, accept, sweep_dir, groups, resumed)
+            results = tuner.fit()
+        _drain(holder, _KILLED_SECONDS)
+        original = replace(original, data={"holdout_fraction": base.data.holdout_fraction})
+        _finish(sweep_dir, original, translate, time.monotonic() - began, terminal)
+        return results
+    finally:
+        if own_cluster:
+            ray.shutdown()
+
+
+def _recipe(recipe: str | Config) -> Config:
+    if isinstance(recipe, Config):
+        return recipe
+    if recipe not in RECIPES:
+        raise ConfigError("recipe", recipe, f"must be one of {', '.join(RECIPES)}")
+    return RECIPES[recipe]()
+
+
+def _with_sweep_settings(config: Config) -> Config:
+    """Measured and saved every epoch, or forty times in a longer run, with the label-free figures."""
+    every = max(1, config.train.epochs // 40)
+    return replace(
+        config,
+        eval={
+            "knn_every_epochs": every,
+            "label_free_images": config.eval.label_free_images or _LABEL_FREE_IMAGES,
+        },
+        checkpoint={"every_epochs": float(every)},
+    )
+
+
+def _with_data(config: Config, sweep_dir: Place, terminal: Terminal) -> tuple[Config, Manifest]:
+    """Indexes the data set, once for all trials; holds some of it out where labels allow and nothing is held out."""
+    manifest = manifest_of(config, sweep_dir, terminal)
+    if (manifest.labels >= 0).any() and not len(split(manifest, config.data)[1]):
+        config = replace(config, data={"holdout_fraction": _HELD_OUT})
+        terminal.line(f"data.holdout_fraction = {_HELD_OUT}: held out for kNN, since the data set has no split")
+    return config, manifest
+
+
+def _objectives(objective: str | Sequence[str], labels: bool) -> list[str]:
+    """Names checked, the first the one that matters most."""
+    names = [objective] if isinstance(objective, str) else list(objective)
+    names = [("knn" if labels else LABEL_FREE) if name == "auto" else name for name in names]
+    for number, known in enumerate(names):
+        if known not in OBJECTIVES and (known not in COSTS or number == 0):
+            right = f"must be auto, {', '.join(OBJECTIVES)}" + (f", {', '.join(COSTS)}" if number else "")
+            extra = (
+                "; the loss cannot compare trials: it moves with ln K and the temperature" if known == "loss" else ""
+            )
+            raise ConfigError("objective", known, right + extra)
+    if "knn" in names and not labels:
+        raise ConfigError("objective", "knn", f"needs labels, and the data set has none: use auto or {LABEL_FREE}")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError("objective", names, "needs one objective or more, each once")
+    return names
+
+
+def _concurrency(config: Config, asked: int) -> int:
+    """Trials at a time: each needs its workers and a CPU for crops, or two could take all CPUs and wait for ever."""
+    scaling, cluster = config.scaling, ray.cluster_resources()
+    workers, cpus = scaling.num_workers[-1], cluster.get("CPU", 0.0)
+    need = workers * scaling.cpus_per_worker + max(1.0, scaling.crop_cpus)
+    most = int(cpus // need)
+    if uses_gpu(config):
+        most = min(most, int(cluster.get("GPU", 0.0) / (workers * scaling.gpus_per_worker) + 1e-9))
+    if most < 1:
+        raise ConfigError(
+            "scaling.cpus_per_worker",
+            scaling.cpus_per_worker,
+            f"a trial needs {need:g} CPUs for {workers} workers and crops, and the cluster has {cpus:g}",
+        )
+    if asked < 0 or asked > most:
+        raise ConfigError("concurrent", asked, f"must be 0 (as many as fit) or at most {most}, which is what fits")
+    return asked or most
+
+
+def _shared(config: Config, at_once: int) -> Config:
+    """Each trial's crops on its own share of the CPUs, so that those of one never keep another from starting."""
+    scaling = config.scaling
+    if scaling.crop_cpus or at_once == 1:
+        return config
+    share = ray.cluster_resources()["CPU"] / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
+    return replace(config, scaling={"crop_cpus": float(int(share))})
+
+
+def _points(searcher: str, space: Space, accept: Callable[[Values], None], count: int, seed: int) -> Points:
+    """All trials' values, or for Optuna its first."""
+    if searcher not in SEARCHERS:
+        raise ConfigError("searcher", searcher, f"must be one of {', '.join(SEARCHERS)}")
+    if not space:
+        raise ConfigError("space", {}, "is empty; name at least one setting")
+    if count < 1:
+        raise ConfigError("num_samples", count, "must be at least 1")
+    if searcher == "grid":
+        return grid(space, accept)
+    if searcher == "optuna":
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return draw(space, accept, 1, seed)
+    return draw(space, accept, count, seed)
+
+
+def _same_sweep(choice: _Choice, base: Config, sweep_dir: Place) -> bool:
+    """Whether a sweep is there to go on with; raises ConfigError where it is another. Writes sweep.yaml."""
+    kept, document = sweep_dir / SWEEP, {"search": asdict(choice), "recipe": _comparable(base)}
+    if not kept.exists():
+        whole = {**document, "config": settings.to_dict(base)}
+        kept.write_bytes(yaml.safe_dump(whole, sort_keys=False).encode())
+        return False
+    before = yaml.safe_load(kept.read_bytes())
+    for section, fields in document.items():
+        for field, value in fields.items():
+            if before[section].get(field) != value:
+                raise ConfigError(
+                    f"{section} {field}",
+                    value,
+                    f"the sweep in {sweep_dir} began with {before[section].get(field)!r}; "
+                    "keep that to go on with it, or start another with --name",
+                )
+    begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / "tune").list())
+    if not begun:  # killed before Tune's first snapshot: what little is there belongs to no trial that Tune knows
+        (sweep_dir / "trials").delete_tree()
+    return begun
+
+
+def _comparable(config: Config) -> dict[str, Any]:
+    """Every setting that changes what a trial learns, by dotted name."""
+    free = ("run.name", "run.storage", "run.progress", "run.ray", "scaling.", "checkpoint.", "data.max_bad_fraction")
+    return {
+        f"{section}.{field}": value
+        for section, fields in settings.to_dict(config).items()
+        for field, value in fields.items()
+        if not f"{section}.{field}".startswith(free)
+    }
+
+
+def _tell(terminal: Terminal, choice: _Choice, points: Points, where: Place, at_once: int, resumed: bool) -> None:
+    terminal.line(f"sweep directory: {where}" + ("; going on with the sweep that is there" if resumed else ""))
+    for name, domain in choice.space.items():
+        terminal.line(f"  {name}: {domain}")
+    for reason in points.refused:
+        terminal.line(f"refused: {reason}")
+    terminal.line(
+        f"{choice.num_samples} trials, {at_once} at a time; objective {', '.join(choice.objective)}; "
+        f"searcher {choice.searcher}; scheduler {choice.scheduler}"
+    )
+
+
+def _tuner(
+    trainable: Any,
+    space: Space,
+    points: Points,
+    choice: _Choice,
+    scheduler: Any,
+    accept: Callable[[Values], None],
+    sweep_dir: Place,
+    groups: str,
+    resumed: bool,
+) -> tune.Tuner:
+    """Ray's Tuner: a new one, or the one that the sweep left behind."""
+    measures = [(OBJECTIVES | COSTS)[name] for name in choice.objective]
+    metrics, modes = [metric for metric, _ in measures], [mode for _, mode in measures]
+    search: Any
+    if choice.searcher == "optuna":
+        several = len(metrics) > 1
+        search = ValidOptuna(
+            space,
+            accept,
+            metric=metrics if several else metrics[0],
+            mode=modes if several else modes[0],
+            seed=choice.seed,
+            start=points.values,
+        )
+        parameters: dict[str, Any] = {}
+    else:
+        search, parameters = fixed_points(points)
+    if resumed:
+        return tune.Tuner.restore(
+            (sweep_dir / "tune").uri, trainable, param_space=parameters or None, resume_unfinished=True
+        )
+    given = choice.scheduler != "none"
+    return tune.Tuner(
+        trainable,
+        param_space=parameters,
+        tune_config=tune.TuneConfig(
+            metric=metrics[0] if given else None,
+            mode=modes[0] if given else None,
+            search_alg=search,
+            scheduler=scheduler,
+            num_samples=choice.num_samples,
+            reuse_actors=False,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=sweep_dir.uri,
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[_Progress(groups, (sweep_dir / "trials").uri, choice.objective[0])],
+        ),
+    )
+
+
+class _Progress(tune.Callback):
+    """Tells in the terminal how trials do, notes in their directories how they end, frees what dead ones held."""
+
+    def __init__(self, groups: str, trials: str, objective: str) -> None:
+        self._groups, self._trials, self._objective = groups, trials, objective
+        self._metric = OBJECTIVES[objective][0]
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        self._terminal = Terminal(0.0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_terminal"}
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        value, epochs = result.get(self._metric, float("nan")), result["epochs"]
+        self._terminal.line(f"trial {trial.trial_id}, epoch {epochs:g}: {self._objective} {value:.4g}")
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        values = ", ".join(f"{name} {_short(value)}" for name, value in trial.config.items())
+        self._terminal.line(f"trial {trial.trial_id} starts: {values}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        result = trial.last_result
+        if not result["whole"]:
+            run_dir = place(result["run_dir"])
+            update_trial(run_dir, state="stopped", reason=f"by the scheduler after epoch {result['epochs']:g}")
+            self._terminal.line(f"trial {trial.trial_id} is stopped after epoch {result['epochs']:g}")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        ray.get(ray.get_actor(self._groups).release.remote(trial.trial_id))
+        generation = newest_generation(place(self._trials), trial.trial_id)
+        state, reason = "failed", "it could not start; its error.txt in tune/ says why"
+        if generation is not None:
+            run_dir = trial_directory(place(self._trials), trial.trial_id, generation)
+            about = read_trial(run_dir)
+            state, reason = about["state"], about["reason"]
+            if state not in ("failed", "collapsed"):
+                state, reason = "failed", "its actor died; error.txt in tune/ says why"
+                update_trial(run_dir, state=state, reason=reason)
+        self._terminal.line(f"trial {trial.trial_id} has {state}: {reason}")
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        # Tune ends with its last trial and kills what still stops; that would leave placement groups behind.
+        if trials and all(trial.is_finished() for trial in trials):
+            _drain(ray.get_actor(self._groups), _DRAIN_SECONDS)
+
+
+def _drain(groups: Any, seconds: float) -> None:
+    """Waits until trials that were stopped have freed what they hold; frees the rest after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while busy := ray.get(groups.busy.remote()):
+        if time.monotonic() > deadline:
+            ray.get([groups.release.remote(trial) for trial in busy])
+            return
+        time.sleep(0.2)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def _quiet(logs: bool) -> Iterator[None]:
+    """Keeps Ray Tune's own tables and warnings out of the terminal, unless `--run.ray_logs true`."""
+    if logs:
+        yield
+        return
+    logger = logging.getLogger("ray.tune")
+    level, output = logger.level, os.environ.get("RAY_AIR_NEW_OUTPUT")
+    logger.setLevel(logging.CRITICAL)
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints tables also where it was told not to
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        os.environ.pop("RAY_AIR_NEW_OUTPUT")
+        if output is not None:
+            os.environ["RAY_AIR_NEW_OUTPUT"] = output
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """While entered SIGTERM does what Tune does on SIGINT: writes its snapshot and stops."""
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _finish(sweep_dir: Place, recipe: Config, translate: Translate | None, seconds: float, terminal: Terminal) -> None:
+    """Writes what a sweep leaves, and says which trial is best."""
+    document = yaml.safe_load((sweep_dir / SWEEP).read_bytes())
+    document["seconds"] = document.get("seconds", 0.0) + seconds
+    (sweep_dir / SWEEP).write_bytes(yaml.safe_dump(document, sort_keys=False).encode())
+    found = read_sweep(sweep_dir)
+    if (best := found.best) is not None:
+        config = replace(config_of(recipe, best.values, translate), run={"name": f"{sweep_dir.name}_best"})
+        (sweep_dir / "best.yaml").write_bytes(settings.to_yaml(config).encode())
+    write_report(found, sweep_dir)
+    for line in found.summary_lines():
+        terminal.line(line)
+    terminal.line(f"the sweep lies in {sweep_dir}: sweep.html, best.yaml")

@@ -1,0 +1,188 @@
+"""A search space: values drawn from it, what they make of a recipe, and which mixes are refused before any trial.
+
+A space maps settings (`train.temperature`) to Ray Tune's domains. Where a trial's values are no settings themselves,
+a function turns them into settings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import typing
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from ray.tune.search.sample import Categorical, Domain
+
+from swav_ray import settings
+from swav_ray.config import Config, ConfigError
+
+Space = Mapping[str, Any]
+Values = dict[str, Any]
+Translate = Callable[[Values, Config], dict[str, Any]]  # values and the recipe to settings
+
+# What a running training can change without its weights, optimizer and queue losing their shape or its steps their
+# meaning: all that population-based training may mutate.
+MUTABLE = (
+    "optim.base_lr",
+    "optim.final_lr",
+    "optim.weight_decay",
+    "optim.momentum",
+    "optim.trust_coefficient",
+    "train.temperature",
+    "assignment.epsilon",
+    "assignment.iterations",
+    "assignment.hard",
+    "augment.",
+    "crops.min_scales",
+    "crops.max_scales",
+)
+_DRAWS = 200  # tries for each point that is asked for
+
+
+def config_of(base: Config, values: Values, translate: Translate | None = None) -> Config:
+    """The recipe with a trial's values; a single number stands for a tuple of one.
+
+    Raises ConfigError, UnknownSetting."""
+    types = settings.field_types()
+    changed = {}
+    for dotted, value in (translate(dict(values), base) if translate else values).items():
+        plain = _plain(value)
+        if typing.get_origin(types.get(dotted)) is tuple and not isinstance(plain, list | tuple):
+            plain = (plain,)
+        changed[dotted] = settings.checked(dotted, plain)
+    return settings.with_values(base, changed)
+
+
+def refuse(config: Config, images: int) -> None:
+    """Raises ConfigError for a mix that runs and cannot teach anything, or that repeats another trial.
+
+    Args:
+        images: training images of the data set.
+    """
+    batch, queue, epochs = config.train.global_batch_size, config.queue, config.train.epochs
+    if batch > images:
+        raise ConfigError("train.global_batch_size", batch, f"is more than the {images} training images")
+    steps = epochs * (images // batch)
+    if queue.length and queue.start_epoch >= epochs:
+        raise ConfigError(
+            "queue.start_epoch", queue.start_epoch, f"must be below train.epochs ({epochs}), or the queue never starts"
+        )
+    if queue.length and queue.start_epoch * (images // batch) + -(-queue.length // batch) >= steps:
+        raise ConfigError(
+            "queue.length", queue.length, f"never fills: the run has {steps} steps of {batch} and the queue starts late"
+        )
+    for prototypes in config.model.prototypes:
+        if prototypes > batch + queue.length:
+            raise ConfigError(
+                "model.prototypes",
+                prototypes,
+                f"is more than the {batch + queue.length} samples of a batch and the queue, which cannot fill them",
+            )
+    freeze = config.optim.freeze_prototypes_steps
+    if freeze >= steps:
+        raise ConfigError(
+            "optim.freeze_prototypes_steps", freeze, f"must be below the run's {steps} steps, or prototypes never learn"
+        )
+
+
+def check(config: Config, images: int) -> Config:
+    """`config`, or ConfigError where `refuse` says so."""
+    refuse(config, images)
+    return config
+
+
+class Points:
+    """Values of trials that all pass, and why others were refused.
+
+    Attributes:
+        values: one dict a trial.
+        refused: one line for each reason, with how often it was met.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[Values] = []
+        self._reasons: Counter[str] = Counter()
+
+    def offer(self, values: Values, accept: Callable[[Values], None]) -> None:
+        """Adds `values` unless `accept` raises ConfigError or they are there already."""
+        if values in self.values:
+            return
+        try:
+            accept(values)
+        except ConfigError as error:
+            self._reasons[str(error)] += 1
+        else:
+            self.values.append(values)
+
+    @property
+    def refused(self) -> list[str]:
+        return [f"{reason} ({count} x)" for reason, count in self._reasons.most_common()]
+
+
+def draw(space: Space, accept: Callable[[Values], None], count: int, seed: int) -> Points:
+    """`count` different random points, fewer where a finite space has no more; raises ConfigError where none passes.
+
+    Args:
+        accept: raises ConfigError for a mix that is refused.
+    """
+    points, generator = Points(), np.random.RandomState(seed)
+    for _ in range(count * _DRAWS):
+        if len(points.values) == count:
+            break
+        points.offer({name: _draw_one(domain, generator) for name, domain in space.items()}, accept)
+    return _some(points, space)
+
+
+def grid(space: Space, accept: Callable[[Values], None]) -> Points:
+    """Every mix of a space of finite lists; raises ConfigError where a domain is continuous or no mix passes."""
+    points = Points()
+    for mix in itertools.product(*(_choices(name, domain) for name, domain in space.items())):
+        points.offer(dict(zip(space, mix, strict=True)), accept)
+    return _some(points, space)
+
+
+def _some(points: Points, space: Space) -> Points:
+    if not points.values:
+        raise ConfigError("space", sorted(space), f"has no valid mix; the most frequent reason: {points.refused[0]}")
+    return points
+
+
+def _draw_one(domain: Any, generator: np.random.RandomState) -> Any:
+    if isinstance(domain, Domain):
+        return _plain(domain.sample(random_state=generator))
+    choices = _listed(domain)
+    return domain if choices is None else choices[generator.randint(len(choices))]
+
+
+def _choices(name: str, domain: Any) -> list[Any]:
+    if isinstance(domain, Categorical):
+        return [_plain(value) for value in domain.categories]
+    if isinstance(domain, Domain):
+        raise ConfigError(f"space {name}", domain.domain_str, "is continuous; a grid needs tune.grid_search([...])")
+    choices = _listed(domain)
+    return [domain] if choices is None else choices
+
+
+def _listed(domain: Any) -> list[Any] | None:
+    """The values of a `tune.grid_search`; None for a constant."""
+    return list(domain["grid_search"]) if isinstance(domain, dict) and set(domain) == {"grid_search"} else None
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def describe(space: Space) -> dict[str, str]:
+    """The space in words, for the log and for telling whether a sweep that goes on is the same."""
+    return {
+        name: f"{type(domain).__name__.lower()} {domain.domain_str}" if isinstance(domain, Domain) else str(domain)
+        for name, domain in space.items()
+    }
+
+
+def immutable(space: Space) -> list[str]:
+    """Settings of a space that population-based training cannot change in a running training."""
+    return [name for name in space if not name.startswith(MUTABLE)]

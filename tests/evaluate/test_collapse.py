@@ -1,0 +1,33 @@
+"""When a run is given up as collapsed, and when it is not."""
+
+from __future__ import annotations
+
+import math
+
+from swav_ray.evaluate.collapse import collapsed
+
+LN_K = math.log(100)
+
+
+def rows(*losses: float, entropy: float = 0.9) -> list[dict[str, float]]:
+    return [{"step": 10 * (i + 1), "loss": loss, "prototype_entropy": entropy} for i, loss in enumerate(losses)]
+
+
+def test_a_loss_stuck_at_ln_k_is_a_collapse() -> None:
+    assert "stuck at 4.605, ln K is 4.605" in collapsed(rows(LN_K, LN_K), LN_K, grace=0)
+
+
+def test_nothing_is_proven_while_prototypes_are_frozen_or_by_one_measurement() -> None:
+    assert collapsed(rows(LN_K, LN_K), LN_K, grace=10) == ""
+    assert collapsed(rows(LN_K), LN_K, grace=0) == ""
+
+
+def test_a_loss_that_moves_or_lies_above_is_none() -> None:
+    assert collapsed(rows(LN_K, LN_K - 0.1), LN_K, grace=0) == ""
+    assert collapsed(rows(LN_K + 0.2, LN_K + 0.1), LN_K, grace=0) == ""
+
+
+def test_one_prototype_that_takes_every_image_is_a_collapse() -> None:
+    assert "prototype entropy is 0.020" in collapsed(rows(3.0, 2.9, entropy=0.02), LN_K, grace=0)
+    assert collapsed(rows(3.0, 2.9, entropy=0.5), LN_K, grace=0) == ""
+    assert collapsed([{"step": 1, "loss": None}, {"step": 2, "loss": None}], LN_K, grace=0) == ""

@@ -1,0 +1,108 @@
+"""Search spaces: what values make of a recipe, and the mixes that are refused before any trial starts."""
+
+from __future__ import annotations
+
+import pytest
+from ray import tune
+
+from swav_ray.config import Config, ConfigError, replace
+from swav_ray.launch.tune_space import Values, check, config_of, describe, draw, grid, immutable, refuse
+from swav_ray.recipes import quickstart
+from swav_ray.settings import UnknownSetting
+
+IMAGES = 6000
+
+
+def accept(values: Values) -> None:
+    check(config_of(quickstart(), values), IMAGES)
+
+
+def test_a_number_stands_for_a_tuple_of_one_and_types_are_checked() -> None:
+    config = config_of(quickstart(), {"model.prototypes": 50, "train.temperature": 1})
+    assert config.model.prototypes == (50,)
+    assert config.train.temperature == 1.0
+    with pytest.raises(ConfigError, match=r"queue.length = 0.5: must be a whole number"):
+        config_of(quickstart(), {"queue.length": 0.5})
+    with pytest.raises(UnknownSetting, match=r"did you mean train.temperature"):
+        config_of(quickstart(), {"train.temprature": 0.1})
+
+
+def test_values_that_are_no_settings_are_translated() -> None:
+    def translate(values: Values, base: Config) -> dict[str, object]:
+        return {"queue.length": values["batches"] * base.train.global_batch_size}
+
+    assert config_of(quickstart(), {"batches": 3}, translate).queue.length == 768
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"model": {"prototypes": (300,)}}, r"model.prototypes = 300: is more than the 256 samples"),
+        ({"queue": {"length": 512, "start_epoch": 24}}, r"queue.start_epoch = 24: must be below train.epochs"),
+        ({"queue": {"length": 5888, "start_epoch": 23}}, r"queue.length = 5888: never fills"),
+        ({"optim": {"freeze_prototypes_steps": 552}}, r"freeze_prototypes_steps = 552: must be below the run's 552"),
+        ({"train": {"global_batch_size": 6001}}, r"global_batch_size = 6001: is more than the 6000"),
+    ],
+)
+def test_a_mix_that_cannot_teach_anything_is_refused_by_name(changed: dict[str, dict[str, object]], named: str) -> None:
+    with pytest.raises(ConfigError, match=named) as caught:
+        refuse(replace(quickstart(), **changed), IMAGES)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_queue_lets_a_batch_fill_more_prototypes() -> None:
+    refuse(replace(quickstart(), model={"prototypes": (300,)}, queue={"length": 512}), IMAGES)
+
+
+def test_the_papers_small_batch_recipe_is_not_refused() -> None:
+    from swav_ray.recipes import swav_200ep_bs256
+
+    refuse(swav_200ep_bs256(), 1_281_167)
+
+
+SPACE = {
+    "model.prototypes": tune.choice([30, 100, 300, 3000]),
+    "queue.length": tune.choice([0, 128, 512]),
+    "train.temperature": tune.loguniform(0.05, 0.3),
+}
+
+
+def test_random_points_all_pass_repeat_by_seed_and_differ_from_each_other() -> None:
+    points = draw(SPACE, accept, 40, seed=3)
+    assert len(points.values) == 40
+    assert draw(SPACE, accept, 40, seed=3).values == points.values
+    assert draw(SPACE, accept, 40, seed=4).values != points.values
+    for values in points.values:
+        accept(values)
+        assert 0.05 <= values["train.temperature"] <= 0.3
+    assert len({str(values) for values in points.values}) == 40
+    assert any("model.prototypes = 3000" in line for line in points.refused)
+    assert any("queue.length = 128: must be 0 or at least" in line for line in points.refused)
+
+
+def test_a_grid_is_every_mix_that_passes() -> None:
+    space = {"model.prototypes": tune.grid_search([30, 300]), "queue.length": tune.choice([0, 512]), "run.seed": 7}
+    points = grid(space, accept)
+    assert [tuple(values.values()) for values in points.values] == [(30, 0, 7), (30, 512, 7), (300, 512, 7)]
+    assert len(points.refused) == 1
+    with pytest.raises(ConfigError, match=r"train.temperature.*continuous"):
+        grid(SPACE, accept)
+
+
+def test_a_finite_space_gives_no_more_than_it_has() -> None:
+    assert len(draw({"queue.length": tune.choice([0, 512])}, accept, 10, seed=0).values) == 2
+
+
+def test_a_space_without_a_valid_mix_is_told_with_the_reason() -> None:
+    with pytest.raises(ConfigError, match=r"no valid mix.*model.prototypes = 3000"):
+        draw({"model.prototypes": tune.choice([3000])}, accept, 5, seed=0)
+
+
+def test_what_a_running_training_cannot_change_is_known() -> None:
+    space = {"optim.base_lr": 1, "augment.jitter_strength": 1, "model.prototypes": 1, "train.global_batch_size": 1}
+    assert immutable(space) == ["model.prototypes", "train.global_batch_size"]
+
+
+def test_a_space_is_described_in_words() -> None:
+    assert describe(SPACE)["queue.length"] == "categorical [0, 128, 512]"
+    assert "0.05" in describe(SPACE)["train.temperature"]

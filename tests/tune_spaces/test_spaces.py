@@ -1,0 +1,108 @@
+"""Each search space draws mixes that its recipe can train, and its command tells a mistake in one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from swav_ray.launch.tune_command import _parse, main
+from swav_ray.launch.tune_space import Values, check, config_of, draw
+from swav_ray.recipes import RECIPES
+
+SCRIPTS = sorted((Path(__file__).parents[2] / "tune_spaces").glob("*.py"))
+
+
+def load(script: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_spaces_of_the_readme_are_there() -> None:
+    assert [script.stem for script in SCRIPTS] == ["assignment", "crops", "optimization", "sinkhorn", "small_data"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize(("recipe", "images"), [("quickstart", 6000), ("imagenette", 9469)])
+def test_a_space_has_enough_mixes_that_can_be_trained(script: Path, recipe: str, images: int) -> None:
+    module = load(script)
+    base = RECIPES[recipe]()
+
+    def accept(values: Values) -> None:
+        check(config_of(base, values, getattr(module, "translate", None)), images)
+
+    points = draw(module.SPACE, accept, 20, seed=0)
+    assert len(points.values) == 20
+    configs = [config_of(base, values, getattr(module, "translate", None)) for values in points.values]
+    assert len({str(config) for config in configs}) == len(configs)
+
+
+def test_a_batch_of_optimization_keeps_the_rate_per_image() -> None:
+    module = load(SCRIPTS[2])
+    values = {"lr at batch 256": 2.0, "batch": 128, "warm-up, share of the run": 0.1, "freeze, samples": 25_600}
+    config = config_of(RECIPES["quickstart"](), values, module.translate)
+    assert config.optim.base_lr == 1.0
+    assert config.optim.freeze_prototypes_steps == 200
+    assert config.optim.warmup_epochs == pytest.approx(2.4)
+
+
+def test_no_small_crops_are_a_single_group() -> None:
+    module = load(SCRIPTS[1])
+    values = {
+        "small crops": 0,
+        "small size, share of the large": 0.5,
+        "large crops from": 0.2,
+        "small crops up to": 0.3,
+    }
+    crops = config_of(RECIPES["quickstart"](), values, module.translate).crops
+    assert (crops.sizes, crops.counts, crops.min_scales) == ((32,), (2,), (0.2,))
+
+
+def test_words_for_the_sweep_and_for_the_recipe_are_told_apart() -> None:
+    words = [
+        "--num-samples",
+        "3",
+        "--train.epochs",
+        "2",
+        "--objective",
+        "knn",
+        "images",
+        "--crops.counts",
+        "2",
+        "4",
+        "--name=x",
+    ]
+    keywords, rest = _parse(words)
+    assert keywords == {"num_samples": 3, "objective": ["knn", "images"], "name": "x"}
+    assert rest == ["--train.epochs", "2", "--crops.counts", "2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--recipe nope", "--recipe = 'nope': must be one of quickstart"),
+        ("--num-samples many", "--num-samples = 'many': must be a whole number"),
+        ("--samples 3", "argument = '--samples': must be one of --recipe"),
+        ("--train.epocs 3", "train.epocs: no such setting; did you mean train.epochs?"),
+        ("--scheduler", "--scheduler = '': needs one value"),
+    ],
+)
+def test_a_wrong_word_is_told_in_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main({}, words.split(), recipe="quickstart", name="x") == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_help_of_a_script_shows_its_space_and_options_without_starting_anything() -> None:
+    done = subprocess.run([sys.executable, str(SCRIPTS[0]), "--help"], capture_output=True, text=True, check=True)
+    assert "model.prototypes: categorical [30, 100, 300, 1000]" in done.stdout
+    assert "--num-samples" in done.stdout
