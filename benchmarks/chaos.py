@@ -166,7 +166,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
 
 
 def compile_kernels(config: Config) -> None:
-    """Makes one batch here, so that the kernels lie compiled on disk: else each node's processes compile all of them."""
+    """Makes one batch here, so that the kernels lie compiled on disk, else every process compiles all of them."""
     manifest = manifests.build(config.data.uri)
     plan = SamplePlan(manifest.train_ids(), config.run.seed, BATCH)
     maker = BatchMaker(manifest, plan, MultiCrop(config.crops, config.augment, config.run.seed))
