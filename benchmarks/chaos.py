@@ -42,6 +42,8 @@ from benchmarks.chaos_parts.schedule import KINDS, Nodes, draw  # noqa: E402
 from benchmarks.chaos_parts.storage import storage_for  # noqa: E402
 from swav_ray.config import Config, replace  # noqa: E402
 from swav_ray.data import manifest as manifests  # noqa: E402
+from swav_ray.data.batches import BatchMaker  # noqa: E402
+from swav_ray.data.multi_crop import MultiCrop  # noqa: E402
 from swav_ray.data.sample_plan import SamplePlan  # noqa: E402
 from swav_ray.evaluate.probe import split  # noqa: E402
 from swav_ray.recipes import quickstart  # noqa: E402
@@ -120,10 +122,11 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
     steps = epochs * STEPS_PER_EPOCH
     well = True
     with storage_for(args.storage, folder, IMAGES) as storage, ExitStack() as stack:
+        plain = job_config(storage.images, str(folder / "runs"), "undisturbed", (high, high), epochs)
+        compile_kernels(plain)
         cluster = Cluster(nodes.start, cpus=node_cpus(low, high))
         stack.callback(cluster.close)
         tell(f"{nodes.start} nodes; {steps} steps; undisturbed first")
-        plain = job_config(storage.images, str(folder / "runs"), "undisturbed", (high, high), epochs)
         undisturbed = carry_out(plain, [], nodes, cluster, storage, folder)
         if undisturbed.problems:
             raise SystemExit("chaos: the undisturbed run failed: " + "; ".join(undisturbed.problems))
@@ -160,6 +163,14 @@ def parse(words: list[str] | None) -> argparse.Namespace:
         parser.error("AWS_ENDPOINT_URL must be http://: the gate that makes outages cannot relay https")
     args.workers = tuple(args.workers)
     return args
+
+
+def compile_kernels(config: Config) -> None:
+    """Makes one batch here, so that the kernels lie compiled on disk, else every process compiles all of them."""
+    manifest = manifests.build(config.data.uri)
+    plan = SamplePlan(manifest.train_ids(), config.run.seed, BATCH)
+    maker = BatchMaker(manifest, plan, MultiCrop(config.crops, config.augment, config.run.seed))
+    maker.make(0, plan.batches(0, 1)[0])
 
 
 def prepare_environment() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.chaos import IMAGES, job_config, node_cpus, prepare_environment  # noqa: E402
+from benchmarks.chaos import IMAGES, compile_kernels, job_config, node_cpus, prepare_environment  # noqa: E402
 from benchmarks.chaos_parts.cluster import Cluster  # noqa: E402
 from benchmarks.chaos_parts.conductor import carry_out, seconds_lost, tell  # noqa: E402
 from benchmarks.chaos_parts.schedule import Event, Nodes  # noqa: E402
@@ -61,6 +61,7 @@ def main(words: list[str] | None = None) -> int:
     problems: list[str] = []
     nodes = Nodes(start=3, least=2, most=3)
     with storage_for(str(folder / "runs"), folder, IMAGES) as storage, ExitStack() as stack:
+        compile_kernels(job_config(storage.images, storage.runs_of(0), "plain", (3, 3), EPOCHS))
         cluster = Cluster(nodes.start, cpus=node_cpus(1, 3))
         stack.callback(cluster.close)
         for repeat in range(args.repeats):

@@ -1,15 +1,21 @@
 """A training run without Ray that ends itself, as SIGKILL does, at its n-th touch of the run directory.
 
-The parts are those that a worker uses, put together as `swav_ray/launch/worker.py` does. Run from a fork server, so
-that a start costs milliseconds.
+The parts are those that a worker uses, put together as `swav_ray/launch/worker.py` does.
+
+    python -m tests.training.crash_child FOLDER
+
+runs once undisturbed, then, in forks of itself, which cost milliseconds, once for each touch: killed there, and gone on
+with. Prints one JSON line: how many touches there are, and what went wrong, by touch.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +24,7 @@ import torch
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.storage import place
 from swav_ray.report.history import History
-from swav_ray.report.metrics_log import MetricsLog
+from swav_ray.report.metrics_log import MetricsLog, read_metrics
 from swav_ray.training import checkpoint
 from swav_ray.training.learner import Learner
 from swav_ray.training.loop import Hooks, Wish, train
@@ -50,7 +56,6 @@ def _die_at(folder: str, touch: int) -> None:
 
 def run(folder: str, touch: int) -> None:
     """Trains from where the folder's run is to the end, unless it dies on the way."""
-    torch.set_num_threads(1)
     run_dir = place(Path(folder))
     config = small_config(train={"epochs": EPOCHS}, checkpoint={"every_epochs": 0.67, "keep_last": 2})
     _die_at(folder, touch)
@@ -82,8 +87,65 @@ def run(folder: str, touch: int) -> None:
         evaluate=lambda _: None,
         wish=lambda: Wish.NONE,
         look=lambda: None,
+        usage=dict,
         quarantine=Quarantine(run_dir, 24, 0.0, writes=True),
     )
     feed = itertools.islice(batches(config, STEPS), start, None)
     assert train(learner, feed, hooks, start=start, end=STEPS) == (STEPS, Wish.NONE)
     log.close()
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Steps, losses and digests of a run's file, and its last weights."""
+    records = read_metrics(place(folder))
+    newest, problems = checkpoint.load_newest(place(folder))
+    model = {} if newest is None else {name: tensor.tolist() for name, tensor in newest.model.items()}
+    return {
+        "records": [(record["step"], record["loss"], record["ids"]) for record in records],
+        "step": newest and newest.step,
+        "model": model,
+        "problems": problems,
+    }
+
+
+def in_a_fork(folder: Path, touch: int = 0) -> int:
+    """Runs in a fork of this process; its exit status, negative for a signal."""
+    folder.mkdir(exist_ok=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            run(str(folder), touch)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def every_touch(folder: Path) -> dict[str, Any]:
+    """Kills a run at each of its touches and goes on with it."""
+    wrong: dict[str, str] = {}
+    undisturbed = folder / "undisturbed"
+    undisturbed.mkdir()
+    run(str(undisturbed), 0)
+    expected = outcome(undisturbed)
+    for touch in itertools.count(1):
+        disturbed = folder / str(touch)
+        status = in_a_fork(disturbed, touch)
+        if status == 0:
+            break
+        if status != -signal.SIGKILL or (status := in_a_fork(disturbed)) != 0:
+            wrong[str(touch)] = f"exit status {status}"
+        elif outcome(disturbed) != expected:
+            wrong[str(touch)] = "another outcome"
+    often = folder / "often"
+    for touch_of_start in (21, 17, 24, 9, 12, 0):
+        status = in_a_fork(often, touch_of_start)
+    if status != 0 or outcome(often) != expected:
+        wrong["often"] = f"exit status {status}, or another outcome"
+    return {"touches": touch - 1, "wrong": wrong, "undisturbed": expected["records"], "step": expected["step"]}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(every_touch(Path(sys.argv[1]))))
