@@ -63,7 +63,7 @@ class _Passes:
     Args:
         world: the workers.
         batch: images of a global batch.
-        most: images of a pass; 0: all at once.
+        most: images of a pass; 0: all at once. 1 may become 2 where shares are uneven, since no pass may be empty.
         parts: BatchNorm's parts of the global batch. A pass ends with a part where that is possible.
     """
 

@@ -28,7 +28,8 @@ from swav_ray.training import checkpoint
 from tests.launch.conftest import tiny
 from tests.s3 import S3Server
 
-pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.timeout(1200)]
+# Minutes of clusters and job servers: with -m slow.
+pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
 EPOCHS, STEPS = 12, 108

@@ -26,7 +26,8 @@ from swav_ray.report.sweep import Sweep, TrialRecord, read_sweep
 from swav_ray.training import checkpoint
 from tests.launch.conftest import tiny
 
-pytestmark = pytest.mark.ray
+# Whole sweeps, a quarter of an hour and more: with -m slow.
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 EPOCHS = 4
 STEPS = 9
 

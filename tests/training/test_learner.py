@@ -127,7 +127,8 @@ def test_passes_are_as_many_on_every_worker_and_none_is_empty_or_too_large() -> 
         assert flat == list(range(batch))
         lengths = [len(rows) for passes in all_passes for rows in passes.rows]
         assert min(lengths) >= 1
-        assert max(lengths) <= most + (size == 8)  # nine rows, eight workers: one has two, and each worker one pass
+
+        assert max(lengths) <= max(most, 2)  # of uneven shares a pass may hold two images, since none may be empty
 
 
 def test_prototypes_stand_still_while_frozen_and_move_after() -> None:
