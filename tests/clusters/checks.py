@@ -100,7 +100,8 @@ def arm_parameters(node_config: dict[str, Any]) -> list[str]:
     return problems
 
 
-# Written by hand after the field list of KubeRay's own CRD (ray.io/v1): the fields of RayJob and RayCluster, without the pod templates.
+# Written by hand after the field list of KubeRay's own CRD (ray.io/v1): the fields of RayJob and RayCluster, without
+# the pod templates.
 _COUNT = {"type": "integer", "minimum": 0}
 _START = {"type": "object", "additionalProperties": {"type": "string"}}
 _TEMPLATE = {"type": "object", "required": ["spec"]}
