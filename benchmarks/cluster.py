@@ -89,7 +89,7 @@ def crop_tasks() -> dict[str, int]:
     for serialized in ray._private.state.state.global_state_accessor.get_task_events():
         event = gcs_pb2.TaskEvents.FromString(serialized)
         finished = common_pb2.TaskStatus.Value("FINISHED") in event.state_updates.state_ts_ns
-        if "_make" in event.task_info.name and finished:
+        if "Crops" in event.task_info.name and finished:
             counts[event.state_updates.node_id.hex()] += 1
     return dict(counts)
 

@@ -144,7 +144,7 @@ class Ray:
         feed = Feed(self._maker, World(), 0, STEPS)
         next(feed)
         self.first_batch.append(time.perf_counter() - started)
-        for _ in range(2 * self._cpus + 2):  # past those that the start of the feed delayed
+        for _ in range(4 * self._cpus + 2):  # past those that the start of the feed delayed
             next(feed)
         figures = measured(lambda: len(next(feed).sample_ids), seconds)
         feed.close()

@@ -35,6 +35,10 @@ def test_what_needs_no_torch_imports_none(module: str) -> None:
     assert imported_by([module], "torch", "ray") == set()
 
 
+def test_processes_that_make_crops_do_without_torch() -> None:
+    assert imported_by(["swav_ray.launch.crops"], "torch", "ray") == {"ray"}
+
+
 @pytest.mark.parametrize("folder", ["model", "loss", "optim"])
 def test_the_mathematics_knows_no_config(folder: str) -> None:
     for path in (PACKAGE / folder).glob("*.py"):

@@ -9,27 +9,23 @@ is planned, and its first batches are made, while the last ones of this segment 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import logging
 import queue
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 import ray.data
 import ray.train.collective
 from ray.data import ExecutionResources
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
 
-from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
-from swav_ray.data.sample_plan import share
-from swav_ray.data.storage import StorageUnavailable
+from swav_ray.data.batches import Batch, BatchMaker
+from swav_ray.launch.crops import Crops, Segment, unpack
 from swav_ray.training.distributed import World
 
 SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its driver keeps
@@ -37,97 +33,13 @@ LEAD_BLOCKS = 256  # before the end of a segment, when the next one is planned: 
 HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; they share the CPUs from then on
 PART_BYTES = 64 << 20  # of crops in a block, at most: tasks of a fraction of a second, and shares made by many CPUs
 STORE_SHARE = 0.25  # of the cluster's object stores that crops made ahead may fill
+# Ray Data notices that a task has ended up to 0.2 s late, a large part of what a task takes: a second one for each CPU
+# works meanwhile.
+TASK_CPUS = 0.5
 PREFETCH = 2  # batches ready in a worker, and blocks on their way to it
 _SAMPLE_SECONDS = 10.0  # between looks at the object store
 
 log = logging.getLogger(__name__)
-
-
-class BatchFailed(RuntimeError):
-    """A batch cannot be made, for a reason that is no image's and no storage's fault; another try would fail too."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    """What a task needs to know of its segment: the planned ids of every step, (steps, global batch)."""
-
-    start: int
-    ids: np.ndarray
-    workers: int
-    parts: int
-
-    @property
-    def blocks(self) -> int:
-        return len(self.ids) * self.parts * self.workers
-
-    def rows_of(self, block: int) -> tuple[int, np.ndarray]:
-        """The step of a block and its sample ids."""
-        offset, rest = divmod(block, self.parts * self.workers)
-        part, rank = divmod(rest, self.workers)
-        own = self.ids[offset][share(self.ids.shape[1], self.workers, rank)]
-        return self.start + offset, own[share(len(own), self.parts, part)]
-
-
-def _pack(batch: Batch) -> pa.Table:
-    """One row, its arrays as bytes without a copy."""
-    return pa.table(
-        {
-            "about": pa.array([batch.about()], pa.string()),
-            "sample_ids": _as_bytes(batch.sample_ids),
-            "pixels": _as_bytes(batch.pixels),
-            "color": _as_bytes(batch.color),
-            "failure": pa.array([None], pa.string()),
-        }
-    )
-
-
-def _as_bytes(array: np.ndarray) -> pa.Array:
-    ends = pa.py_buffer(np.array([0, array.nbytes], np.int64))
-    return pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(array)])
-
-
-def _unpack(row: pa.Table) -> Batch:
-    """The inverse of `_pack`: arrays are views of the object store's memory, which is read-only."""
-
-    def view(name: str, dtype: type) -> np.ndarray:
-        column = row[name].chunk(0)
-        start, end = np.frombuffer(column.buffers()[1], np.int64, count=2, offset=8 * column.offset)
-        return np.frombuffer(column.buffers()[2], np.uint8, count=end - start, offset=start).view(dtype)
-
-    if (failure := row["failure"][0].as_py()) is not None:
-        kind, _, message = failure.partition(": ")
-        raise {"TooManyBadImages": TooManyBadImages, "StorageUnavailable": StorageUnavailable}.get(kind, BatchFailed)(
-            message
-        )
-    about = row["about"][0].as_py()
-    return Batch.of(about, view("sample_ids", np.int64), view("pixels", np.uint8), view("color", np.float32))
-
-
-def _failure(kind: str, message: str) -> pa.Table:
-    empty = _as_bytes(np.empty(0, np.uint8))
-    failure = pa.array([f"{kind}: {' '.join(message.split())}"], pa.string())
-    about = pa.array([None], pa.string())
-    return pa.table({"about": about, "sample_ids": empty, "pixels": empty, "color": empty, "failure": failure})
-
-
-def _make(block: pa.Table, maker: Any, segment: Any) -> pa.Table:
-    """The task: block number to batch. `maker` and `segment` are references, read from the object store in place.
-
-    A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
-    exception would end the segment with a traceback through Ray Data.
-    """
-    plan: _Segment = ray.get(segment)
-    step, ids = plan.rows_of(block["id"][0].as_py())
-    try:
-        batch_maker: BatchMaker = ray.get(maker)
-        batch = batch_maker.make(step, ids)
-    except TooManyBadImages as error:
-        return _failure("TooManyBadImages", str(error))
-    except StorageUnavailable as error:
-        return _failure("StorageUnavailable", str(error))
-    except Exception as error:
-        return _failure("BatchFailed", f"the crops of step {step} cannot be made: {type(error).__name__}: {error}")
-    return _pack(dataclasses.replace(batch, made_on=(ray.get_runtime_context().get_node_id(),)))
 
 
 def _name(owner: str) -> str:
@@ -154,15 +66,9 @@ def forget_earlier_segments(owner: str) -> None:
         log.warning("resources of killed workers are free only in a few minutes: %s", error)
 
 
-def _start_segment(maker: Any, plan: _Segment, owner: str, cpus: float) -> list[ray.data.DataIterator]:
+def _start_segment(maker: Any, plan: Segment, owner: str, cpus: float) -> list[ray.data.DataIterator]:
     """Plans a segment; one iterator a worker. Nothing runs until all of them are read."""
-    dataset = ray.data.range(plan.blocks, override_num_blocks=plan.blocks).map_batches(
-        _make,  # type: ignore[arg-type]
-        batch_size=None,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
-        fn_kwargs={"maker": maker, "segment": ray.put(plan)},
-    )
+    dataset = ray.data.read_datasource(Crops(maker, plan), override_num_blocks=plan.blocks, num_cpus=TASK_CPUS)
     # The CPUs of the training workers are not excluded here: Ray Train reports them to Ray's autoscaling coordinator,
     # which hands Ray Data the rest. Excluding them again would leave as many CPUs idle as training holds.
     dataset.set_name(_name(owner))
@@ -205,7 +111,7 @@ class _Reader:
             collected: list[Batch] = []
             blocks = iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=PREFETCH)  # type: ignore[arg-type]
             for row in blocks:
-                collected.append(_unpack(row))
+                collected.append(unpack(row))
                 if len(collected) == parts:
                     if not self._put(Batch.join(collected, maker.multi_crop.crops)):
                         return
@@ -274,7 +180,7 @@ class Feed:
         iterators = None
         if self._world.rank == 0:
             ids = np.stack(self._maker.plan.batches(self._planned, stop))
-            segment = _Segment(self._planned, ids, self._world.size, self._parts)
+            segment = Segment(self._planned, ids, self._world.size, self._parts)
             iterators = _start_segment(self._shared_maker, segment, self._owner, self._cpus)
         if self._world.size > 1:
             iterators = ray.train.collective.broadcast_from_rank_zero(iterators)

@@ -23,7 +23,8 @@ from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import Place
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.probe import knn, split
-from swav_ray.launch.data import BatchFailed, Feed, forget_earlier_segments
+from swav_ray.launch.crops import BatchFailed
+from swav_ray.launch.data import Feed, forget_earlier_segments
 from swav_ray.model.swav import Trunk
 from swav_ray.report import measurements
 from swav_ray.report.history import History, goodput, read_history

@@ -23,7 +23,8 @@ from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import StorageUnavailable
 from swav_ray.launch import data
-from swav_ray.launch.data import BatchFailed, Feed
+from swav_ray.launch.crops import BatchFailed, Segment
+from swav_ray.launch.data import Feed
 from swav_ray.training.distributed import World
 from tests.data.test_batches import write_images
 
@@ -64,7 +65,7 @@ def assert_is_planned(batch: Batch, maker: BatchMaker, step: int) -> None:
 @given(batch=st.integers(1, 50), workers=st.integers(1, 8), parts=st.integers(1, 5), steps=st.integers(1, 4))
 def test_blocks_dealt_round_robin_give_every_worker_its_share(batch: int, workers: int, parts: int, steps: int) -> None:
     ids = np.arange(steps * batch).reshape(steps, batch)
-    segment = data._Segment(10, ids, workers, parts)
+    segment = Segment(10, ids, workers, parts)
     dealt: dict[int, list[tuple[int, np.ndarray]]] = {rank: [] for rank in range(workers)}
     for block in range(segment.blocks):
         dealt[block % workers].append(segment.rows_of(block))

@@ -1,0 +1,133 @@
+"""What a crop task is: one block of a segment, made on any node and packed for its way through the object store.
+
+Imported by every process that makes crops, so it and what it imports do without torch: a crop process then starts in
+half the time and holds a fifth of the memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
+from swav_ray.data.sample_plan import share
+from swav_ray.data.storage import StorageUnavailable
+
+
+class BatchFailed(RuntimeError):
+    """A batch cannot be made, for a reason that is no image's and no storage's fault; another try would fail too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """What a task needs to know of its segment: the planned ids of every step, (steps, global batch)."""
+
+    start: int
+    ids: np.ndarray
+    workers: int
+    parts: int
+
+    @property
+    def blocks(self) -> int:
+        return len(self.ids) * self.parts * self.workers
+
+    def rows_of(self, block: int) -> tuple[int, np.ndarray]:
+        """The step of a block and its sample ids."""
+        offset, rest = divmod(block, self.parts * self.workers)
+        part, rank = divmod(rest, self.workers)
+        own = self.ids[offset][share(self.ids.shape[1], self.workers, rank)]
+        return self.start + offset, own[share(len(own), self.parts, part)]
+
+
+def pack(batch: Batch) -> pa.Table:
+    """One row, its arrays as bytes without a copy."""
+    return pa.table(
+        {
+            "about": pa.array([batch.about()], pa.string()),
+            "sample_ids": _as_bytes(batch.sample_ids),
+            "pixels": _as_bytes(batch.pixels),
+            "color": _as_bytes(batch.color),
+            "failure": pa.array([None], pa.string()),
+        }
+    )
+
+
+def _as_bytes(array: np.ndarray) -> pa.Array:
+    ends = pa.py_buffer(np.array([0, array.nbytes], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(array)])
+
+
+def unpack(row: pa.Table) -> Batch:
+    """The inverse of `pack`: arrays are views of the object store's memory, which is read-only."""
+
+    def view(name: str, dtype: type) -> np.ndarray:
+        column = row[name].chunk(0)
+        start, end = np.frombuffer(column.buffers()[1], np.int64, count=2, offset=8 * column.offset)
+        return np.frombuffer(column.buffers()[2], np.uint8, count=end - start, offset=start).view(dtype)
+
+    if (failure := row["failure"][0].as_py()) is not None:
+        kind, _, message = failure.partition(": ")
+        raise {"TooManyBadImages": TooManyBadImages, "StorageUnavailable": StorageUnavailable}.get(kind, BatchFailed)(
+            message
+        )
+    about = row["about"][0].as_py()
+    return Batch.of(about, view("sample_ids", np.int64), view("pixels", np.uint8), view("color", np.float32))
+
+
+def _failure(kind: str, message: str) -> pa.Table:
+    empty = _as_bytes(np.empty(0, np.uint8))
+    failure = pa.array([f"{kind}: {' '.join(message.split())}"], pa.string())
+    about = pa.array([None], pa.string())
+    return pa.table({"about": about, "sample_ids": empty, "pixels": empty, "color": empty, "failure": failure})
+
+
+def _make(maker: Any, segment: Any, block: int) -> list[pa.Table]:
+    """The task: block number to batch. `maker` and `segment` are references, read from the object store in place.
+
+    A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
+    exception would end the segment with a traceback through Ray Data.
+    """
+    plan: Segment = ray.get(segment)
+    step, ids = plan.rows_of(block)
+    try:
+        batch_maker: BatchMaker = ray.get(maker)
+        batch = batch_maker.make(step, ids)
+    except TooManyBadImages as error:
+        return [_failure("TooManyBadImages", str(error))]
+    except StorageUnavailable as error:
+        return [_failure("StorageUnavailable", str(error))]
+    except Exception as error:
+        message = f"the crops of step {step} cannot be made: {type(error).__name__}: {error}"
+        return [_failure("BatchFailed", message)]
+    return [pack(dataclasses.replace(batch, made_on=(ray.get_runtime_context().get_node_id(),)))]
+
+
+class Crops(Datasource):
+    """The batches of a segment as Ray Data reads them: a task a block.
+
+    `ray.data.range` with a map would do the same, but pickles a function by value for every block, which takes longer
+    than a segment's first batches.
+    """
+
+    def __init__(self, maker: Any, plan: Segment) -> None:
+        super().__init__()
+        self._make = functools.partial(_make, maker, ray.put(plan))
+        self._blocks = plan.blocks
+
+    def get_name(self) -> str:
+        return "Crops"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:  # noqa: ARG002
+        about = BlockMetadata(num_rows=1, size_bytes=None, exec_stats=None, input_files=None)
+        return [ReadTask(functools.partial(self._make, block), about) for block in range(self._blocks)]
