@@ -74,6 +74,8 @@ def job_config(images: str, runs: str, name: str, workers: tuple[int, int], epoc
             "num_workers": (high,) if low == high else (low, high),
             "cpus_per_worker": 1.0 if low == high else ELASTIC_CPUS,
             "check_seconds": 5.0,
+            # A process for each crop task of every node would start, on few cores, after every event.
+            "crop_cpus": 1.0,
         },
         eval={"image_size": 32},
     )

@@ -247,6 +247,12 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
     machine.close()
     clock = {name: statistics.median(wall for wall, _ in turns) for name, turns in rounds.items()}
     cpu = {name: statistics.median(used for _, used in turns) for name, turns in rounds.items()}
+
+    def ratio(name: str, beside: str, which: int) -> float:
+        """Median over the rounds, since within one of them the machine is the same."""
+        pairs = zip(rounds[name], rounds[beside], strict=True)
+        return statistics.median(one[which] / other[which] for one, other in pairs)
+
     result = {
         "benchmark": "pipeline",
         "crops": "2x224+6x96",
@@ -254,8 +260,8 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
         "batch": arguments.batch,
         "images_per_second": {name: round(value, 1) for name, value in clock.items()},
         "images_per_cpu_second": {name: round(value, 1) for name, value in cpu.items()},
-        "ray_by_cores_x_in_process": round(clock["ray_local"] / (arguments.cpus * clock["in_process"]), 3),
-        "ray_by_in_process_cpu_time": round(cpu["ray_local"] / cpu["in_process"], 3),
+        "ray_by_cores_x_in_process": round(ratio("ray_local", "in_process", 0) / arguments.cpus, 3),
+        "ray_by_in_process_cpu_time": round(ratio("ray_local", "in_process", 1), 3),
         "first_batch_s": {"new_cluster": round(contenders["ray_local"].first_batch[0], 2)},
         "object_store_peak_mb": round(machine.peak_object_store / 1e6),
         "object_store_capacity_mb": round(ray.cluster_resources()["object_store_memory"] / 1e6),
@@ -265,10 +271,10 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
     if len(contenders["ray_local"].first_batch) > 1:
         result["first_batch_s"]["new_workers"] = round(statistics.median(contenders["ray_local"].first_batch[1:]), 2)
     if "torch" in clock:
-        result["ray_by_torch"] = round(clock["ray_local"] / clock["torch"], 2)
+        result["ray_by_torch"] = round(ratio("ray_local", "torch", 0), 2)
     if "ray_s3" in clock:
-        result["s3_by_local"] = round(clock["ray_s3"] / clock["ray_local"], 3)
-        result["s3_by_local_cpu_time"] = round(cpu["ray_s3"] / cpu["ray_local"], 3)
+        result["s3_by_local"] = round(ratio("ray_s3", "ray_local", 0), 3)
+        result["s3_by_local_cpu_time"] = round(ratio("ray_s3", "ray_local", 1), 3)
     ray.shutdown()
     return result
 

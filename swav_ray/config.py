@@ -285,7 +285,7 @@ class ScalingConfig:
         _require(0 < gpus <= 1, "scaling.gpus_per_worker", gpus, "must be above 0 and at most 1")
         right = "must be 1 where scaling.num_workers is above 1, since NCCL refuses two workers on one GPU"
         _require(gpus == 1 or numbers == (1,), "scaling.gpus_per_worker", gpus, right)
-        right = "must be 0 (all that the workers leave) or at least 1, the CPU of one task"
+        right = "must be 0 (all that the workers leave) or at least 1, which two tasks share"
         _require(self.crop_cpus == 0 or self.crop_cpus >= 1, "scaling.crop_cpus", self.crop_cpus, right)
         _require(self.check_seconds > 0, "scaling.check_seconds", self.check_seconds, "must be above 0")
 
