@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import statistics
@@ -31,7 +32,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import ray
 from ray._private import services
 from ray.cluster_utils import Cluster
-from ray.core.generated import common_pb2, gcs_pb2
+from ray.core.generated import common_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -84,10 +85,8 @@ def make_config(options: argparse.Namespace, images: str, runs: str, name: str) 
 
 def crop_tasks() -> dict[str, int]:
     """How many tasks that made crops ran on each node (hex id), by the task events that Ray keeps."""
-    ray._private.state.state._really_init_global_state()
     counts: dict[str, int] = collections.Counter()
-    for serialized in ray._private.state.state.global_state_accessor.get_task_events():
-        event = gcs_pb2.TaskEvents.FromString(serialized)
+    for event in ray._private.state.state._get_all_task_events():
         finished = common_pb2.TaskStatus.Value("FINISHED") in event.state_updates.state_ts_ns
         if "Crops" in event.task_info.name and finished:
             counts[event.state_updates.node_id.hex()] += 1
@@ -108,8 +107,9 @@ def received_bytes() -> float:
 
 def run(config: Config, cluster: Cluster) -> list[dict[str, Any]]:
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    if train(config) is None:
-        raise SystemExit("the training did not reach its end")
+    with contextlib.redirect_stdout(sys.stderr):  # what the training tells; the JSON line has stdout
+        if train(config) is None:
+            raise SystemExit("the training did not reach its end")
     return read_metrics(place(config.run.storage) / config.run.name)
 
 
