@@ -19,6 +19,7 @@ class Monitor:
         self._parked = False
         self._given_up = ""
         self._start, self._starts = -1, 0
+        self._deaths = 0
         self._placement_group: Any = None
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -59,6 +60,7 @@ class Monitor:
             A reason to give up where they keep starting from the same step, else ''.
         """
         self._placement_group = placement_group
+        self._deaths = 0
         if self._wish == "park":
             self._wish = ""
         self._starts = self._starts + 1 if step == self._start else 1
@@ -66,6 +68,20 @@ class Monitor:
         if self._starts > _STARTS_WITHOUT_PROGRESS and self._wish != "stop":
             self._given_up = (
                 f"the workers failed {_STARTS_WITHOUT_PROGRESS} times in a row without a checkpoint past step {step}; "
+                "--run.ray_logs true shows why"
+            )
+        return self._given_up
+
+    def controller_died(self) -> str:
+        """Notes that what starts the workers died.
+
+        Returns:
+            A reason to give up where that keeps happening before any worker starts, else ''.
+        """
+        self._deaths += 1
+        if self._deaths > _STARTS_WITHOUT_PROGRESS:
+            self.give_up(
+                f"Ray Train's controller died {self._deaths} times in a row before it had started a worker; "
                 "--run.ray_logs true shows why"
             )
         return self._given_up

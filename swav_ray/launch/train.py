@@ -186,6 +186,8 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
                     return
                 except ray.exceptions.RayActorError as error:
                     # Not a worker, which Ray Train starts again, but what starts them.
+                    if ray.get(monitor.controller_died.remote()):
+                        return
                     terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)[:200]}")
                     # Ray's own cleaner needs the dashboard to see it; without, nobody gets these resources again.
                     if (occupied := ray.get(monitor.placement_group.remote())) is not None:

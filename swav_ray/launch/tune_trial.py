@@ -267,6 +267,8 @@ class Trial(tune.Trainable):
                     return
                 except ray.exceptions.RayActorError:
                     # Not a worker, which Ray Train starts again, but what starts them; what it held is freed first.
+                    if ray.get(self._mailbox.controller_died.remote()):
+                        return
                     ray.get(self._groups.begin.remote(self.trial_id))
         except BaseException as error:
             self._failure.append(error)

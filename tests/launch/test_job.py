@@ -147,7 +147,7 @@ def config(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
             train={"epochs": EPOCHS},
             eval={"knn_every_epochs": 0},
             checkpoint={"every_epochs": 1000.0},
-            scaling={"num_workers": 2},
+            scaling={"num_workers": (2,)},
         )
 
 

@@ -1,0 +1,45 @@
+"""The mailbox of a run: what it is told, and when it has a run give up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swav_ray.launch.monitor import Monitor
+
+
+def mailbox() -> Any:
+    """The class behind the actor, without a cluster."""
+    return Monitor.__ray_metadata__.modified_class()  # type: ignore[attr-defined]
+
+
+def test_workers_that_start_from_the_same_step_for_ever_are_given_up() -> None:
+    monitor = mailbox()
+    assert [monitor.begin(7, None) for _ in range(4)] == [""] * 4
+    assert "4 times in a row without a checkpoint past step 7" in monitor.begin(7, None)
+    assert monitor.given_up() == monitor.begin(7, None)
+
+
+def test_workers_that_come_further_may_start_as_often_as_they_must() -> None:
+    monitor = mailbox()
+    assert [monitor.begin(step, None) for step in range(50)] == [""] * 50
+
+
+def test_a_controller_that_dies_before_any_worker_starts_is_given_up() -> None:
+    monitor = mailbox()
+    assert [monitor.controller_died() for _ in range(4)] == [""] * 4
+    assert "controller died 5 times in a row before it had started a worker" in monitor.controller_died()
+
+
+def test_a_controller_that_has_started_workers_may_die_again() -> None:
+    monitor = mailbox()
+    for step in range(50):
+        assert monitor.controller_died() == ""
+        assert monitor.begin(step, None) == ""
+
+
+def test_the_oldest_news_go_where_nobody_reads_and_none_is_read_twice() -> None:
+    monitor = mailbox()
+    for number in range(1500):
+        monitor.tell({"number": number})
+    assert [message["number"] for message in monitor.read()] == list(range(500, 1500))
+    assert monitor.read() == []
