@@ -29,7 +29,8 @@ def knn_predict(
         (M,) int64 labels.
 
     Raises:
-        ValueError: shapes that do not match, k outside 1..N, temperature not above 0, or features that are not finite.
+        ValueError: shapes that do not match, k outside 1..N, temperature not above 0.
+        FloatingPointError: features that are not finite.
     """
     if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or len(bank) != len(bank_labels):
         shapes = f"bank {tuple(bank.shape)}, labels {tuple(bank_labels.shape)}, queries {tuple(queries.shape)}"
@@ -39,7 +40,10 @@ def knn_predict(
     if not temperature > 0:
         raise ValueError(f"knn: temperature = {temperature}: must be above 0")
     if not (torch.isfinite(bank).all() and torch.isfinite(queries).all()):
-        raise ValueError("knn: some features are not finite: the backbone has diverged")
+        raise FloatingPointError(
+            "knn: some features are not finite: the backbone has diverged; "
+            "a lower optim.base_lr or a longer warm-up usually helps"
+        )
     labels = bank_labels.long()
     if labels.min() < 0:
         raise ValueError(f"knn: label {int(labels.min())}: labels count from 0")

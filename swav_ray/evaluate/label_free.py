@@ -89,11 +89,17 @@ def measure(
     features of both crops, the others the first head's prototypes.
 
     Raises:
-        ValueError: none of the images can be read.
+        ValueError: none of the images can be read. FloatingPointError: the network's outputs are not finite.
     """
     views = _two_crops(manifest, evenly(ids, config.label_free_images), config.image_size)
     both = _FeaturesAndScores(model)
-    outputs = [extract(both, view, device=device).split([model.feature_dim, both.prototypes], 1) for view in views]
+    whole = [extract(both, view, device=device) for view in views]
+    if not all(bool(output.isfinite().all()) for output in whole):
+        raise FloatingPointError(
+            "some features are not finite: the network has diverged; "
+            "a lower optim.base_lr or a longer warm-up usually helps"
+        )
+    outputs = [output.split([model.feature_dim, both.prototypes], 1) for output in whole]
     first, second = outputs[0][1], outputs[1][1]
     return {
         "rankme": rank_me(torch.cat([features for features, _ in outputs])),

@@ -59,7 +59,7 @@ def run(payload: dict[str, Any]) -> None:
         return
     try:
         _Worker(payload["config"], payload["run_dir"], monitor).run()
-    except (Diverged, TooManyBadImages, BatchFailed, checkpoint.BadCheckpoint) as error:
+    except (Diverged, FloatingPointError, TooManyBadImages, BatchFailed, checkpoint.BadCheckpoint) as error:
         # Told before raising: another try would end the same way, so the next start of the workers returns at once.
         ray.get(monitor.give_up.remote(str(error)))
         raise

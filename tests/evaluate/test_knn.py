@@ -84,7 +84,6 @@ def test_half_precision_and_small_integer_labels_are_taken():
         ({"k": 4}, "k = 4: must be between 1 and the 3 images of the bank"),
         ({"k": 0}, "k = 0"),
         ({"temperature": 0.0}, "temperature = 0.0: must be above 0"),
-        ({"bank": at_angles(0, 1, math.nan)}, "not finite"),
         ({"bank": at_angles(0, 1)}, "needs \\(N, D\\), \\(N,\\) and \\(M, D\\)"),
         ({"bank_labels": torch.tensor([0, -1, 2])}, "label -1"),
         ({"queries": torch.empty(0, 2), "query_labels": torch.empty(0)}, "at least one"),
@@ -102,3 +101,9 @@ def test_misuse_is_told_in_one_line(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         knn_top1(**(arguments | changes))
+
+
+def test_features_that_are_not_finite_are_a_backbone_that_diverged():
+    bank = at_angles(0, 1, math.nan)
+    with pytest.raises(FloatingPointError, match="the backbone has diverged; a lower optim"):
+        knn_top1(bank, torch.tensor([0, 1, 2]), at_angles(0), torch.tensor([0]), k=3)

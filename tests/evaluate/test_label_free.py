@@ -61,7 +61,7 @@ def test_entropy_is_nought_where_one_prototype_takes_all_and_one_where_all_share
     assert prototype_entropy(one_hot(torch.arange(50) % 5, 5)) == pytest.approx(1)
 
 
-def test_a_model_is_measured_the_same_twice_and_left_as_it_was(tmp_path: object) -> None:
+def test_a_model_is_measured_the_same_twice_and_left_as_it_was_and_one_that_diverged_is_told(tmp_path: object) -> None:
     write_shapes(place(f"{tmp_path}/shapes"), train=80, test=8, size=32, seed=0, rows_per_shard=40)
     found = manifest.build(f"{tmp_path}/shapes")
     torch.manual_seed(0)
@@ -75,3 +75,7 @@ def test_a_model_is_measured_the_same_twice_and_left_as_it_was(tmp_path: object)
     assert 1 <= first["rankme"] <= 64
     assert 0 <= first["prototype_entropy"] <= 1
     assert all(np.isfinite(list(first.values())))
+    with torch.no_grad():
+        next(model.parameters()).fill_(np.nan)
+    with pytest.raises(FloatingPointError, match="the network has diverged; a lower optim"):
+        measure(model, found, found.train_ids(), config, device=torch.device("cpu"))

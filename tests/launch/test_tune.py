@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +81,7 @@ def four_kinds(images: Path, storage: Path) -> tune.ResultGrid:
         objective="rankme",
         searcher="grid",
         scheduler="asha",
+        grace_epochs=2,  # a collapse takes two measurements to show; after one ASHA would already have stopped it
         translate=translate,
     )
 
@@ -173,7 +175,7 @@ def test_a_collapsed_trial_ends_early_and_has_no_score(outcome: Outcome) -> None
 def test_a_failed_trial_says_why_and_does_not_end_the_sweep(outcome: Outcome) -> None:
     diverges = outcome.trial("diverges")
     assert diverges.state == "failed"
-    assert "loss" in diverges.reason
+    assert "not finite" in diverges.reason
     assert len(outcome.results.errors) == 2
 
 
@@ -233,20 +235,17 @@ def test_population_based_training_copies_the_weights_of_the_better_trial(
     assert [trial.state for trial in found.trials] == ["finished", "finished"]
     copies = sorted(folder.name for folder in trials.iterdir() if "-g" in folder.name)
     assert copies
-    copy = place(trials / copies[0])
-    import json
-
-    origin = json.loads((copy / "trial.json").read_bytes())["origin"]
-    source, step = place(origin["run_dir"]), origin["step"]
-    assert source.name.partition("-g")[0] != copy.name.partition("-g")[0]
-    weights = checkpoint.load(copy, step).model
-    assert weights.keys() == checkpoint.load(source, step).model.keys()
-    assert all(tensor.equal(checkpoint.load(source, step).model[name]) for name, tensor in weights.items())
-    # Trained from there on, and what was measured before the first step is what the source's weights are worth.
-    assert read_metrics(copy)[0]["step"] == step
-    (first,) = [row for row in measurements.read(copy) if row["step"] == step]
-    (original,) = [row for row in measurements.read(source) if row["step"] == step]
-    assert first["rankme"] == original["rankme"]
+    for copy in (place(trials / name) for name in copies):
+        origin = json.loads((copy / "trial.json").read_bytes())["origin"]
+        source, step = place(origin["run_dir"]), origin["step"]
+        assert source.name.partition("-g")[0] != copy.name.partition("-g")[0]
+        weights, original = checkpoint.load(copy, step).model, checkpoint.load(source, step).model
+        assert weights.keys() == original.keys()
+        assert all(tensor.equal(original[name]) for name, tensor in weights.items())
+        # Trained from there on; what was measured before the first step is what the source's weights are worth.
+        assert read_metrics(copy)[0]["step"] == step
+        both = [{row["step"]: row["rankme"] for row in measurements.read(run)} for run in (copy, source)]
+        assert both[0].get(step) == both[1].get(step)
     assert settings.from_yaml((copy / "config.yaml").read_bytes().decode(), base, "x").run.name == copy.name
     assert placement_groups() == []
 
@@ -265,7 +264,9 @@ def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_
     whole = recipe(shapes, tmp_path, scaling=small)
     half = replace(whole, scaling={"gpus_per_worker": 0.5, "cpus_per_worker": 0.01})
     assert _concurrency(whole, 0) == 1
-    assert make_trainer(print, half, place(tmp_path), {}).scaling_config.resources_per_worker["GPU"] == 0.5
+    assert (
+        make_trainer(print, half, place(tmp_path), {"monitor": None}).scaling_config.resources_per_worker["GPU"] == 0.5
+    )
     with pytest.raises(ConfigError, match=r"gpus_per_worker = 0.5: must be 1 where scaling.num_workers is above 1"):
         replace(half, scaling={"num_workers": (2,)})
 
