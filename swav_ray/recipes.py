@@ -180,7 +180,7 @@ def fashion_mnist() -> Config:
 
 
 def quickstart() -> Config:
-    """The built-in data set on this machine's CPUs, within about five minutes on two cores."""
+    """The built-in data set on this machine's CPUs, within about six minutes on two cores."""
     return Config(
         run=RunConfig(name="quickstart"),
         data=DataConfig(uri="shapes://"),
