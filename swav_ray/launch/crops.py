@@ -1,7 +1,7 @@
 """What a crop task is: one block of a segment, made on any node and packed for its way through the object store.
 
 Imported by every process that makes crops, so it and what it imports do without torch: a crop process then starts in
-half the time and holds a fifth of the memory.
+half the time and holds a third of the memory.
 """
 
 from __future__ import annotations
