@@ -120,12 +120,13 @@ class _Worker:
         elif wish & Wish.STOP:
             if self._history is not None:
                 self._history.stop(reached)
-                self._tell(stopped=reached)
+                self._last_word(stopped=reached)
         elif wish & Wish.PARK:
             self._park(reached)
         else:
             if self.chief:
-                self._tell(leaving=reached, nodes=self._control.nodes)
+                self._last_word(leaving=reached, nodes=self._control.nodes)
+            self.world.gather_objects(reached)  # Ray ends all workers as soon as one leaves
             raise _NodeLeaves(f"leaving before step {reached}, with a checkpoint: a node is to be taken away")
 
     def _restore(self) -> int:
@@ -278,10 +279,14 @@ class _Worker:
             "knn_top1": result,
         }
         (self.run_dir / SUMMARY).write_bytes(json.dumps(summary, indent=1).encode())
-        self._tell(done=True)
+        self._last_word(done=True)
 
     def _tell(self, **message: Any) -> None:
         self.monitor.tell.remote(message)
+
+    def _last_word(self, **message: Any) -> None:
+        """Tells, and waits until it has arrived: what this process has not yet sent when it ends is lost."""
+        ray.get(self.monitor.tell.remote(message))
 
 
 class _Control:

@@ -66,6 +66,16 @@ def test_the_replay_notices_a_figure_that_is_off() -> None:
     assert replay_golden.vector_error(recorded * (1 + 1e-10), recorded) < replay_golden.TOLERANCE
     assert replay_golden.vector_error(recorded + 1e-7, recorded) > replay_golden.TOLERANCE
     assert replay_golden.relative_error(np.full(3, np.nan), recorded) == np.inf
+    assert replay_golden.within(1e-7, 5e-8)
+    assert not replay_golden.within(1e-7, 5e-9)
+    assert not replay_golden.within(2e-5, 1.0)
+
+
+def test_the_replay_notices_another_epsilon() -> None:
+    with np.load(GOLDEN, allow_pickle=False) as file:
+        recorded = {name: file[name] for name in file.files}
+    ours = replay_golden.run(recorded | {"epsilon": recorded["epsilon"] * (1 + 1e-4), "lrs": recorded["lrs"][:4]})
+    assert np.abs(ours["losses"] / recorded["losses"][:4] - 1).max() > replay_golden.MOST
 
 
 def _assert_same_training(theirs: list, ours: tuple) -> None:
