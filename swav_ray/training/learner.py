@@ -173,14 +173,8 @@ class Learner:
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         batch = config.train.global_batch_size
         passes = self._passes
-        if passes.count == 1:
-            embeddings_VBD, scores_VBK = self._embed(self._forward, crops, passes.whole)
-        else:
-            with torch.no_grad():
-                embeddings_VBD, scores_VBK = self._embed_in_passes(crops)
-            for buffer, before in buffers:
-                buffer.copy_(before)
-        use_queue = self.queue is not None and step >= config.queue.start_epoch * self.steps_per_epoch
+        embeddings_VBD, scores_VBK = self._embed_all(crops, buffers, grad=passes.count == 1)
+        use_queue = self._uses_queue(step)
         codes_ABK = self._codes(scores_VBK, use_queue)
         loss_B = self._loss(scores_VBK, codes_ABK)
         loss = float(world.sum(loss_B.detach().sum() / batch))
@@ -213,6 +207,49 @@ class Learner:
             self.queue.push(world.gather(assigned_BAD.contiguous(), batch).transpose(0, 1))
         return StepResult(loss, lr, codes_ABK, embeddings_VBD.detach())
 
+    @torch.no_grad()
+    def trial(self, crops: Sequence[Tensor], step: int) -> str:
+        """Whether the state after a step can be trained on, tried on that step's batch; it stays as it is.
+
+        A step is refused for what its own loss and gradient are, both from before its update: weights that this
+        update blew up show at the next forward pass alone.
+
+        Args:
+            crops, step: as `step` had them.
+
+        Returns:
+            Why the next step would be refused, or ''.
+        """
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        prototypes = [(weight, weight.clone()) for weight in self.model.prototype_weights()]
+        self.model.train()
+        self.model.normalize_prototypes()
+        _, scores_VBK = self._embed_all(crops, buffers, grad=False)
+        loss_B = self._loss(scores_VBK, self._codes(scores_VBK, self._uses_queue(step)))
+        loss = float(self.world.sum(loss_B.sum() / self.config.train.global_batch_size))
+        for tensor, before in buffers + prototypes:
+            tensor.copy_(before)
+        momenta = [value for state in self.optimizer.state.values() for value in state.values() if value is not None]
+        norm = float(nn.utils.get_total_norm(momenta)) if momenta else 0.0
+        return self._why_refuse(loss) or ("" if math.isfinite(norm) else f"the momentum's norm is {norm}")
+
+    def _uses_queue(self, step: int) -> bool:
+        return self.queue is not None and step >= self.config.queue.start_epoch * self.steps_per_epoch
+
+    def _embed_all(
+        self, crops: Sequence[Tensor], buffers: list[tuple[Tensor, Tensor]], *, grad: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Embeds this worker's whole share; without gradient `buffers` are put back to what they were."""
+        if grad:
+            return self._embed(self._forward, crops, self._passes.whole)
+        with torch.no_grad():
+            parts = [self._embed(self.model, self._of_pass(crops, rows), rows) for rows in self._passes.rows]
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        heads = zip(*(scores for _, scores in parts), strict=True)
+        embeddings_VBD = torch.cat([embeddings for embeddings, _ in parts], dim=1)
+        return embeddings_VBD, [torch.cat(head, dim=1) for head in heads]
+
     def _embed(self, network: nn.Module, crops: Sequence[Tensor], rows: range) -> tuple[Tensor, list[Tensor]]:
         """Embeddings (V, B, D) and scores, heads of (V, B, K), of the images `rows` of the global batch."""
         batch = self.config.train.global_batch_size
@@ -221,12 +258,6 @@ class Learner:
             embeddings, scores = network(crops)
         total = self.config.crops.total
         return embeddings.unflatten(0, (total, -1)), [head.unflatten(0, (total, -1)) for head in scores]
-
-    def _embed_in_passes(self, crops: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        parts = [self._embed(self.model, self._of_pass(crops, rows), rows) for rows in self._passes.rows]
-        embeddings_VBD = torch.cat([embeddings for embeddings, _ in parts], dim=1)
-        heads = zip(*(scores for _, scores in parts), strict=True)
-        return embeddings_VBD, [torch.cat(head, dim=1) for head in heads]
 
     def _backward_in_passes(self, crops: Sequence[Tensor], codes_ABK: list[Tensor], weight: float) -> None:
         for rows in self._passes.rows:

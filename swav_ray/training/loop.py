@@ -57,6 +57,7 @@ class Wish(enum.IntFlag):
 
 
 _LEAVE = Wish.STOP | Wish.PARK | Wish.QUIT
+_REMEDY = "A lower optim.base_lr or a longer warm-up usually helps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +122,15 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         The step that comes next, `end` or less, and the wish that ended it.
 
     Raises:
-        Diverged: more than `train.max_refused_steps` steps were refused; the last good state is saved.
+        Diverged: more than `train.max_refused_steps` steps were refused, and the last good state is saved; or the
+            state that was due to be saved is not one that can be trained on.
     """
     config, world = learner.config, learner.world
     batch_size, steps_per_epoch = config.train.global_batch_size, learner.steps_per_epoch
     save_every = max(1, round(config.checkpoint.every_epochs * steps_per_epoch))
     knn_every = config.eval.knn_every_epochs * steps_per_epoch
     saving = evaluating = 0.0
+    untried: tuple[Batch, int] | None = None  # what made the present state, until that was tried
     began = time.perf_counter()
     for step in range(start, end):
         batch = next(feed)
@@ -135,6 +138,8 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
             raise RuntimeError(f"the batch of step {batch.step} came where step {step} was due")
         wait = time.perf_counter() - began
         result = learner.step(to_device(batch, config, learner.device), step)
+        if not result.refused:
+            untried = batch, step
         tally = _tally(world, learner.device, batch, wait, hooks.wish())
         wish = tally.wish
         if tally.bad:
@@ -179,12 +184,18 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         evaluating, began = time.perf_counter() - began, time.perf_counter()
         keep_best = measure and config.checkpoint.keep_best > 0
         if done % save_every == 0 or keep_best or done == end or leave or too_many or wish & Wish.SAVE:
+            if untried and (why := learner.trial(to_device(untried[0], config, learner.device), untried[1])):
+                raise Diverged(
+                    f"step {untried[1]} blew up the weights: after it, on its own images, {why}. That state is not "
+                    f"saved; the last checkpoint is the last good one. {_REMEDY}"
+                )
+            untried = None
             hooks.save(done, top1, done == end or leave or too_many or bool(wish & Wish.SAVE))
         if too_many:
             raise Diverged(
                 f"step {step} was refused, {result.refused}, as {learner.refused_steps - 1} before it; "
                 f"train.max_refused_steps = {config.train.max_refused_steps} is spent. The state before it is saved; "
-                "metrics.jsonl names the images. A lower optim.base_lr or a longer warm-up usually helps"
+                f"metrics.jsonl names the images. {_REMEDY}"
             )
         saving, began = time.perf_counter() - began, time.perf_counter()
         if leave and done < end:

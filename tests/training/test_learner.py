@@ -219,6 +219,34 @@ def test_a_step_that_is_not_finite_is_refused_and_changes_nothing(
         assert np.isfinite(losses).all()
 
 
+def _tried(world: World, config: Config, tries: bool) -> tuple[list[float], list[str], dict[str, Tensor]]:
+    learner = Learner(config, 3, dtype=torch.float64, world=world)
+    losses, answers = [], []
+    for step in range(7):
+        batch = crops(config, step, world.share(config.train.global_batch_size))
+        losses.append(learner.step(batch, step).loss)
+        if tries:
+            answers.append(learner.trial(batch, step))
+    if tries:
+        with torch.no_grad():
+            learner.model.conv1.weight[0] = torch.inf if world.rank == world.size - 1 else 1.0
+        answers.append(learner.trial(batch, step))
+    return losses, answers, {name: value.clone() for name, value in learner.model.state_dict().items()}
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 3), (3, 0)])
+def test_a_trial_changes_nothing_and_finds_what_is_broken(gloo_pool, workers: int, most: int) -> None:
+    config = small_config(train={"max_rows_per_pass": most})
+    plain = gloo_pool.run(workers, _tried, config, False)
+    for (losses, answers, state), (expected, _, before) in zip(
+        gloo_pool.run(workers, _tried, config, True), plain, strict=True
+    ):
+        assert losses == expected
+        assert answers == [""] * 7 + ["the loss is nan"]
+        for name, value in before.items():
+            assert name == "conv1.weight" or torch.equal(state[name], value), name
+
+
 def test_a_loss_beyond_reason_is_refused() -> None:
     config = small_config()
     learner = Learner(config, 3)

@@ -38,7 +38,7 @@ class World:
         return 10.0 + step
 
 
-def batches(config: Config, count: int, black: tuple[int, ...] = ()) -> Iterator[Batch]:
+def batches(config: Config, count: int) -> Iterator[Batch]:
     for step, ids in enumerate(PLAN.batches(0, count)):
         rng = np.random.default_rng(step)
         sizes = [
@@ -61,17 +61,20 @@ def make_batch(step: int, ids: np.ndarray, pixels: np.ndarray) -> Batch:
     )
 
 
-def go(tmp_path: Path, config: Config, wishes: dict[int, Wish], *, bad: tuple[int, ...] = ()) -> tuple[World, Any]:
-    world = World(wishes)
+def go(
+    tmp_path: Path, config: Config, wishes: dict[int, Wish], *, bad: tuple[int, ...] = (), world: World | None = None
+) -> tuple[World, Any]:
+    world = world or World(wishes)
     learner = Learner(config, PLAN.steps_per_epoch)
-    whole_loss = learner._loss
-    steps = iter(range(100))
+    whole_step, whole_loss = learner.step, learner._loss
 
-    def loss(scores: Any, codes: Any) -> Any:
-        found = whole_loss(scores, codes)
-        return found * np.nan if next(steps) in bad else found
+    def step(crops: Any, step: int) -> Any:
+        learner._loss = lambda *given: whole_loss(*given) * (np.nan if step in bad else 1)  # type: ignore[method-assign]
+        result = whole_step(crops, step)
+        learner._loss = whole_loss  # type: ignore[method-assign]
+        return result
 
-    learner._loss = loss  # type: ignore[method-assign]
+    learner.step = step  # type: ignore[method-assign]
     hooks = Hooks(
         record=world.records.append,
         save=lambda step, top1, wait: world.done.append(("save", step, top1, wait)),
@@ -133,3 +136,24 @@ def test_past_the_budget_the_run_ends_with_its_good_state_saved(tmp_path: Path) 
         Diverged, match=r"step 7 was refused, the loss is nan, as 1 before it; train.max_refused_steps = 1"
     ):
         go(tmp_path, config, {}, bad=(4, 7))
+
+
+@pytest.mark.parametrize("every", [1 / 3, 1.0])
+def test_weights_that_an_accepted_step_blew_up_are_never_saved(tmp_path: Path, every: float) -> None:
+    config = replace(
+        small_config(),
+        optim={"base_lr": 1e30, "start_warmup_lr": 0.0},
+        train={"max_refused_steps": 100},
+        checkpoint={"every_epochs": every},
+    )
+    world = World({})
+    with pytest.raises(Diverged, match=r"step 1 blew up the weights: after it, on its own images, the loss.*the last"):
+        go(tmp_path, config, {}, world=world)
+    assert "refused" not in world.records[1]
+    assert world.done == ([("save", 1, None, False)] if every < 1 else [])
+
+
+def test_a_state_is_good_although_the_batch_after_it_is_not(tmp_path: Path) -> None:
+    world, result = go(tmp_path, small_config(), {}, bad=(2, 5, 11))
+    assert result == (12, Wish.NONE)
+    assert [one[1] for one in world.done] == [3, 6, 9, 12]
