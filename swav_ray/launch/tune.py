@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
@@ -26,9 +25,20 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.probe import split
-from swav_ray.launch.train import connect, manifest_of, uses_gpu
-from swav_ray.launch.tune_search import SEARCHERS, ValidOptuna, fixed_points, make_scheduler
-from swav_ray.launch.tune_space import Points, Space, Translate, Values, check, config_of, describe, draw, grid
+from swav_ray.launch.train import connect, manifest_of
+from swav_ray.launch.tune_choice import (
+    COSTS,
+    OBJECTIVES,
+    SWEEP,
+    Choice,
+    concurrency,
+    objectives_of,
+    points_of,
+    same_sweep,
+    share_cpus,
+)
+from swav_ray.launch.tune_search import ValidOptuna, fixed_points, make_scheduler
+from swav_ray.launch.tune_space import Points, Space, Translate, Values, check, config_of, describe
 from swav_ray.launch.tune_trial import (
     Groups,
     Plan,
@@ -42,35 +52,11 @@ from swav_ray.recipes import RECIPES
 from swav_ray.report.sweep import read_sweep, write_report
 from swav_ray.report.terminal import Terminal
 
-SWEEP = "sweep.yaml"
 _FIRST_CONTACT = 10.0
 _HELD_OUT = 0.1  # of the training images, for kNN, where the data set has labels and no split of its own
 _LABEL_FREE_IMAGES = 1024
 _DRAIN_SECONDS = 90.0  # that stopped trials may take to free what they hold
 _KILLED_SECONDS = 5.0  # the same where Tune was interrupted and has killed them
-
-# Name for people, figure that a trial reports, whether more is better.
-OBJECTIVES = {
-    "knn": ("knn_top1", "max"),
-    "rankme": ("rankme", "max"),
-    "agreement": ("code_agreement", "max"),
-    "information": ("code_information", "max"),
-}
-COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
-LABEL_FREE = "agreement"  # stands in for kNN without labels; not yet chosen by benchmarks/sweep_objectives.py
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Choice:
-    """How a sweep searches, all of it kept in sweep.yaml."""
-
-    objective: list[str]
-    searcher: str
-    scheduler: str
-    num_samples: int
-    grace_epochs: int
-    seed: int
-    space: dict[str, str]
 
 
 def sweep(
@@ -117,14 +103,14 @@ def sweep(
     sweep_dir.exists(patience=_FIRST_CONTACT)
     base, manifest = _with_data(base, sweep_dir, terminal)
     train_ids, held_out = split(manifest, base.data)
-    objectives = _objectives(objective, bool(len(held_out)))
+    objectives = objectives_of(objective, bool(len(held_out)))
     if len(objectives) > 1 and scheduler != "none":
         raise ConfigError("scheduler", scheduler, "compares one objective; with several it must be none")
 
     own_cluster = connect(base.run.ray_logs)
     try:
-        at_once = _concurrency(base, concurrent)
-        base = _shared(base, at_once)
+        at_once = concurrency(base, concurrent)
+        base = share_cpus(base, at_once)
         groups = f"sweep {sweep_dir.uri}"
         plan = Plan(
             base=replace(base, run={"storage": (sweep_dir / "trials").uri}),
@@ -138,8 +124,8 @@ def sweep(
             check(plan.config(values), plan.images, original)
 
         grace = grace_epochs or max(1, base.train.epochs // 8)
-        points = _points(searcher, space, accept, num_samples, seed)
-        choice = _Choice(
+        points = points_of(searcher, space, accept, num_samples, seed)
+        choice = Choice(
             objective=objectives,
             searcher=searcher,
             scheduler=scheduler,
@@ -149,7 +135,7 @@ def sweep(
             space=describe(space),
         )
         plan_scheduler = make_scheduler(scheduler, space, accept, epochs=base.train.epochs, grace=grace)
-        resumed = _same_sweep(choice, base, sweep_dir)
+        resumed = same_sweep(choice, base, sweep_dir)
         _tell(terminal, choice, points, sweep_dir, at_once, resumed)
         holder = Groups.options(name=groups).remote()  # type: ignore[attr-defined]
         trainable = tune.with_resources(
@@ -201,105 +187,7 @@ def _with_data(config: Config, sweep_dir: Place, terminal: Terminal) -> tuple[Co
     return config, manifest
 
 
-def _objectives(objective: str | Sequence[str], labels: bool) -> list[str]:
-    """Names checked, the first the one that matters most."""
-    names = [objective] if isinstance(objective, str) else list(objective)
-    names = [("knn" if labels else LABEL_FREE) if name == "auto" else name for name in names]
-    for number, known in enumerate(names):
-        if known not in OBJECTIVES and (known not in COSTS or number == 0):
-            right = f"must be auto, {', '.join(OBJECTIVES)}" + (f", {', '.join(COSTS)}" if number else "")
-            extra = (
-                "; the loss cannot compare trials: it moves with ln K and the temperature" if known == "loss" else ""
-            )
-            raise ConfigError("objective", known, right + extra)
-    if "knn" in names and not labels:
-        raise ConfigError("objective", "knn", f"needs labels, and the data set has none: use auto or {LABEL_FREE}")
-    if not names or len(set(names)) < len(names):
-        raise ConfigError("objective", names, "needs one objective or more, each once")
-    return names
-
-
-def _concurrency(config: Config, asked: int) -> int:
-    """Trials at a time: each needs its workers and a CPU for crops, or two could take all CPUs and wait for ever."""
-    scaling, cluster = config.scaling, ray.cluster_resources()
-    workers, cpus = scaling.num_workers[-1], cluster.get("CPU", 0.0)
-    need = workers * scaling.cpus_per_worker + max(1.0, scaling.crop_cpus)
-    most = int(cpus // need)
-    if uses_gpu(config):
-        most = min(most, int(cluster.get("GPU", 0.0) / (workers * scaling.gpus_per_worker) + 1e-9))
-    if most < 1:
-        raise ConfigError(
-            "scaling.cpus_per_worker",
-            scaling.cpus_per_worker,
-            f"a trial needs {need:g} CPUs for {workers} workers and crops, and the cluster has {cpus:g}",
-        )
-    if asked < 0 or asked > most:
-        raise ConfigError("concurrent", asked, f"must be 0 (as many as fit) or at most {most}, which is what fits")
-    return asked or most
-
-
-def _shared(config: Config, at_once: int) -> Config:
-    """Each trial's crops on its own share of the CPUs, so that those of one never keep another from starting."""
-    scaling = config.scaling
-    if scaling.crop_cpus or at_once == 1:
-        return config
-    share = ray.cluster_resources()["CPU"] / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
-    return replace(config, scaling={"crop_cpus": float(int(share))})
-
-
-def _points(searcher: str, space: Space, accept: Callable[[Values], None], count: int, seed: int) -> Points:
-    """All trials' values, or for Optuna its first."""
-    if searcher not in SEARCHERS:
-        raise ConfigError("searcher", searcher, f"must be one of {', '.join(SEARCHERS)}")
-    if not space:
-        raise ConfigError("space", {}, "is empty; name at least one setting")
-    if count < 1:
-        raise ConfigError("num_samples", count, "must be at least 1")
-    if searcher == "grid":
-        return grid(space, accept)
-    if searcher == "optuna":
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return draw(space, accept, 1, seed)
-    return draw(space, accept, count, seed)
-
-
-def _same_sweep(choice: _Choice, base: Config, sweep_dir: Place) -> bool:
-    """Whether a sweep is there to go on with; raises ConfigError where it is another. Writes sweep.yaml."""
-    kept, document = sweep_dir / SWEEP, {"search": asdict(choice), "recipe": _comparable(base)}
-    if not kept.exists():
-        whole = {**document, "config": settings.to_dict(base)}
-        kept.write_bytes(yaml.safe_dump(whole, sort_keys=False).encode())
-        return False
-    before = yaml.safe_load(kept.read_bytes())
-    for section, fields in document.items():
-        for field, value in fields.items():
-            if before[section].get(field) != value:
-                raise ConfigError(
-                    f"{section} {field}",
-                    value,
-                    f"the sweep in {sweep_dir} began with {before[section].get(field)!r}; "
-                    "keep that to go on with it, or start another with --name",
-                )
-    begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / "tune").list())
-    if not begun:  # killed before Tune's first snapshot: what little is there belongs to no trial that Tune knows
-        (sweep_dir / "trials").delete_tree()
-    return begun
-
-
-def _comparable(config: Config) -> dict[str, Any]:
-    """Every setting that changes what a trial learns, by dotted name."""
-    free = ("run.name", "run.storage", "run.progress", "run.ray", "scaling.", "checkpoint.", "data.max_bad_fraction")
-    return {
-        f"{section}.{field}": value
-        for section, fields in settings.to_dict(config).items()
-        for field, value in fields.items()
-        if not f"{section}.{field}".startswith(free)
-    }
-
-
-def _tell(terminal: Terminal, choice: _Choice, points: Points, where: Place, at_once: int, resumed: bool) -> None:
+def _tell(terminal: Terminal, choice: Choice, points: Points, where: Place, at_once: int, resumed: bool) -> None:
     terminal.line(f"sweep directory: {where}" + ("; going on with the sweep that is there" if resumed else ""))
     for name, domain in choice.space.items():
         terminal.line(f"  {name}: {domain}")
@@ -315,7 +203,7 @@ def _tuner(
     trainable: Any,
     space: Space,
     points: Points,
-    choice: _Choice,
+    choice: Choice,
     scheduler: Any,
     accept: Callable[[Values], None],
     sweep_dir: Place,

@@ -19,7 +19,8 @@ from swav_ray import settings
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.storage import Place, place
 from swav_ray.launch.train import make_trainer
-from swav_ray.launch.tune import _concurrency, _objectives, sweep
+from swav_ray.launch.tune import sweep
+from swav_ray.launch.tune_choice import concurrency, objectives_of
 from swav_ray.launch.tune_space import Values
 from swav_ray.report import measurements
 from swav_ray.report.metrics_log import read_metrics
@@ -252,18 +253,18 @@ def test_population_based_training_copies_the_weights_of_the_better_trial(
 
 def test_what_fits_decides_how_many_trials_run_at_once(two_cpus: None, shapes: Path, tmp_path: Path) -> None:
     config = recipe(shapes, tmp_path)
-    assert _concurrency(config, 0) == 1
+    assert concurrency(config, 0) == 1
     with pytest.raises(ConfigError, match=r"concurrent = 2: must be 0 .* or at most 1"):
-        _concurrency(config, 2)
+        concurrency(config, 2)
     with pytest.raises(ConfigError, match=r"cpus_per_worker = 2.0: a trial needs 3 CPUs .* the cluster has 2"):
-        _concurrency(replace(config, scaling={"cpus_per_worker": 2.0}), 0)
+        concurrency(replace(config, scaling={"cpus_per_worker": 2.0}), 0)
 
 
 def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_path: Path) -> None:
     small = {"device": "gpu", "cpus_per_worker": 0.25}
     whole = recipe(shapes, tmp_path, scaling=small)
     half = replace(whole, scaling={"gpus_per_worker": 0.5, "cpus_per_worker": 0.01})
-    assert _concurrency(whole, 0) == 1
+    assert concurrency(whole, 0) == 1
     assert (
         make_trainer(print, half, place(tmp_path), {"monitor": None}).scaling_config.resources_per_worker["GPU"] == 0.5
     )
@@ -273,10 +274,10 @@ def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_
 
 def test_the_loss_is_no_objective_and_knn_needs_labels() -> None:
     with pytest.raises(ConfigError, match=r"objective = 'loss': must be auto, knn.*ln K"):
-        _objectives("loss", labels=True)
+        objectives_of("loss", labels=True)
     with pytest.raises(ConfigError, match=r"objective = 'knn': needs labels"):
-        _objectives("knn", labels=False)
+        objectives_of("knn", labels=False)
     with pytest.raises(ConfigError, match="objective = 'images'"):
-        _objectives(["images", "knn"], labels=True)
-    assert _objectives("auto", labels=True) == ["knn"]
-    assert _objectives(["auto", "images"], labels=True) == ["knn", "images"]
+        objectives_of(["images", "knn"], labels=True)
+    assert objectives_of("auto", labels=True) == ["knn"]
+    assert objectives_of(["auto", "images"], labels=True) == ["knn", "images"]

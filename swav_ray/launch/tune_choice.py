@@ -1,0 +1,143 @@
+"""What a sweep is to be, checked before a trial starts: objectives, trials at a time, points, whether it was begun so.
+
+What is wrong is a ConfigError by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray
+import yaml
+
+from swav_ray import settings
+from swav_ray.config import Config, ConfigError, replace
+from swav_ray.data.storage import Place
+from swav_ray.launch.train import uses_gpu
+from swav_ray.launch.tune_search import SEARCHERS
+from swav_ray.launch.tune_space import Points, Space, Values, draw, grid
+
+SWEEP = "sweep.yaml"
+
+# Name for people, figure that a trial reports, whether more is better.
+OBJECTIVES = {
+    "knn": ("knn_top1", "max"),
+    "rankme": ("rankme", "max"),
+    "agreement": ("code_agreement", "max"),
+    "information": ("code_information", "max"),
+}
+COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
+LABEL_FREE = "agreement"  # stands in for kNN without labels; not yet chosen by benchmarks/sweep_objectives.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How a sweep searches, all of it kept in sweep.yaml."""
+
+    objective: list[str]
+    searcher: str
+    scheduler: str
+    num_samples: int
+    grace_epochs: int
+    seed: int
+    space: dict[str, str]
+
+
+def objectives_of(objective: str | Sequence[str], labels: bool) -> list[str]:
+    """Names checked, the first the one that matters most."""
+    names = [objective] if isinstance(objective, str) else list(objective)
+    names = [("knn" if labels else LABEL_FREE) if name == "auto" else name for name in names]
+    for number, known in enumerate(names):
+        if known not in OBJECTIVES and (known not in COSTS or number == 0):
+            right = f"must be auto, {', '.join(OBJECTIVES)}" + (f", {', '.join(COSTS)}" if number else "")
+            extra = (
+                "; the loss cannot compare trials: it moves with ln K and the temperature" if known == "loss" else ""
+            )
+            raise ConfigError("objective", known, right + extra)
+    if "knn" in names and not labels:
+        raise ConfigError("objective", "knn", f"needs labels, and the data set has none: use auto or {LABEL_FREE}")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError("objective", names, "needs one objective or more, each once")
+    return names
+
+
+def concurrency(config: Config, asked: int) -> int:
+    """Trials at a time: each needs its workers and a CPU for crops, or two could take all CPUs and wait for ever."""
+    scaling, cluster = config.scaling, ray.cluster_resources()
+    workers, cpus = scaling.num_workers[-1], cluster.get("CPU", 0.0)
+    need = workers * scaling.cpus_per_worker + max(1.0, scaling.crop_cpus)
+    most = int(cpus // need)
+    if uses_gpu(config):
+        most = min(most, int(cluster.get("GPU", 0.0) / (workers * scaling.gpus_per_worker) + 1e-9))
+    if most < 1:
+        raise ConfigError(
+            "scaling.cpus_per_worker",
+            scaling.cpus_per_worker,
+            f"a trial needs {need:g} CPUs for {workers} workers and crops, and the cluster has {cpus:g}",
+        )
+    if asked < 0 or asked > most:
+        raise ConfigError("concurrent", asked, f"must be 0 (as many as fit) or at most {most}, which is what fits")
+    return asked or most
+
+
+def share_cpus(config: Config, at_once: int) -> Config:
+    """Each trial's crops on its own share of the CPUs, so that those of one never keep another from starting."""
+    scaling = config.scaling
+    if scaling.crop_cpus or at_once == 1:
+        return config
+    share = ray.cluster_resources()["CPU"] / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
+    return replace(config, scaling={"crop_cpus": float(int(share))})
+
+
+def points_of(searcher: str, space: Space, accept: Callable[[Values], None], count: int, seed: int) -> Points:
+    """All trials' values, or for Optuna its first."""
+    if searcher not in SEARCHERS:
+        raise ConfigError("searcher", searcher, f"must be one of {', '.join(SEARCHERS)}")
+    if not space:
+        raise ConfigError("space", {}, "is empty; name at least one setting")
+    if count < 1:
+        raise ConfigError("num_samples", count, "must be at least 1")
+    if searcher == "grid":
+        return grid(space, accept)
+    if searcher == "optuna":
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return draw(space, accept, 1, seed)
+    return draw(space, accept, count, seed)
+
+
+def same_sweep(choice: Choice, base: Config, sweep_dir: Place) -> bool:
+    """Whether a sweep is there to go on with; raises ConfigError where it is another. Writes sweep.yaml."""
+    kept, document = sweep_dir / SWEEP, {"search": asdict(choice), "recipe": _comparable(base)}
+    if not kept.exists():
+        whole = {**document, "config": settings.to_dict(base)}
+        kept.write_bytes(yaml.safe_dump(whole, sort_keys=False).encode())
+        return False
+    before = yaml.safe_load(kept.read_bytes())
+    for section, fields in document.items():
+        for field, value in fields.items():
+            if before[section].get(field) != value:
+                raise ConfigError(
+                    f"{section} {field}",
+                    value,
+                    f"the sweep in {sweep_dir} began with {before[section].get(field)!r}; "
+                    "keep that to go on with it, or start another with --name",
+                )
+    begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / "tune").list())
+    if not begun:  # killed before Tune's first snapshot: what little is there belongs to no trial that Tune knows
+        (sweep_dir / "trials").delete_tree()
+    return begun
+
+
+def _comparable(config: Config) -> dict[str, Any]:
+    """Every setting that changes what a trial learns, by dotted name."""
+    free = ("run.name", "run.storage", "run.progress", "run.ray", "scaling.", "checkpoint.", "data.max_bad_fraction")
+    return {
+        f"{section}.{field}": value
+        for section, fields in settings.to_dict(config).items()
+        for field, value in fields.items()
+        if not f"{section}.{field}".startswith(free)
+    }
