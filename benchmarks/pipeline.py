@@ -5,6 +5,8 @@
 Prints one JSON line. The contenders take turns in one run:
 
 - in_process: `BatchMaker` in this process, images per second of one core; the goal is 0.85 x cores x this.
+- processes: the same in a process a core, all at once and without Ray, each throwing its batches away: what the machine
+  makes of its cores, which share caches, memory and often more.
 - ray: the same batches through `Feed`, as a training worker reads them that does nothing else.
 - torch: torch's DataLoader with the paper's PIL pipeline, a worker a core.
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import statistics
 import sys
@@ -136,6 +139,49 @@ class InProcess:
         return len(self._maker.make(self._step - 1, ids).sample_ids)
 
 
+class Processes:
+    """A process a core, each making other batches of the plan; nothing passes between them but a count of images."""
+
+    def __init__(self, maker: BatchMaker, cpus: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._go = context.Event()
+        self._made = [context.Value("q", 0) for _ in range(cpus)]
+        for index, made in enumerate(self._made):
+            arguments = (maker, index, cpus, made, self._go)
+            context.Process(target=_make_batches, args=arguments, daemon=True).start()
+
+    def round(self, seconds: float) -> tuple[float, float]:
+        self._go.set()
+        last = self._total()
+        while any(made.value == before for made, before in zip(self._made, last, strict=True)):
+            time.sleep(0.01)
+        last = self._total()
+
+        def step() -> int:
+            nonlocal last
+            time.sleep(0.01)
+            before, last = last, self._total()
+            return sum(last) - sum(before)
+
+        figures = measured(step, seconds)
+        self._go.clear()
+        while self._total() != last:  # those that were being made
+            last = self._total()
+            time.sleep(2.0)
+        return figures
+
+    def _total(self) -> list[int]:
+        return [made.value for made in self._made]
+
+
+def _make_batches(maker: BatchMaker, index: int, cpus: int, made: Any, go: Any) -> None:
+    torch.set_num_threads(1)
+    for step in range(index, STEPS, cpus):
+        go.wait()
+        (ids,) = maker.plan.batches(step, step + 1)
+        made.value += len(maker.make(step, ids).sample_ids)
+
+
 class Ray:
     """A new feed each round, so that no round starts with what was made between the rounds."""
 
@@ -236,7 +282,10 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
     os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init(address="local", num_cpus=arguments.cpus, **options)
     machine = Machine()
-    contenders: dict[str, Any] = {"in_process": alone}
+    contenders: dict[str, Any] = {
+        "in_process": alone,
+        "processes": Processes(makers["local"], arguments.cpus),
+    }
     contenders |= {f"ray_{name}": Ray(maker, arguments.cpus) for name, maker in makers.items()}
     if not arguments.skip_torch:
         files = sorted(file for file in Path(places["local"]).rglob("*") if file.is_file())
@@ -265,6 +314,8 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
         "images_per_second": {name: round(value, 1) for name, value in clock.items()},
         "images_per_cpu_second": {name: round(value, 1) for name, value in cpu.items()},
         "ray_by_cores_x_in_process": round(ratio("ray_local", "in_process", 0) / arguments.cpus, 3),
+        "processes_by_cores_x_in_process": round(ratio("processes", "in_process", 0) / arguments.cpus, 3),
+        "ray_by_processes": round(ratio("ray_local", "processes", 0), 3),
         "ray_by_in_process_cpu_time": round(ratio("ray_local", "in_process", 1), 3),
         "first_batch_s": {"new_cluster": round(contenders["ray_local"].first_batch[0], 2)},
         "object_store_peak_mb": round(machine.peak_object_store / 1e6),

@@ -35,10 +35,9 @@ STOCK = """
 import sys
 import ray.train.torch
 from swav_ray import pretrain
-from swav_ray.launch import elastic, train
-train.Trainer = lambda owner, **arguments: ray.train.torch.TorchTrainer(**arguments)
+from swav_ray.launch import train
+train.Trainer = lambda owner, monitor, **arguments: ray.train.torch.TorchTrainer(**arguments)
 train.prefer_fast_recovery = lambda: None
-elastic.ParkBeforeResize.after_controller_state_update = lambda *_: None
 sys.exit(pretrain.main())
 """
 EVENTS = [

@@ -23,7 +23,7 @@ from swav_ray.data.storage import StorageUnavailable
 
 
 class BatchFailed(RuntimeError):
-    """A batch cannot be made, for a reason that is no image's and no storage's fault; another try would fail too."""
+    """A batch cannot be made, for a reason that is no image's and no storage's fault, and the run ends with it."""
 
 
 @dataclass(frozen=True, eq=False)

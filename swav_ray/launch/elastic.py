@@ -14,7 +14,7 @@ import time
 from typing import Any, cast
 
 import ray
-from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import ResizingState
 from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
     TrainAutoscalingCoordinatorClient,
@@ -24,6 +24,7 @@ from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 _PARK_SECONDS = 120.0  # that workers have to save before they are replaced
+_LOOK_SECONDS = 1.0  # between looks at the cluster
 _CPUS_FOR_CROPS = 1.0  # training workers never take the last CPU: without crops none of them would move
 _SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # 2 in Ray
@@ -46,12 +47,17 @@ class Trainer(TorchTrainer):
 
     Args:
         owner: the run's name on the cluster: a later trainer of the same run takes its predecessor's place.
+        monitor: the run's Monitor.
         arguments: of TorchTrainer.
     """
 
-    def __init__(self, *, owner: str, **arguments: Any) -> None:
+    def __init__(self, *, owner: str, monitor: Any, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._owner = owner
+        self._owner, self._monitor = owner, monitor
+
+    def _create_default_callbacks(self) -> list[Any]:
+        # First, since what comes after it may be what fails.
+        return [_Workers(self._monitor), *super()._create_default_callbacks()]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         scaling = cast(ScalingConfig, self.scaling_config)  # TorchTrainer's annotation is that of Train's first version
@@ -65,6 +71,7 @@ class _Policy(ElasticScalingPolicy):
         super().__init__(scaling_config)
         self._owner = owner
         self._asked_for = 0
+        self._looked = 0.0
 
     def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ARG002
         """Asks for resources under the run's own name, not a new one: Ray keeps a killed controller's for minutes."""
@@ -90,6 +97,10 @@ class _Policy(ElasticScalingPolicy):
         return int((cpus - _CPUS_FOR_CROPS) // each) if each else int(self.scaling_config.max_workers)
 
     def _get_reserved_resources(self) -> dict[str, dict[str, float]] | None:
+        # While there is no room for workers the controller asks in a loop without a pause of its own, and each answer
+        # costs the head node some work.
+        time.sleep(max(0.0, self._looked + _LOOK_SECONDS - time.monotonic()))
+        self._looked = time.monotonic()
         try:
             if self._get_num_workers_for_resource_request() != self._asked_for:
                 self._ask()
@@ -113,8 +124,12 @@ def _draining() -> dict[str, int]:
     return found
 
 
-class ParkBeforeResize(ControllerCallback):
-    """Has the workers write a checkpoint before a planned change of their number, so that no step is lost.
+class _Workers(WorkerGroupCallback, ControllerCallback):
+    """Two things that Ray Train does not do for the workers that it starts.
+
+    Before a planned change of their number they write a checkpoint, so that no step is lost. And where their start
+    fails after Ray Train has counted them as started (a node dies while the process group is set up), what they hold
+    is freed: else their placement group belongs to nobody, and the cluster has no room for the next ones.
 
     Args:
         monitor: the run's Monitor.
@@ -122,6 +137,27 @@ class ParkBeforeResize(ControllerCallback):
 
     def __init__(self, monitor: Any) -> None:
         self._monitor = monitor
+        self._started: Any = None
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        self._started = worker_group.get_worker_group_state()
+
+    def after_worker_group_shutdown(self, worker_group_context: Any) -> None:  # noqa: ARG002
+        self._started = None
+
+    def after_worker_group_abort(self, worker_group_context: Any) -> None:  # noqa: ARG002
+        self._started = None
+
+    def before_worker_group_start(self, worker_group_context: Any) -> None:  # noqa: ARG002
+        self._free()
+
+    async def before_controller_shutdown(self) -> None:
+        self._free()
+
+    def _free(self) -> None:
+        started, self._started = self._started, None
+        if started is not None:
+            started.shutdown()
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:  # noqa: ARG002
         """Blocks the controller, which has nothing else to do then, until the workers have saved and wait."""
@@ -129,5 +165,16 @@ class ParkBeforeResize(ControllerCallback):
             return
         ray.get(self._monitor.request_park.remote())
         patience = time.monotonic() + _PARK_SECONDS
-        while time.monotonic() < patience and not ray.get(self._monitor.parked.remote()):
+        while time.monotonic() < patience and not ray.get(self._monitor.parked.remote()) and self._alive():
             time.sleep(0.1)
+
+    def _alive(self) -> bool:
+        """Whether no worker has died: of those that are left none would ever save."""
+        actors = [worker.actor for worker in self._started.workers] if self._started is not None else []
+        try:
+            ray.get([actor.get_metadata.remote() for actor in actors], timeout=5)
+        except ray.exceptions.GetTimeoutError:
+            return True
+        except ray.exceptions.RayActorError:
+            return False
+        return True

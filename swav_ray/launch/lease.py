@@ -31,15 +31,22 @@ class Lease:
 
     Args:
         run_dir: the run directory.
-        name: of the run, for messages.
+        name: of the run, for messages, and `setting`, what gives it another.
         say: is told when there is something to wait for.
         lost: is called, from another thread, where another process has taken the run (S3 only).
     """
 
     def __init__(
-        self, run_dir: Place, name: str, say: Callable[[str], None], lost: Callable[[], None] = lambda: None
+        self,
+        run_dir: Place,
+        name: str,
+        say: Callable[[str], None],
+        lost: Callable[[], None] = lambda: None,
+        *,
+        setting: str = "run.name",
     ) -> None:
         self._place, self._name, self._say, self._lost = run_dir / _FILE, name, say, lost
+        self._setting = setting
         self._file: IO[str] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -51,7 +58,7 @@ class Lease:
         }
 
     def acquire(self) -> None:
-        """Takes the run; raises ConfigError where another process has it."""
+        """Takes the run; raises ConfigError where another process has it, OSError where there are no file locks."""
         if self._place.is_local:
             self._acquire_local()
         else:
@@ -73,7 +80,7 @@ class Lease:
         file = path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = self._read()
             file.close()
             raise self._refused(holder) from None
@@ -138,5 +145,5 @@ class Lease:
     def _refused(self, holder: dict[str, Any]) -> ConfigError:
         who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
         return ConfigError(
-            "run.name", self._name, f"is running already ({who}); wait for it, stop it, or choose another name"
+            self._setting, self._name, f"is running already ({who}); wait for it, stop it, or choose another name"
         )

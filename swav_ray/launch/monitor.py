@@ -11,13 +11,15 @@ _STARTS_WITHOUT_PROGRESS = 4
 
 @ray.remote(num_cpus=0)
 class Monitor:
-    """A mailbox of one run. Workers do not wait for it, except when they start or give up."""
+    """A mailbox of one run. Workers wait for it when they start and when they leave, never in between."""
 
     def __init__(self) -> None:
         self._messages: list[dict[str, Any]] = []
         self._wish = ""
         self._parked = False
         self._given_up = ""
+        self._failed: set[str] = set()
+        self._why = ""
         self._start, self._starts = -1, 0
         self._deaths = 0
         self._placement_group: Any = None
@@ -38,7 +40,6 @@ class Monitor:
 
     def request_park(self) -> None:
         """Asks the workers to write a checkpoint and wait to be replaced."""
-        self._parked = False
         self._wish = self._wish or "park"
 
     def wish(self) -> str:
@@ -46,12 +47,12 @@ class Monitor:
         return self._wish
 
     def note_parked(self) -> None:
-        """Says that the workers have saved and wait."""
+        """Says that the workers have saved: they wait, or leave by themselves."""
         self._parked = True
 
     def parked(self) -> bool:
-        """Whether the workers wait, or a stop makes it needless."""
-        return self._parked or self._wish == "stop"
+        """Whether workers may be taken away without loss."""
+        return self._parked
 
     def begin(self, step: int, placement_group: Any) -> str:
         """Notes that workers start from `step`, and what they occupy.
@@ -60,17 +61,36 @@ class Monitor:
             A reason to give up where they keep starting from the same step, else ''.
         """
         self._placement_group = placement_group
-        self._deaths = 0
+        self._deaths, self._parked = 0, False
         if self._wish == "park":
             self._wish = ""
-        self._starts = self._starts + 1 if step == self._start else 1
-        self._start = step
+        if step == self._start:
+            self._starts += 1
+        else:
+            self._start, self._starts = step, 1
+            self._failed.clear()
         if self._starts > _STARTS_WITHOUT_PROGRESS and self._wish != "stop":
-            self._given_up = (
-                f"the workers failed {_STARTS_WITHOUT_PROGRESS} times in a row without a checkpoint past step {step}; "
-                "--run.ray_logs true shows why"
+            self.give_up(
+                f"the workers failed {_STARTS_WITHOUT_PROGRESS} times in a row without a checkpoint past step {step}"
+                f"{self._last_seen()}"
             )
         return self._given_up
+
+    def note_failure(self, start: str, why: str) -> None:
+        """Notes an error that ended workers; gives up where that keeps happening without a step forward.
+
+        Args:
+            start: tells one start of the workers from the next: all workers of one may fail.
+            why: the error in one line.
+        """
+        self._parked = True
+        self._why = why
+        self._failed.add(start)
+        if len(self._failed) > _STARTS_WITHOUT_PROGRESS:
+            self.give_up(f"the workers failed {len(self._failed)} times in a row{self._last_seen()}")
+
+    def _last_seen(self) -> str:
+        return (f", last with: {self._why}" if self._why else "") + "; --run.ray_logs true shows more"
 
     def controller_died(self) -> str:
         """Notes that what starts the workers died.

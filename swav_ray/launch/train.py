@@ -18,6 +18,7 @@ import ray
 import ray.util
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import ControllerError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
@@ -28,7 +29,8 @@ from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.shapes import write_shapes
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.probe import split
-from swav_ray.launch.elastic import ParkBeforeResize, Trainer, prefer_fast_recovery
+from swav_ray.launch.data import TASK_CPUS
+from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
 from swav_ray.launch.lease import Lease
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.worker import MANIFEST, SUMMARY, run
@@ -72,6 +74,7 @@ def train(config: Config) -> dict[str, Any] | None:
         _prepare(config, run_dir, terminal)
         own_cluster = connect(config.run.ray_logs)
         try:
+            _check_room(config, terminal, grows=not own_cluster)
             _fit(config, run_dir, terminal, taken)
         finally:
             if own_cluster:
@@ -170,6 +173,26 @@ def uses_gpu(config: Config) -> bool:
     return scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= needed)
 
 
+def _check_room(config: Config, terminal: Terminal, *, grows: bool) -> None:
+    """Sees that the least number of workers fits beside a CPU for crops, without which none of them would move.
+
+    Raises ConfigError where it does not and never will; warns where the cluster may yet grow.
+    """
+    scaling, cluster = config.scaling, ray.cluster_resources()
+    least = scaling.num_workers[0]
+    needed = {"CPU": least * scaling.cpus_per_worker + TASK_CPUS}
+    if scaling.device == "gpu":
+        needed["GPU"] = least * scaling.gpus_per_worker
+    for kind, amount in needed.items():
+        there = cluster.get(kind, 0.0)
+        if there >= amount:
+            continue
+        what = f"{least} worker{'s' if least > 1 else ''} need {amount:g} {kind}s, those for crops included"
+        if not grows:
+            raise ConfigError("scaling.num_workers", least, f"{what}, and this machine has {there:g}")
+        terminal.line(f"warning: {what}, and the cluster has {there:g} now: waiting for it to grow")
+
+
 def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Event) -> None:
     """Starts the workers and shows their news until they end; raises RunFailed."""
     prefer_fast_recovery()
@@ -184,8 +207,9 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
                 try:
                     make_trainer(run, config, run_dir, {"monitor": monitor}).fit()
                     return
-                except ray.exceptions.RayActorError as error:
-                    # Not a worker, which Ray Train starts again, but what starts them.
+                except (ray.exceptions.RayActorError, ControllerError) as error:
+                    # Not a worker, which Ray Train starts again, but what starts them: dead, or at an error that it
+                    # does not try again, as where a node dies while workers start.
                     if ray.get(monitor.controller_died.remote()):
                         return
                     terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)[:200]}")
@@ -220,6 +244,7 @@ def make_trainer(
     least, most = scaling.num_workers[0], scaling.num_workers[-1]
     return Trainer(
         owner=run_dir.uri,
+        monitor=payload["monitor"],
         train_loop_per_worker=work,
         train_loop_config={"config": config, "run_dir": run_dir, **payload},
         scaling_config=ScalingConfig(
@@ -232,7 +257,6 @@ def make_trainer(
             name="ray",
             storage_path=run_dir.uri,
             failure_config=FailureConfig(max_failures=-1),
-            callbacks=[ParkBeforeResize(payload["monitor"])],  # type: ignore[list-item]
         ),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
     )
@@ -258,7 +282,9 @@ class _stop_on_signal:
     def _handle(self, number: int, _: types.FrameType | None) -> None:
         signal.signal(number, self._before[number])
         self._monitor.request_stop.remote()
-        self._terminal.line(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint")
+        self._terminal.line(
+            f"{signal.Signals(number).name}: stopping after this step, with a checkpoint; again: at once"
+        )
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -19,12 +19,14 @@ import ray
 import yaml
 from ray import tune
 from ray._common.constants import HEAD_NODE_RESOURCE_NAME
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.probe import split
+from swav_ray.launch.lease import Lease
 from swav_ray.launch.train import connect, manifest_of
 from swav_ray.launch.tune_choice import (
     COSTS,
@@ -32,6 +34,7 @@ from swav_ray.launch.tune_choice import (
     SWEEP,
     Choice,
     concurrency,
+    head_share,
     objectives_of,
     points_of,
     same_sweep,
@@ -84,7 +87,8 @@ def sweep(
         searcher: "random", "grid" or "optuna" (TPE).
         scheduler: "asha", "median", "pbt" or "none".
         num_samples: trials; a grid has as many as it has mixes.
-        grace_epochs: epochs before which no trial is stopped, and between mutations of pbt; 0: an eighth of the run.
+        grace_epochs: epochs before which the scheduler stops no trial, and between mutations of pbt; 0: an eighth of
+            the run. A collapsed trial ends by itself, after its warm-up and the freeze of its prototypes.
         concurrent: trials at a time; 0: as many as the cluster holds.
         seed: of the values drawn. Trials train with the recipe's `run.seed`.
         translate: makes settings of a trial's values and the recipe, where the values are no settings themselves.
@@ -94,6 +98,8 @@ def sweep(
 
     Raises:
         ConfigError, UnknownSetting, PlaceError: something is wrong, and no trial has started.
+
+    Trials are measured and saved every epoch, forty times in a longer run, whatever the recipe says of that.
     """
     original = _recipe(recipe)
     base = _with_sweep_settings(original)
@@ -106,9 +112,14 @@ def sweep(
     objectives = objectives_of(objective, bool(len(held_out)))
     if len(objectives) > 1 and scheduler != "none":
         raise ConfigError("scheduler", scheduler, "compares one objective; with several it must be none")
+    if scheduler == "pbt" and searcher == "optuna":
+        raise ConfigError("searcher", searcher, "suggests values once, and pbt changes them: use random or grid")
 
-    own_cluster = connect(base.run.ray_logs)
+    lease = Lease(sweep_dir, name, terminal.line, lost=lambda: os.kill(os.getpid(), signal.SIGINT), setting="name")
+    lease.acquire()
+    own_cluster = False
     try:
+        own_cluster = connect(base.run.ray_logs)
         at_once = concurrency(base, concurrent)
         base = share_cpus(base, at_once)
         groups = f"sweep {sweep_dir.uri}"
@@ -136,13 +147,15 @@ def sweep(
         )
         plan_scheduler = make_scheduler(scheduler, space, accept, epochs=base.train.epochs, grace=grace)
         resumed = same_sweep(choice, base, sweep_dir)
-        _tell(terminal, choice, points, sweep_dir, at_once, resumed)
-        holder = Groups.options(name=groups).remote()  # type: ignore[attr-defined]
+        _tell(terminal, base, choice, points, sweep_dir, at_once, resumed)
+        # On the driver's node, which is the one that the sweep cannot lose.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        holder = Groups.options(name=groups, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         trainable = tune.with_resources(
             tune.with_parameters(Trial, plan=plan),
             # No CPU: the training's workers and crops need them. A part of the head node's own resource bounds how
             # many trials run at once, for any searcher and scheduler, also those that take turns.
-            tune.PlacementGroupFactory([{HEAD_NODE_RESOURCE_NAME: int(9000 / at_once) / 10_000}]),
+            tune.PlacementGroupFactory([{HEAD_NODE_RESOURCE_NAME: head_share(at_once)}]),
         )
         began = time.monotonic()
         with _quiet(base.run.ray_logs), _sigterm_as_sigint():
@@ -153,6 +166,7 @@ def sweep(
         _finish(sweep_dir, original, translate, time.monotonic() - began, terminal)
         return results
     finally:
+        lease.release()
         if own_cluster:
             ray.shutdown()
 
@@ -187,12 +201,16 @@ def _with_data(config: Config, sweep_dir: Place, terminal: Terminal) -> tuple[Co
     return config, manifest
 
 
-def _tell(terminal: Terminal, choice: Choice, points: Points, where: Place, at_once: int, resumed: bool) -> None:
+def _tell(
+    terminal: Terminal, base: Config, choice: Choice, points: Points, where: Place, at_once: int, resumed: bool
+) -> None:
     terminal.line(f"sweep directory: {where}" + ("; going on with the sweep that is there" if resumed else ""))
     for name, domain in choice.space.items():
         terminal.line(f"  {name}: {domain}")
     for reason in points.refused:
         terminal.line(f"refused: {reason}")
+    every = base.eval.knn_every_epochs
+    terminal.line(f"every trial is measured and saved every {f'{every} epochs' if every > 1 else 'epoch'}")
     terminal.line(
         f"{choice.num_samples} trials, {at_once} at a time; objective {', '.join(choice.objective)}; "
         f"searcher {choice.searcher}; scheduler {choice.scheduler}"

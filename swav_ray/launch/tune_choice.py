@@ -32,6 +32,9 @@ COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
 LABEL_FREE = "agreement"  # stands in for kNN without labels; not yet chosen by benchmarks/sweep_objectives.py
 
 
+MOST_AT_ONCE = 20  # trials; see head_share
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """How a sweep searches, all of it kept in sweep.yaml."""
@@ -71,6 +74,7 @@ def concurrency(config: Config, asked: int) -> int:
     most = int(cpus // need)
     if uses_gpu(config):
         most = min(most, int(cluster.get("GPU", 0.0) / (workers * scaling.gpus_per_worker) + 1e-9))
+    most = min(most, MOST_AT_ONCE)
     if most < 1:
         raise ConfigError(
             "scaling.cpus_per_worker",
@@ -80,6 +84,14 @@ def concurrency(config: Config, asked: int) -> int:
     if asked < 0 or asked > most:
         raise ConfigError("concurrent", asked, f"must be 0 (as many as fit) or at most {most}, which is what fits")
     return asked or most
+
+
+def head_share(at_once: int) -> float:
+    """What each trial takes of the head node's own resource, 1.0: so many fit and not one more.
+
+    Beside them each needs the thousandth that Ray Train's cleaner of its placement groups takes.
+    """
+    return int(10_000 / (at_once + 0.5)) / 10_000
 
 
 def share_cpus(config: Config, at_once: int) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,32 +30,54 @@ _MUTATIONS = 20  # in a row that may be refused
 
 
 class _Remembering:
-    """A scheduler that, when a sweep goes on, learns again what its finished trials had reported.
+    """A scheduler that, when a sweep goes on, knows what trials had reported, and decides nothing twice.
 
     Tune keeps trials and searchers in its snapshot, but no scheduler's state. Trials that are not finished tell their
-    measurements again themselves.
+    measurements again themselves; they were let pass once and are not judged anew by what others reached since.
     """
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._known: dict[str, float] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)  # type: ignore[misc]
-        run_dir = (trial.last_result or {}).get("run_dir")
-        if trial.status != "TERMINATED" or not run_dir:
+        last = trial.last_result or {}
+        if not last.get("run_dir"):
             return
-        rows = [report_of(row, Config()) for row in measurements.read(place(run_dir))]
-        for row in rows:
-            super().on_trial_result(tune_controller, trial, row)  # type: ignore[misc]
+        told = [report_of(row, Config()) for row in measurements.read(place(last["run_dir"]))]
+        rows = [row for row in told if row[TIME] <= last.get(TIME, math.inf)]
+        if rows:
+            self._known[trial.trial_id] = rows[-1][TIME]
+            self._remember(trial, rows)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if result[TIME] <= self._known.get(trial.trial_id, -1.0):
+            return TrialScheduler.CONTINUE
+        decision: str = super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
+        return decision
+
+    def _remember(self, trial: Any, rows: list[dict[str, Any]]) -> None:
+        raise NotImplementedError
 
 
 class Asha(_Remembering, AsyncHyperBandScheduler):
     """Asynchronous successive halving."""
 
+    def _remember(self, trial: Any, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            AsyncHyperBandScheduler.on_trial_result(self, None, trial, row)  # type: ignore[arg-type]
+
 
 class Median(_Remembering, MedianStoppingRule):
     """Stops a trial whose best is below the median of the others' means."""
 
+    def _remember(self, trial: Any, rows: list[dict[str, Any]]) -> None:
+        self._results[trial].extend(rows)
+
 
 class Pbt(PopulationBasedTraining):
-    """Population-based training whose mutations stay inside the space and pass; else the weights alone are copied."""
+    """Population-based training whose mutations stay inside the space and pass; else values are copied as they are."""
 
     def __init__(self, accept: Callable[[Values], None], **keywords: Any) -> None:
         super().__init__(**keywords)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import ray
 from ray import tune
+from ray.train.v2.api.exceptions import ControllerError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from swav_ray import settings
@@ -265,7 +266,7 @@ class Trial(tune.Trainable):
                 try:
                     make_trainer(_work, config, run_dir, payload).fit()
                     return
-                except ray.exceptions.RayActorError:
+                except (ray.exceptions.RayActorError, ControllerError):
                     # Not a worker, which Ray Train starts again, but what starts them; what it held is freed first.
                     if ray.get(self._mailbox.controller_died.remote()):
                         return

@@ -55,13 +55,21 @@ def run(payload: dict[str, Any]) -> None:
         payload: `config`, `run_dir` (a Place) and `monitor` (a Monitor actor).
     """
     monitor = payload["monitor"]
-    if ray.get(monitor.given_up.remote()):
+    # Ray Train may start workers once more for a resize that it had decided when the last step was done.
+    if ray.get(monitor.given_up.remote()) or (payload["run_dir"] / SUMMARY).exists():
         return
     try:
         _Worker(payload["config"], payload["run_dir"], monitor).run()
+    except _NodeLeaves:
+        raise
     except (Diverged, FloatingPointError, TooManyBadImages, BatchFailed, checkpoint.BadCheckpoint) as error:
         # Told before raising: another try would end the same way, so the next start of the workers returns at once.
         ray.get(monitor.give_up.remote(str(error)))
+        raise
+    except Exception as error:
+        group = ray.util.get_current_placement_group()
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        ray.get(monitor.note_failure.remote(group.id.hex() if group is not None else "", why))
         raise
 
 
@@ -238,6 +246,8 @@ class _Worker:
             row |= label_free.measure(
                 self.learner.model, self.manifest, self.train_ids, self.config.eval, device=self.device
             )
+        assert self._history is not None
+        self._history.check()
         measurements.append(self.run_dir, row)
         self._tell(measured=row)
 
@@ -278,6 +288,8 @@ class _Worker:
             "seconds": goodput(records, read_history(self.run_dir)),
             "knn_top1": result,
         }
+        assert self._history is not None
+        self._history.check()
         (self.run_dir / SUMMARY).write_bytes(json.dumps(summary, indent=1).encode())
         self._last_word(done=True)
 
@@ -286,7 +298,7 @@ class _Worker:
 
     def _last_word(self, **message: Any) -> None:
         """Tells, and waits until it has arrived: what this process has not yet sent when it ends is lost."""
-        ray.get(self.monitor.tell.remote(message))
+        ray.get([self.monitor.tell.remote(message), self.monitor.note_parked.remote()])
 
 
 class _Control:

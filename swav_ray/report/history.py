@@ -1,7 +1,7 @@
 """history.jsonl: every start and stop of a run's workers; and what the time of a run went into.
 
 The last claim names the process that may write to the run directory: one that outlived its run finds another name
-there and keeps its hands off.
+there before it writes, and leaves the directory alone.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def goodput(records: Sequence[dict[str, Any]], history: Sequence[dict[str, Any]]
     Returns:
         training, data_wait, checkpointing, evaluating, starting (until the first step), restarting (from the last
         committed step before a failure to the first one after it, less what is under recomputing), recomputing, and
-        goodput. Steps lost together with their lines (on S3: since the last checkpoint) count under restarting.
+        goodput. Not in it: what comes before the first start of workers (Ray's, the listing), and the last checkpoint
+        and measurement. Steps lost together with their lines (on S3: since the last checkpoint) count under restarting.
     """
     seconds = dict.fromkeys(
         ("training", "data_wait", "checkpointing", "evaluating", "starting", "restarting", "recomputing"), 0.0

@@ -94,16 +94,18 @@ def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def write(run_dir: Place, state: Snapshot, keep: Retention, before_commit: Callable[[], None] = lambda: None) -> Place:
     """Writes a checkpoint, then drops those that `keep` does not name.
 
-    `before_commit` runs before the manifest makes it one: what must be durable with it goes there, and an error there
-    leaves no checkpoint.
+    `before_commit` runs first, and again before the manifest makes it one: whether this process may write here at all,
+    and what must be durable with it, goes there. An error there leaves no new checkpoint.
     """
+    before_commit()
     files = {
         "model.safetensors": safetensors.torch.save(state.model),
         "training.safetensors": safetensors.torch.save(state.training),
         "meta.json": json.dumps(state.meta, indent=1).encode(),
     }
     folder = _folder(run_dir, state.step)
-    # A folder of this step can only be an unfinished or a damaged one: its manifest goes first.
+    # A folder of this step can only be an unfinished or a damaged one, its writer being the one that may: the manifest
+    # goes first.
     (folder / _MANIFEST).delete()
     sums = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     try:

@@ -26,7 +26,7 @@ from swav_ray.training.distributed import World
 
 
 class Diverged(RuntimeError):
-    """Too many steps were refused; the state is that of the last good one."""
+    """Training cannot go on: too many steps were refused, or the weights are no longer ones that can be trained."""
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
     config, world = learner.config, learner.world
     batch_size, steps_per_epoch = config.train.global_batch_size, learner.steps_per_epoch
     save_every = max(1, round(config.checkpoint.every_epochs * steps_per_epoch))
+    keep_every = config.checkpoint.keep_every_epochs * steps_per_epoch
     knn_every = config.eval.knn_every_epochs * steps_per_epoch
     saving = evaluating = 0.0
     untried: tuple[Batch, int] | None = None  # what made the present state, until that was tried
@@ -183,7 +184,8 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
             top1 = hooks.evaluate(done)
         evaluating, began = time.perf_counter() - began, time.perf_counter()
         keep_best = measure and config.checkpoint.keep_best > 0
-        if done % save_every == 0 or keep_best or done == end or leave or too_many or wish & Wish.SAVE:
+        due = done % save_every == 0 or keep_best or bool(keep_every and done % keep_every == 0)
+        if due or done == end or leave or too_many or wish & Wish.SAVE:
             if untried and (why := learner.trial(to_device(untried[0], config, learner.device), untried[1])):
                 raise Diverged(
                     f"step {untried[1]} blew up the weights: after it, on its own images, {why}. That state is not "

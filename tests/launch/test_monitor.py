@@ -24,6 +24,41 @@ def test_workers_that_come_further_may_start_as_often_as_they_must() -> None:
     assert [monitor.begin(step, None) for step in range(50)] == [""] * 50
 
 
+def test_workers_that_fail_before_they_begin_are_given_up_with_their_reason() -> None:
+    monitor = mailbox()
+    for start in "abcd":
+        for _ in range(8):
+            monitor.note_failure(start, "FileNotFoundError: manifest.parquet")
+    assert monitor.given_up() == ""
+    monitor.note_failure("e", "FileNotFoundError: manifest.parquet")
+    assert "failed 5 times in a row, last with: FileNotFoundError: manifest.parquet;" in monitor.given_up()
+
+
+def test_workers_that_fail_after_a_checkpoint_may_fail_again() -> None:
+    monitor = mailbox()
+    for step in range(50):
+        assert monitor.begin(step, None) == ""
+        monitor.note_failure(str(step), "RuntimeError: connection reset")
+        assert monitor.given_up() == ""
+
+
+def test_workers_may_be_taken_away_once_they_have_saved_or_ended() -> None:
+    monitor = mailbox()
+    monitor.begin(0, None)
+    monitor.request_park()
+    assert (monitor.wish(), monitor.parked()) == ("park", False)
+    monitor.note_parked()
+    assert monitor.parked()
+    monitor.begin(3, None)
+    assert (monitor.wish(), monitor.parked()) == ("", False)
+    monitor.note_failure("a", "RuntimeError: connection reset")
+    assert monitor.parked()
+    monitor.begin(4, None)
+    monitor.request_stop()
+    monitor.request_park()
+    assert (monitor.wish(), monitor.parked()) == ("stop", False)
+
+
 def test_a_controller_that_dies_before_any_worker_starts_is_given_up() -> None:
     monitor = mailbox()
     assert [monitor.controller_died() for _ in range(4)] == [""] * 4

@@ -20,7 +20,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.storage import Place, place
 from swav_ray.launch.train import make_trainer
 from swav_ray.launch.tune import sweep
-from swav_ray.launch.tune_choice import concurrency, objectives_of
+from swav_ray.launch.tune_choice import concurrency
 from swav_ray.launch.tune_space import Values
 from swav_ray.report import measurements
 from swav_ray.report.metrics_log import read_metrics
@@ -104,8 +104,11 @@ class Outcome:
         )
         assert process.stdout is not None
         self.first: list[str] = []
+        self.second = ""
         for line in process.stdout:
             self.first.append(line)
+            if "starts:" in line and not self.second:
+                self.second = self._refused()
             if "epoch 1:" in line and sum("starts:" in said for said in self.first) == 2:
                 process.send_signal(signal.SIGKILL)
                 break
@@ -115,6 +118,14 @@ class Outcome:
         self.sweep_dir = place(storage) / "sweeps" / "kinds"
         self.killed = read_sweep(self.sweep_dir)
         self.before = self._log().stat()
+
+    def _refused(self) -> str:
+        """What the same sweep says while this one runs."""
+        try:
+            four_kinds(self._images, self._storage)
+        except ConfigError as error:
+            return str(error)
+        return "was let in"
 
     def go_on(self) -> None:
         self.results = four_kinds(self._images, self._storage)
@@ -144,6 +155,10 @@ def test_a_mix_that_cannot_be_is_refused_before_any_trial(outcome: Outcome) -> N
     first_start = next(number for number, line in enumerate(outcome.first) if "starts:" in line)
     assert any("refused: queue.length = 3: must be 0 or at least" in line for line in outcome.first[:first_start])
     assert {trial.values["kind"] for trial in outcome.found.trials} == {"wide", "narrow", "diverges", "flat"}
+
+
+def test_while_a_sweep_lives_another_of_its_name_is_refused(outcome: Outcome) -> None:
+    assert outcome.second.startswith("name = 'kinds': is running already (process ")
 
 
 def test_a_killed_sweep_goes_on_with_the_same_trials(outcome: Outcome) -> None:
@@ -270,14 +285,3 @@ def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_
     )
     with pytest.raises(ConfigError, match=r"gpus_per_worker = 0.5: must be 1 where scaling.num_workers is above 1"):
         replace(half, scaling={"num_workers": (2,)})
-
-
-def test_the_loss_is_no_objective_and_knn_needs_labels() -> None:
-    with pytest.raises(ConfigError, match=r"objective = 'loss': must be auto, knn.*ln K"):
-        objectives_of("loss", labels=True)
-    with pytest.raises(ConfigError, match=r"objective = 'knn': needs labels"):
-        objectives_of("knn", labels=False)
-    with pytest.raises(ConfigError, match="objective = 'images'"):
-        objectives_of(["images", "knn"], labels=True)
-    assert objectives_of("auto", labels=True) == ["knn"]
-    assert objectives_of(["auto", "images"], labels=True) == ["knn", "images"]

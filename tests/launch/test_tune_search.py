@@ -70,13 +70,27 @@ def test_optuna_remembers_after_a_restart(tmp_path: Path) -> None:
     assert [trial.value for trial in again._inner._ot_study.trials] == [50.0]
 
 
+class Restored(types.SimpleNamespace):
+    """As much of a trial as schedulers look at."""
+
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
+
+
 def finished(name: str, folder: Path, values: list[float]) -> Any:
     """A trial of an earlier start of the sweep, as Tune's snapshot has it."""
     for number, value in enumerate(values):
         row = {"step": number + 1, "epochs": float(number + 1), "samples_seen": 8, "loss": 1.0, "knn_top1": value}
         measurements.append(place(folder / name), row)
     last = {"run_dir": str(folder / name)}
-    return types.SimpleNamespace(trial_id=name, status="TERMINATED", last_result=last)
+    return Restored(trial_id=name, status="TERMINATED", last_result=last)
+
+
+def interrupted(name: str, folder: Path, values: list[float]) -> Any:
+    """A trial that a killed sweep had not finished."""
+    trial = finished(name, folder, values)
+    trial.status, trial.last_result = "PENDING", {**trial.last_result, "epochs": float(len(values))}
+    return trial
 
 
 def running(name: str) -> Any:
@@ -93,6 +107,21 @@ def test_asha_stops_by_what_trials_reported_before_the_sweep_was_killed(tmp_path
     assert scheduler.on_trial_result(None, running("c"), {"epochs": 1.0, "knn_top1": 45.0}) == "STOP"
     scheduler.on_trial_add(None, running("d"))
     assert scheduler.on_trial_result(None, running("d"), {"epochs": 1.0, "knn_top1": 55.0}) == "CONTINUE"
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_trial_that_was_let_pass_is_not_judged_again_when_the_sweep_goes_on(tmp_path: Path, name: str) -> None:
+    scheduler = make_scheduler(name, SPACE, below_one, epochs=9, grace=1)
+    scheduler.set_search_properties("knn_top1", "max")
+    first = interrupted("first", tmp_path, [10.0, 11.0])
+    # Tune adds the newest first, and a trial with a poor score may have been there before the better ones.
+    others = [finished(other, tmp_path, [value] * 9) for other, value in (("d", 90.0), ("c", 80.0), ("b", 70.0))]
+    poor = finished("poor", tmp_path, [1.0] * 9)
+    for trial in (*others, first, poor):
+        scheduler.on_trial_add(None, trial)
+    again = [{"epochs": epoch, "knn_top1": value} for epoch, value in ((1.0, 10.0), (2.0, 11.0))]
+    assert [scheduler.on_trial_result(None, first, row) for row in again] == ["CONTINUE", "CONTINUE"]
+    assert scheduler.on_trial_result(None, first, {"epochs": 3.0, "knn_top1": 12.0}) == "STOP"
 
 
 def test_pbt_refuses_what_cannot_change_in_a_running_training() -> None:

@@ -138,12 +138,26 @@ def test_what_must_be_durable_first_comes_before_the_commit(tmp_path: Path) -> N
     run_dir, learner = place(tmp_path), Learner(small_config(), 3)
 
     def refuse() -> None:
-        assert (tmp_path / "checkpoints" / "step-000000001" / "model.safetensors").exists()
-        raise PermissionError("not yours")
+        if (tmp_path / "checkpoints" / "step-000000001" / "model.safetensors").exists():
+            raise PermissionError("not yours")
 
     with pytest.raises(PermissionError):
         checkpoint.write(run_dir, checkpoint.snapshot(learner, 1), checkpoint.Retention(last=1), refuse)
     assert checkpoint.steps(run_dir) == []
+
+
+def test_a_process_that_another_has_replaced_touches_no_checkpoint(tmp_path: Path) -> None:
+    run_dir, learner = place(tmp_path), Learner(small_config(), 3)
+    checkpoint.write(run_dir, checkpoint.snapshot(learner, 1), checkpoint.Retention(last=1))
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    def replaced() -> None:
+        raise PermissionError("not yours")
+
+    for step in (1, 2):
+        with pytest.raises(PermissionError):
+            checkpoint.write(run_dir, checkpoint.snapshot(learner, step), checkpoint.Retention(last=1), replaced)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == files
 
 
 def test_a_snapshot_is_a_copy() -> None:

@@ -106,6 +106,12 @@ def test_an_accuracy_goes_with_the_checkpoint_of_its_state(tmp_path: Path) -> No
     assert world.done[:4] == [("evaluate", 3), ("save", 3, 13.0, False), ("evaluate", 6), ("save", 6, 16.0, False)]
 
 
+def test_what_is_to_be_kept_is_saved_also_where_the_interval_does_not_meet_it(tmp_path: Path) -> None:
+    config = small_config(checkpoint={"every_epochs": 4 / 3, "keep_every_epochs": 1})
+    world, _ = go(tmp_path, config, {})
+    assert [one[1] for one in world.done] == [3, 4, 6, 8, 9, 12]
+
+
 @pytest.mark.parametrize("wish", [Wish.STOP, Wish.PARK, Wish.QUIT])
 def test_leaves_after_the_step_with_a_durable_checkpoint(tmp_path: Path, wish: Wish) -> None:
     world, result = go(tmp_path, small_config(), {4: wish})
