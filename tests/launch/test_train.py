@@ -9,20 +9,26 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import ray
+from ray.train.torch import TorchConfig
+from ray.train.torch.config import _TorchBackend
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.data.storage import place
-from swav_ray.launch.train import RunFailed, train
+from swav_ray.launch.monitor import Monitor
+from swav_ray.launch.train import RunFailed, _check_room, make_trainer, train
 from swav_ray.report.metrics_log import read_metrics
+from swav_ray.report.terminal import Terminal
 from swav_ray.training import checkpoint
 from tests.data.test_batches import write_images
 from tests.launch.conftest import tiny
@@ -130,6 +136,67 @@ def test_a_killed_worker_costs_no_sample(undisturbed: Config, shapes: Path) -> N
     assert killed
     assert_exactly_once(config, shapes, STEPS)
     assert losses(config) == losses(undisturbed)
+
+
+class DiesAtStart(_TorchBackend):
+    """A worker dies while the process group is set up, the first time."""
+
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        if not backend_config.marker.exists():
+            backend_config.marker.touch()
+            ray.kill(worker_group.get_workers()[0].actor)
+        super().on_start(worker_group, backend_config)
+
+
+@dataclass
+class DiesAtStartConfig(TorchConfig):
+    marker: Path = Path()
+
+    @property
+    def backend_cls(self) -> type:
+        return DiesAtStart
+
+
+def note_the_start(payload: dict[str, Any]) -> None:
+    payload["trained"].touch()
+
+
+def test_a_worker_that_dies_while_workers_start_leaves_room_for_the_next_ones(
+    cluster: None, shapes: Path, tmp_path: Path
+) -> None:
+    # Of eight CPUs a worker takes five: what the first start held must be free before the second.
+    config = tiny(shapes, tmp_path, "start", scaling={"cpus_per_worker": 5.0})
+    payload = {"monitor": Monitor.remote(), "trained": tmp_path / "trained"}  # type: ignore[attr-defined]
+    trainer = make_trainer(note_the_start, config, place(tmp_path / "start"), payload)
+    trainer.backend_config = DiesAtStartConfig("gloo", marker=tmp_path / "died")
+    trainer.fit()
+    assert (tmp_path / "died").exists()
+    assert (tmp_path / "trained").exists()
+
+
+@pytest.mark.slow
+def test_what_fails_before_the_first_step_is_told_after_a_few_tries(
+    cluster: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(shapes, tmp_path, "nothing", scaling={"cpus_per_worker": 0.5})
+    monkeypatch.setattr("swav_ray.launch.train._prepare", lambda *_: None)  # as on a node without the shared disk
+    with pytest.raises(
+        RunFailed, match=r"the workers failed 5 times in a row, last with: FileNotFoundError: .*manifest"
+    ):
+        train(config)
+
+
+def test_workers_that_leave_no_cpu_for_crops_are_refused_where_none_can_come(
+    cluster: None, shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(shapes, tmp_path, "full", scaling={"num_workers": (8,)})
+    terminal = Terminal(0.0)
+    with pytest.raises(ConfigError, match=r"num_workers = 8: 8 workers need 8.5 CPUs, those for crops included, .* 8$"):
+        _check_room(config, terminal, grows=False)
+    _check_room(config, terminal, grows=True)
+    assert "warning: 8 workers need 8.5 CPUs" in capfd.readouterr().out
+    _check_room(replace(config, scaling={"num_workers": (7,)}), terminal, grows=False)
+    assert "warning" not in capfd.readouterr().out
 
 
 def test_unreadable_images_are_quarantined_and_past_the_budget_named(cluster: None, tmp_path: Path) -> None:
