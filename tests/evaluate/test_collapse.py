@@ -28,6 +28,10 @@ def test_a_loss_that_moves_or_lies_above_is_none() -> None:
 
 
 def test_one_prototype_that_takes_every_image_is_a_collapse() -> None:
-    assert "prototype entropy is 0.020" in collapsed(rows(3.0, 2.9, entropy=0.02), LN_K, grace=0)
-    assert collapsed(rows(3.0, 2.9, entropy=0.5), LN_K, grace=0) == ""
+    assert "prototype entropy is 0.020" in collapsed(rows(4.7, 4.55, entropy=0.02), LN_K, grace=0)
+    assert collapsed(rows(4.7, 4.55, entropy=0.5), LN_K, grace=0) == ""
+
+
+def test_a_low_entropy_is_none_while_the_loss_tells_prototypes_apart() -> None:
+    assert collapsed(rows(4.4, 4.3, entropy=0.0), LN_K, grace=0) == ""
     assert collapsed([{"step": 1, "loss": None}, {"step": 2, "loss": None}], LN_K, grace=0) == ""
