@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.chaos import IMAGES, compile_kernels, job_config, node_cpus, prepare_environment  # noqa: E402
+from benchmarks.chaos import ELASTIC_CPUS, IMAGES, compile_kernels, job_config, node_cpus, prepare_environment  # noqa: E402
 from benchmarks.chaos_parts.cluster import Cluster  # noqa: E402
 from benchmarks.chaos_parts.conductor import carry_out, seconds_lost, tell  # noqa: E402
 from benchmarks.chaos_parts.schedule import Event, Nodes  # noqa: E402
@@ -60,12 +60,12 @@ def main(words: list[str] | None = None) -> int:
     problems: list[str] = []
     nodes = Nodes(start=3, least=2, most=3)
     with storage_for(str(folder / "runs"), folder, IMAGES) as storage, ExitStack() as stack:
-        compile_kernels(job_config(storage.images, storage.runs_of(0), "plain", (3, 3), EPOCHS))
+        compile_kernels(job_config(storage.images, storage.runs_of(0), "plain", (3, 3), EPOCHS, ELASTIC_CPUS))
         cluster = Cluster(nodes.start, cpus=node_cpus(1, 3))
         stack.callback(cluster.close)
         for repeat in range(args.repeats):
             for way, command in ways.items():
-                config = job_config(storage.images, storage.runs_of(0), f"{way}-{repeat}", (1, 3), EPOCHS)
+                config = job_config(storage.images, storage.runs_of(0), f"{way}-{repeat}", (1, 3), EPOCHS, ELASTIC_CPUS)
                 tell(f"{way}, repeat {repeat}")
                 run = carry_out(config, EVENTS, nodes, cluster, storage, folder, command)
                 problems += [f"{way}: {problem}" for problem in run.problems]

@@ -122,8 +122,15 @@ class Learner:
         self.model = model
         self._forward: nn.Module = model
         if self.world.group is not None:
+            # Not that any were unused: DDP otherwise lays its buckets out anew after the first step. From three workers
+            # on, where a gradient lies in a bucket decides the order in which workers' shares of it are added, so that
+            # a run would go on from a checkpoint with other rounding than the run that was not interrupted.
             self._forward = nn.parallel.DistributedDataParallel(
-                model, process_group=self.world.group, broadcast_buffers=False, gradient_as_bucket_view=True
+                model,
+                process_group=self.world.group,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+                find_unused_parameters=True,
             )
         self.optimizer = LarcSGD(
             model.parameters(),

@@ -50,6 +50,27 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(tmp_path: Path) -> N
         assert torch.equal(second.model.state_dict()[name], value), name
 
 
+def _straight_and_resumed(world: World, config: Config) -> tuple[list[float], list[float], list[str]]:
+    """Losses of three steps without and with a restart before them, and which weights differ at their end."""
+    straight, first, second = (Learner(config, 3, world=world) for _ in range(3))
+    losses = advance(straight, 0, 6)
+    advance(first, 0, 3)
+    state = checkpoint.snapshot(first, 3)
+    checkpoint.restore(second, checkpoint.Checkpoint(3, state.model, state.training, state.meta))
+    resumed = advance(second, 3, 6)
+    after = second.model.state_dict()
+    differ = [name for name, value in straight.model.state_dict().items() if not torch.equal(after[name], value)]
+    return losses[3:], resumed, differ
+
+
+@pytest.mark.parametrize(("workers", "most"), [(3, 0), (3, 1)])
+def test_going_on_is_bit_for_bit_the_same_for_several_workers_too(gloo_pool, workers: int, most: int) -> None:
+    config = small_config(model={"width": 0.5}, train={"max_rows_per_pass": most})
+    for losses, resumed, differ in gloo_pool.run(workers, _straight_and_resumed, config):
+        assert resumed == losses
+        assert differ == []
+
+
 def _resume(world: World, config: Config, uri: str) -> tuple[list[float], Tensor]:
     learner = Learner(config, 3, dtype=torch.float64, world=world)
     found, _ = checkpoint.load_newest(Place(uri))
