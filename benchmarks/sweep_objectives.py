@@ -107,7 +107,8 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         save=lambda *_: None,
         evaluate=measure,
         wish=lambda: Wish.NONE,
-        look=lambda: None,
+        look=lambda: False,
+        ready=lambda _: True,
         quarantine=Quarantine(where, len(train_ids), 0.0, writes=True),
     )
     train(learner, feed(), hooks, start=0, end=end)

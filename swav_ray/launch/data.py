@@ -91,6 +91,15 @@ class _Reader:
         self._thread = threading.Thread(target=self._run, args=(iterator, maker, parts), name="feed", daemon=True)
         self._thread.start()
 
+    def ready(self, seconds: float) -> bool:
+        """Whether `get` has an answer within so many seconds."""
+        end = time.monotonic() + seconds
+        while self._ready.empty():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
     def get(self) -> Batch | None:
         """The next batch, or None at the segment's end; raises what the task or the thread failed with."""
         ready = self._ready.get()
@@ -195,6 +204,10 @@ class Feed:
 
     def __iter__(self) -> Iterator[Batch]:
         return self
+
+    def ready(self, seconds: float) -> bool:
+        """Whether something of the present segment comes within so many seconds, if only its end."""
+        return not self._readers or self._readers[0].ready(seconds)
 
     def __next__(self) -> Batch:
         if self._step >= self._end:

@@ -116,6 +116,7 @@ class _Worker:
                 evaluate=self._evaluate,
                 wish=self._control.wish,
                 look=self._control.look,
+                ready=feed.ready,
                 usage=feed.usage if self.chief else dict,
                 quarantine=quarantine,
             )
@@ -343,14 +344,15 @@ class _Control:
             self._pending = self._monitor.wish.remote()
         return ""
 
-    def look(self) -> None:
-        """Whether a node of ours is to be taken away, and when; a collective of Ray Train's."""
+    def look(self) -> bool:
+        """Whether a node of ours is to be taken away; a collective of Ray Train's, with one answer for all."""
         found = ray.train.get_preemption_info()
         if not self._chief or found is None:
-            return
+            return found is not None
         if set(found.preempted_node_ids) - set(self.nodes):
             self.nodes = found.preempted_node_ids
             self._save_now = True
             leave_at = found.deadline_ms / 1000 if found.deadline_ms else time.time() + _NOTICE_SECONDS
             self._leave_at = min(leave_at, self._leave_at or leave_at)
             self._monitor.tell.remote({"notice": self.nodes, "seconds": self._leave_at - time.time()})
+        return True

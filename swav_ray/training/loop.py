@@ -57,6 +57,7 @@ class Wish(enum.IntFlag):
 
 
 _LEAVE = Wish.STOP | Wish.PARK | Wish.QUIT
+_READY_SECONDS = 0.5  # between questions to the other workers while batches are late and a node is about to go
 _REMEDY = "A lower optim.base_lr or a longer warm-up usually helps"
 
 
@@ -69,7 +70,8 @@ class Hooks:
         save: writes the state before a step, with a kNN accuracy if there is one; `wait`: until it is durable.
         evaluate: measures the state before a step; the kNN accuracy in percent, or None.
         wish: what this worker would have all do; the wishes of all workers are united.
-        look: answers Wish.LOOK.
+        look: answers Wish.LOOK; whether a node is to be taken away, on every worker alike.
+        ready: waits so many seconds for this worker's next batch; whether it is there.
         usage: figures of the machines that go into each record.
         quarantine: takes the unreadable images.
     """
@@ -78,7 +80,8 @@ class Hooks:
     save: Callable[[int, float | None, bool], None]
     evaluate: Callable[[int], float | None]
     wish: Callable[[], Wish]
-    look: Callable[[], None]
+    look: Callable[[], bool]
+    ready: Callable[[float], bool]
     usage: Callable[[], Record]
     quarantine: Quarantine
 
@@ -112,6 +115,13 @@ def _tally(world: World, device: torch.device, batch: Batch, wait: float, wish: 
     )
 
 
+def _agree(world: World, device: torch.device, ready: bool, wish: Wish) -> tuple[bool, Wish]:
+    """Whether every worker is ready, and what any of them would have all do."""
+    values = torch.tensor([int(ready), *(int(bool(wish & flag)) for flag in Wish)], dtype=torch.int64, device=device)
+    count, *wishes = world.sum(values).tolist()
+    return count == world.size, Wish(sum(flag for flag, count in zip(Wish, wishes, strict=True) if count))
+
+
 def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, end: int) -> tuple[int, Wish]:
     """Trains from step `start` up to `end` (excluded); on every worker at once.
 
@@ -132,8 +142,31 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
     knn_every = config.eval.knn_every_epochs * steps_per_epoch
     saving = evaluating = 0.0
     untried: tuple[Batch, int] | None = None  # what made the present state, until that was tried
+    noticed = False
     began = time.perf_counter()
+
+    def save(done: int, top1: float | None, wait: bool) -> None:
+        nonlocal untried
+        if untried and (why := learner.trial(to_device(untried[0], config, learner.device), untried[1])):
+            raise Diverged(
+                f"step {untried[1]} blew up the weights: after it, on its own images, {why}. That state is not "
+                f"saved; the last checkpoint is the last good one. {_REMEDY}"
+            )
+        untried = None
+        hooks.save(done, top1, wait)
+
     for step in range(start, end):
+        # With a node that goes its CPUs make no more crops, and perhaps they were the only ones: workers that wait for
+        # a batch then must not miss the time to leave.
+        while noticed:
+            ready, wish = _agree(world, learner.device, hooks.ready(_READY_SECONDS), hooks.wish())
+            if wish & _LEAVE and not ready:
+                save(step, None, True)
+                return step, wish
+            if wish & Wish.SAVE:
+                save(step, None, True)
+            if ready:
+                break
         batch = next(feed)
         if batch.step != step:
             raise RuntimeError(f"the batch of step {batch.step} came where step {step} was due")
@@ -175,7 +208,7 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         began = time.perf_counter()
         done = step + 1
         if wish & Wish.LOOK:
-            hooks.look()
+            noticed = hooks.look() or noticed
         leave = bool(wish & _LEAVE)
         too_many = learner.refused_steps > config.train.max_refused_steps
         top1 = None
@@ -186,13 +219,7 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         keep_best = measure and config.checkpoint.keep_best > 0
         due = done % save_every == 0 or keep_best or bool(keep_every and done % keep_every == 0)
         if due or done == end or leave or too_many or wish & Wish.SAVE:
-            if untried and (why := learner.trial(to_device(untried[0], config, learner.device), untried[1])):
-                raise Diverged(
-                    f"step {untried[1]} blew up the weights: after it, on its own images, {why}. That state is not "
-                    f"saved; the last checkpoint is the last good one. {_REMEDY}"
-                )
-            untried = None
-            hooks.save(done, top1, done == end or leave or too_many or bool(wish & Wish.SAVE))
+            save(done, top1, done == end or leave or too_many or bool(wish & Wish.SAVE))
         if too_many:
             raise Diverged(
                 f"step {step} was refused, {result.refused}, as {learner.refused_steps - 1} before it; "

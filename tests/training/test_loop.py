@@ -28,10 +28,16 @@ class World:
         self.wishes, self.asked = wishes, 0
         self.done: list[tuple[Any, ...]] = []
         self.records: list[dict[str, Any]] = []
+        self.notice = False
+        self.late: Iterator[bool] = iter(())
 
     def wish(self) -> Wish:
         self.asked += 1
         return self.wishes.get(self.asked - 1, Wish.NONE)
+
+    def look(self) -> bool:
+        self.done.append(("look",))
+        return self.notice
 
     def evaluate(self, step: int) -> float:
         self.done.append(("evaluate", step))
@@ -80,7 +86,8 @@ def go(
         save=lambda step, top1, wait: world.done.append(("save", step, top1, wait)),
         evaluate=world.evaluate,
         wish=world.wish,
-        look=lambda: world.done.append(("look",)),
+        look=world.look,
+        ready=lambda _: next(world.late, True),
         usage=lambda: {"object_store_bytes": 7.0},
         quarantine=Quarantine(place(tmp_path), 24, 0.0, writes=False),
     )
@@ -124,6 +131,23 @@ def test_a_notice_is_answered_by_a_durable_checkpoint_and_training_goes_on(tmp_p
     world, result = go(tmp_path, small_config(), {1: Wish.LOOK, 4: Wish.SAVE})
     assert result == (12, Wish.NONE)
     assert world.done[:3] == [("look",), ("save", 3, None, False), ("save", 5, None, True)]
+
+
+def test_with_a_notice_workers_that_wait_for_batches_leave_in_time(tmp_path: Path) -> None:
+    # After the look at step 1 a step asks twice: before it and after it. The batch of step 3 does not come.
+    world = World({1: Wish.LOOK, 5: Wish.SAVE, 6: Wish.QUIT})
+    world.notice, world.late = True, iter([True, False, False, False])
+    _, result = go(tmp_path, small_config(), {}, world=world)
+    assert result == (3, Wish.QUIT)
+    assert len(world.records) == 3
+    assert world.done == [("look",), ("save", 3, None, False), ("save", 3, None, True), ("save", 3, None, True)]
+
+
+def test_with_a_notice_late_batches_are_waited_for(tmp_path: Path) -> None:
+    world = World({1: Wish.LOOK})
+    world.notice, world.late = True, iter([False, False, True, False])
+    _, result = go(tmp_path, small_config(), {}, world=world)
+    assert result == (12, Wish.NONE)
 
 
 def test_a_refused_step_is_logged_with_its_images_and_counts_as_done(tmp_path: Path) -> None:
