@@ -109,6 +109,7 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         wish=lambda: Wish.NONE,
         look=lambda: False,
         ready=lambda _: True,
+        usage=dict,
         quarantine=Quarantine(where, len(train_ids), 0.0, writes=True),
     )
     train(learner, feed(), hooks, start=0, end=end)

@@ -58,15 +58,12 @@ class _Remembering:
         return decision
 
     def _remember(self, trial: Any, rows: list[dict[str, Any]]) -> None:
-        raise NotImplementedError
+        for row in rows:
+            super().on_trial_result(None, trial, row)  # type: ignore[misc]
 
 
 class Asha(_Remembering, AsyncHyperBandScheduler):
     """Asynchronous successive halving."""
-
-    def _remember(self, trial: Any, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            AsyncHyperBandScheduler.on_trial_result(self, None, trial, row)  # type: ignore[arg-type]
 
 
 class Median(_Remembering, MedianStoppingRule):
