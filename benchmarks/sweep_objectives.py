@@ -9,7 +9,9 @@ already has are kept, so it goes on where it was stopped, and `--trials 0` only 
 - each objective's rank correlation (Spearman) with kNN over the finished trials, at their end and halfway;
 - ASHA, replayed: its scheduler is fed the curves one trial after the other, as a machine that fits one trial would.
   Images spent and the kNN of what it finds, beside the trials that no scheduler could train with the same images; over
-  many orders of the trials, since with one order luck decides.
+  many orders of the trials, since with one order luck decides;
+- the share of the trials' time that went into decode and crops, which is all that trials could share (only where this
+  script has trained them).
 """
 
 from __future__ import annotations
@@ -85,10 +87,15 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
     learner = Learner(config, plan.steps_per_epoch)
     end = config.train.epochs * plan.steps_per_epoch
     losses: list[float] = []
+    crop_seconds = 0.0
 
     def feed() -> Iterator[Batch]:
+        nonlocal crop_seconds
         for step, ids in enumerate(plan.batches(0, end)):
-            yield maker.make(step, ids)
+            started = time.monotonic()
+            batch = maker.make(step, ids)
+            crop_seconds += time.monotonic() - started
+            yield batch
 
     def measure(step: int) -> float:
         cpu, world = torch.device("cpu"), World()
@@ -119,6 +126,7 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
     (where / "config.yaml").write_bytes(settings.to_yaml(config).encode())
     about = {"trial": run_dir.name, "generation": 0, "values": values, "origin": None, "reason": reason}
     about |= {"state": "collapsed" if reason else "finished", "seconds": time.monotonic() - began}
+    about["crop_seconds"] = crop_seconds
     (where / "trial.json").write_bytes(json.dumps(about, indent=1).encode())
     print(f"{run_dir.name}: {values}: kNN {measurements.read(where)[-1]['knn_top1']:.1f} {reason}", file=sys.stderr)
 
@@ -204,6 +212,10 @@ def main() -> None:
             "without_finds_it": round(float(np.mean([best == knn[-1] for _, _, best in results])), 3),
         },
     }
+    about = [json.loads(path.read_bytes()) for path in sorted(Path(words.sweep_dir).glob("trials/*/trial.json"))]
+    if timed := [trial for trial in about if "crop_seconds" in trial]:
+        share = sum(trial["crop_seconds"] for trial in timed) / sum(trial["seconds"] for trial in timed)
+        figures["crops_share_of_time"] = round(share, 3)
     print(json.dumps(figures))
 
 

@@ -15,7 +15,13 @@ from typing import Any, cast
 
 import ray
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-from ray.train.v2._internal.execution.controller.state import ResizingState
+from ray.train.v2._internal.execution.controller.state import (
+    InitializingState,
+    ReschedulingState,
+    ResizingState,
+    RestartingState,
+    SchedulingState,
+)
 from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
     TrainAutoscalingCoordinatorClient,
 )
@@ -25,6 +31,7 @@ from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 _PARK_SECONDS = 120.0  # that workers have to save before they are replaced
 _LOOK_SECONDS = 1.0  # between looks at the cluster
+_WITHOUT_WORKERS = (InitializingState, SchedulingState, ReschedulingState, RestartingState)
 _CPUS_FOR_CROPS = 1.0  # training workers never take the last CPU: without crops none of them would move
 _SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # 2 in Ray
@@ -125,11 +132,12 @@ def _draining() -> dict[str, int]:
 
 
 class _Workers(WorkerGroupCallback, ControllerCallback):
-    """Two things that Ray Train does not do for the workers that it starts.
+    """What Ray Train does not do for the workers that it starts.
 
-    Before a planned change of their number they write a checkpoint, so that no step is lost. And where their start
-    fails after Ray Train has counted them as started (a node dies while the process group is set up), what they hold
-    is freed: else their placement group belongs to nobody, and the cluster has no room for the next ones.
+    It tells the run whether there are any. Before a planned change of their number they write a checkpoint, so that no
+    step is lost. And where their start fails after Ray Train has counted them as started (a node dies while the
+    process group is set up), what they hold is freed: else their placement group belongs to nobody, and the cluster
+    has no room for the next ones.
 
     Args:
         monitor: the run's Monitor.
@@ -160,7 +168,8 @@ class _Workers(WorkerGroupCallback, ControllerCallback):
             started.shutdown()
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:  # noqa: ARG002
-        """Blocks the controller, which has nothing else to do then, until the workers have saved and wait."""
+        """Before a resize blocks the controller, which has nothing else to do then, until the workers have saved."""
+        self._monitor.note_waiting.remote(isinstance(current_state, _WITHOUT_WORKERS))
         if not isinstance(current_state, ResizingState):
             return
         ray.get(self._monitor.request_park.remote())

@@ -17,6 +17,7 @@ class Monitor:
         self._messages: list[dict[str, Any]] = []
         self._wish = ""
         self._parked = False
+        self._waiting = True
         self._given_up = ""
         self._failed: set[str] = set()
         self._why = ""
@@ -53,6 +54,14 @@ class Monitor:
     def parked(self) -> bool:
         """Whether workers may be taken away without loss."""
         return self._parked
+
+    def note_waiting(self, waiting: bool) -> None:
+        """Says whether workers are still to be started, as where there is no room for them yet."""
+        self._waiting = waiting
+
+    def waiting(self) -> bool:
+        """Whether there are no workers that a wish could reach."""
+        return self._waiting
 
     def begin(self, step: int, placement_group: Any) -> str:
         """Notes that workers start from `step`, and what they occupy.
@@ -99,6 +108,7 @@ class Monitor:
             A reason to give up where that keeps happening before any worker starts, else ''.
         """
         self._deaths += 1
+        self._waiting = True
         if self._deaths > _STARTS_WITHOUT_PROGRESS:
             self.give_up(
                 f"Ray Train's controller died {self._deaths} times in a row before it had started a worker; "

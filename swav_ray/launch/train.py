@@ -221,7 +221,7 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
 
     # fit() blocks and handles SIGINT by aborting, without a checkpoint; in a thread it leaves signals to us.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
-    with _stop_on_signal(monitor, terminal), terminal.live(config):
+    with _stop_on_signal(monitor, terminal) as stop, terminal.live(config):
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.5)
@@ -230,6 +230,10 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
             terminal.quiet()
             if taken.is_set():
                 raise RunFailed(f"another process has taken over run {config.run.name}; this one leaves it alone")
+            if stop.asked and ray.get(monitor.waiting.remote()):
+                monitor.give_up.remote("stopped")  # told to workers that would start yet
+                terminal.line("stopped while there were no workers; the same command goes on from the last checkpoint")
+                return
     if reason := ray.get(monitor.given_up.remote()):
         raise RunFailed(reason)
     if failure:
@@ -271,17 +275,20 @@ class _stop_on_signal:
     """While entered, the first SIGINT or SIGTERM asks for a checkpoint and a stop; the second one stops at once."""
 
     def __init__(self, monitor: Any, terminal: Terminal) -> None:
+        self.asked = False
         self._monitor, self._terminal = monitor, terminal
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _stop_on_signal:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
+        return self
 
     def _handle(self, number: int, _: types.FrameType | None) -> None:
         signal.signal(number, self._before[number])
         self._monitor.request_stop.remote()
+        self.asked = True
         self._terminal.line(
             f"{signal.Signals(number).name}: stopping after this step, with a checkpoint; again: at once"
         )

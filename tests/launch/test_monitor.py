@@ -78,3 +78,12 @@ def test_the_oldest_news_go_where_nobody_reads_and_none_is_read_twice() -> None:
         monitor.tell({"number": number})
     assert [message["number"] for message in monitor.read()] == list(range(500, 1500))
     assert monitor.read() == []
+
+
+def test_wishes_reach_no_worker_until_some_have_started_and_after_their_controller_died() -> None:
+    monitor = mailbox()
+    assert monitor.waiting()
+    monitor.note_waiting(False)
+    assert not monitor.waiting()
+    monitor.controller_died()
+    assert monitor.waiting()

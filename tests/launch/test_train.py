@@ -199,6 +199,25 @@ def test_workers_that_leave_no_cpu_for_crops_are_refused_where_none_can_come(
     assert "warning" not in capfd.readouterr().out
 
 
+def test_a_run_that_waits_for_room_stops_at_once(
+    cluster: None, shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(shapes, tmp_path, "waits", scaling={"num_workers": (9, 10)})
+    untouched = signal.getsignal(signal.SIGINT)
+
+    def interrupt() -> None:
+        while signal.getsignal(signal.SIGINT) == untouched:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert train(config) is None
+    output = capfd.readouterr().out
+    assert "warning: 9 workers need" in output
+    assert "stopped while there were no workers; the same command goes on" in output
+    assert signal.getsignal(signal.SIGINT) == untouched
+
+
 def test_unreadable_images_are_quarantined_and_past_the_budget_named(cluster: None, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
