@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from swav_ray.data.ranges import RangeFile
 from swav_ray.data.storage import Entry, Place, PlaceError
 
 IMAGE_SUFFIXES = frozenset(
@@ -24,11 +26,17 @@ IMAGE_SUFFIXES = frozenset(
 KINDS = {"image": "image files", "parquet": "Parquet shards", "tar": "tars", "idx": "IDX files"}
 TRAIN, TEST = 0, 1
 SPLITS = ("train", "test")
+MANIFEST_KEY = b"swav_ray.manifest"  # footer entry of the Parquet files that are manifests and not shards
 
 _IDX_NAME = re.compile(r"(images|labels)[-.]idx\d-ubyte(\.gz)?$")
 _COMPRESSED_TAR = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$")
 _SPLIT_WORD = re.compile(r"(?:^|[-_./])(train|training|val|valid|validation|test|testing|t10k)(?=$|[-_./0-9])", re.I)
 _CHUNK = 1 << 16
+
+# Runs and what they keep may lie in the place that they train on: `--data.uri .` with the storage that is the default.
+_RUN_MANIFEST = "/manifest.parquet"  # in the directory of every run and sweep
+_RUN_LEASE = "running.json"  # in a run's directory before its manifest is
+_KEPT = re.compile(r"(?:^|/)_data/(?:manifests|shapes)/")  # in a storage, for all its runs
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,13 @@ class Listing:
 def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listing:
     """Lists a place, or a single file, and tells its kind, one of KINDS.
 
-    Raises PlaceError where there is nothing, nothing of use, or more than one kind.
+    What swav_ray itself has written below the place (runs, sweeps, kept manifests) is no part of it. Raises PlaceError
+    where there is nothing, nothing of use, or more than one kind.
     """
-    found = _Found()
-    for count, entry in enumerate(where.list(), start=1):
-        found.add(entry)
-        if progress is not None and count % 1000 == 0:
-            progress(count)
+    found = _list(where, (), progress)
+    if runs := _run_folders(where, found.manifests):
+        # Listed once more, since S3 lists in any order: a run's files may have come before the one that tells it.
+        found = _list(where, runs, progress)
     if found.is_empty and where.is_file():
         where, alone = where.parent, where.stat()
         found.add(alone)
@@ -64,10 +72,43 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
     return Listing(where, found.kind(where), found.table(found.kind(where)), found.fingerprint, found.notes())
 
 
-class _Found:
-    """Collects entries in chunks of arrow, so that a million names cost their bytes and not a million objects."""
+def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Found:
+    found = _Found(skip)
+    for count, entry in enumerate(where.list(), start=1):
+        found.add(entry)
+        if progress is not None and count % 1000 == 0:
+            progress(count)
+    return found
 
-    def __init__(self) -> None:
+
+def _run_folders(where: Place, manifests: Iterable[Entry]) -> tuple[str, ...]:
+    """The folders, with their slash, of the runs and sweeps whose manifests these are; a shard of that name is none."""
+    folders: tuple[str, ...] = ()
+    for name, size, _ in sorted(manifests, key=lambda entry: len(entry.name)):  # a sweep before the trials in it
+        if not name.startswith(folders) and _is_manifest(where / name, size):
+            folders += (name.removesuffix(_RUN_MANIFEST) + "/",)
+    return folders
+
+
+def _is_manifest(path: Place, size: int) -> bool:
+    try:
+        metadata = pq.read_schema(
+            path.uri if path.is_local else pa.PythonFile(RangeFile(path, size), mode="r")
+        ).metadata
+    except (pa.ArrowInvalid, FileNotFoundError):
+        return False
+    return MANIFEST_KEY in (metadata or {})
+
+
+class _Found:
+    """Collects entries in chunks of arrow, so that a million names cost their bytes and not a million objects.
+
+    ``skip`` are folders, with their slash, that are left out.
+    """
+
+    def __init__(self, skip: tuple[str, ...]) -> None:
+        self.manifests: list[Entry] = []  # perhaps: by their names
+        self._skip = skip
         self._chunks: dict[str, list[pa.RecordBatch]] = {}
         self._open: dict[str, tuple[list[str], list[int]]] = {}
         self._counts: Counter[str] = Counter()
@@ -86,8 +127,10 @@ class _Found:
         return f"{self._sum:032x}"
 
     def add(self, entry: Entry) -> None:
-        if _is_hidden(entry.name):
+        if _is_hidden(entry.name) or entry.name.startswith(self._skip):
             return
+        if entry.name.endswith(_RUN_MANIFEST):
+            self.manifests.append(entry)
         text = f"{entry.name}\0{entry.size}\0{entry.etag_or_mtime}".encode(errors="surrogateescape")
         digest = hashlib.blake2b(text, digest_size=16).digest()
         self._sum = (self._sum + int.from_bytes(digest, "big")) % (1 << 128)
@@ -138,9 +181,11 @@ class _Found:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a file is a system's own: .DS_Store, __MACOSX/..., _SUCCESS."""
+    """Whether a file is a system's own, .DS_Store, __MACOSX/..., _SUCCESS, or known by its name for swav_ray's."""
     parts = name.split("/")
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        return True
+    if parts[-1] == _RUN_LEASE or _KEPT.search(name):
         return True
     return parts[-1].startswith("_") and kind_of(name) is None
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from swav_ray.data.folder import index_folder
 from swav_ray.data.idx import index_idx
-from swav_ray.data.listing import KINDS, TEST, TRAIN, Listing, survey
+from swav_ray.data.listing import KINDS, MANIFEST_KEY, TEST, TRAIN, Listing, survey
 from swav_ray.data.rows import Rows
 from swav_ray.data.shards import index_shards
 from swav_ray.data.storage import Place, PlaceError, place
@@ -28,7 +28,6 @@ from swav_ray.data.tars import index_tars
 __all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_or_build", "save"]
 
 _FORMAT = 1  # of the cached file; another one is built anew
-_METADATA_KEY = b"swav_ray.manifest"
 
 log = logging.getLogger("swav_ray.data")
 Progress = Callable[[int], None]
@@ -141,7 +140,7 @@ def save(manifest: Manifest, where: Place) -> None:
         "notes": manifest.notes,
     }
     sink = io.BytesIO()
-    table = manifest.table.replace_schema_metadata({_METADATA_KEY: json.dumps(about).encode()})
+    table = manifest.table.replace_schema_metadata({MANIFEST_KEY: json.dumps(about).encode()})
     pq.write_table(table, sink, compression="zstd")
     where.write_bytes(sink.getvalue())
 
@@ -150,7 +149,7 @@ def load(where: Place) -> Manifest:
     """Reads what `save` wrote. Raises FileNotFoundError, or PlaceError where it is something else."""
     try:
         table = pq.read_table(io.BytesIO(where.read_bytes()))
-        about = json.loads(table.schema.metadata[_METADATA_KEY])
+        about = json.loads(table.schema.metadata[MANIFEST_KEY])
         if about["format"] != _FORMAT:
             raise ValueError(about["format"])
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:

@@ -150,6 +150,41 @@ def test_a_kept_manifest_serves_until_the_place_changes(tmp_path: Path, caplog: 
     assert len(load_or_build(str(images), cache)) == 7
 
 
+@pytest.mark.parametrize("on_s3", [False, pytest.param(True, marks=pytest.mark.s3)])
+@pytest.mark.parametrize("storage", ["runs", ""])
+def test_runs_in_the_place_that_they_train_on_are_no_part_of_it(
+    tmp_path: Path, storage: str, on_s3: bool, request: pytest.FixtureRequest
+) -> None:
+    root = place(request.getfixturevalue("s3") if on_s3 else tmp_path)
+    for name in ("a/1.jpg", "b/1.jpg", "b/notes.txt"):
+        (root / name).write_bytes(b"x")
+    before = build(root.uri)
+    for run in ("first", "sweeps/s", "sweeps/s/trials/t"):
+        save(before, root / storage / run / "manifest.parquet")
+        for name in ("config.yaml", "checkpoints/step-1/model.pt", "curves.png"):
+            (root / storage / run / name).write_bytes(b"x")
+    save(before, cached_at(root.uri, cache_of((root / storage).uri)))
+    (root / storage / "_data" / "shapes" / "train-00000-of-00001.parquet").write_bytes(b"x")
+    assert build(root.uri) == before
+    assert load_or_build(root.uri, cache_of((root / storage).uri)) == before
+
+
+def test_a_lease_that_comes_before_the_manifest_is_no_change(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.jpg": b"x"})
+    before = build(str(tmp_path))
+    write_files(tmp_path, {"runs/first/running.json": b"x"})
+    assert build(str(tmp_path)) == before
+
+
+def test_a_shard_called_manifest_is_a_shard(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a" / "manifest.parquet", 3)
+    write_parquet(tmp_path / "b" / "x.parquet", 2)
+    assert len(build(str(tmp_path))) == 5
+    (tmp_path / "b" / "manifest.parquet").write_bytes(b"damaged")
+    with pytest.raises(PlaceError, match=r"b/manifest.parquet: is not a Parquet file"):
+        build(str(tmp_path))
+
+
 def test_a_saved_manifest_comes_back(tmp_path: Path) -> None:
     write_files(tmp_path / "images", {"a/1.jpg": b"x", "b/1.jpg": b"x", "b/c.txt": b""})
     made = build(str(tmp_path / "images"))
