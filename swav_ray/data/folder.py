@@ -7,14 +7,15 @@ import pyarrow as pa
 from swav_ray.data.listing import Listing, chunked, common_folder, encode_labels, split_word, splits_of
 from swav_ray.data.rows import Rows
 
-_SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
+_TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing")
+_SPLIT_FOLDERS = frozenset(("train", "training", *_TEST_FOLDERS))
 
 
 def index_folder(listing: Listing) -> Rows:
     """Rows of a listing of image files.
 
-    Folders that all images share say nothing and are skipped. Then ``train/`` beside ``val/``, ``validation/`` or
-    ``test/`` are splits, and the next folder is the class, where images lie in more than one.
+    Folders that all images share say nothing and are skipped. Then ``train/`` beside ``val/``, ``dev/``, ``test/``
+    or the like are splits, and the next folder is the class, where images lie in more than one.
     """
     names = listing.files["name"]
     start = len(common_folder(names))

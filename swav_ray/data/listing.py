@@ -30,7 +30,8 @@ MANIFEST_KEY = b"swav_ray.manifest"  # footer entry of the Parquet files that ar
 
 _IDX_NAME = re.compile(r"(images|labels)[-.]idx\d-ubyte(\.gz)?$")
 _COMPRESSED_TAR = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$")
-_SPLIT_WORD = re.compile(r"(?:^|[-_./])(train|training|val|valid|validation|test|testing|t10k)(?=$|[-_./0-9])", re.I)
+_SPLITS = "train|training|val|valid|validation|dev|eval|evaluation|test|testing|t10k"
+_SPLIT_WORD = re.compile(rf"(?:^|[-_./])({_SPLITS})(?=$|[-_./0-9])", re.I)
 _CHUNK = 1 << 16
 
 # Runs and what they keep may lie in the place that they train on: `--data.uri .` with the storage that is the default.
@@ -230,6 +231,12 @@ def splits_of(words: Sequence[str | None]) -> list[int]:
     if "train" not in words:
         return [TRAIN] * len(words)
     return [TEST if word == "test" else TRAIN for word in words]
+
+
+def splits_of_files(files: pa.Table) -> list[int]:
+    """TRAIN or TEST of each of a listing's files by its name; folders that all of them share say nothing."""
+    start = len(common_folder(files["name"]))
+    return splits_of([split_word(name[start:]) for name in files["name"].to_pylist()])
 
 
 def common_folder(names: pa.ChunkedArray) -> str:

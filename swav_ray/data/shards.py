@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swav_ray.data.listing import TEST, TRAIN, Listing, encode_labels, split_word, splits_of
+from swav_ray.data.listing import TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
 from swav_ray.data.ranges import RangeFile, run_all
 from swav_ray.data.rows import Rows, concatenate
 from swav_ray.data.s3_client import counters
@@ -40,7 +40,7 @@ def index_shards(listing: Listing, progress: Callable[[int], None] | None = None
     _require_whole_import(listing.place, names)
     _footer.cache_clear()  # the place may have changed since this process last read it
     _group_cache.cache_clear()
-    splits = splits_of([split_word(name) for name in names])
+    splits = splits_of_files(listing.files)
     parts: list[Rows] = []
     with ThreadPoolExecutor(min(_THREADS, len(names)), "index-parquet") as pool:
         for done in pool.map(lambda n, s, t: _index_shard(listing.place, n, s, t), names, sizes, splits):
@@ -83,10 +83,11 @@ def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
         found["row_group"] = np.repeat(np.arange(len(groups), dtype=np.int32), groups)
         found["row"] = np.concatenate([np.arange(rows, dtype=np.int32) for rows in groups] or [np.empty(0, np.int32)])
         notes = _note_large_groups(path, metadata, image)
-    wanted = [c for c in (_label_column(schema), "split" if "split" in schema.names else None) if c]
+    has_splits = "split" in schema.names and _is_words(schema.field("split").type)
+    wanted = [c for c in (_label_column(schema), "split" if has_splits else None) if c]
     columns = file.read(columns=wanted) if wanted else pa.table({})
-    if "split" in wanted and pa.types.is_string(columns["split"].type):
-        words = [split_word(word or "") for word in columns["split"].to_pylist()]
+    if has_splits:
+        words = [split_word(word or "") for word in columns["split"].cast(pa.string()).to_pylist()]
         found["split"] = np.array([TEST if word == "test" else TRAIN for word in words], np.int8)
     if _label_column(schema):
         found["label"] = columns[_label_column(schema)]
@@ -133,11 +134,18 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 def _label_column(schema: pa.Schema) -> str | None:
     def fits(kind: pa.DataType) -> bool:
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-        return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        return pa.types.is_integer(_values(kind)) or _is_words(kind)
 
     return next((name for name in _LABEL_COLUMNS if name in schema.names and fits(schema.field(name).type)), None)
+
+
+def _values(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_words(kind: pa.DataType) -> bool:
+    kind = _values(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.listing import IMAGE_SUFFIXES, Listing, encode_labels, split_word, splits_of
+from swav_ray.data.listing import IMAGE_SUFFIXES, Listing, encode_labels, splits_of_files
 from swav_ray.data.ranges import RangeFile
 from swav_ray.data.rows import Rows, concatenate
 from swav_ray.data.storage import Place, PlaceError
@@ -54,7 +54,7 @@ def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) 
         raise PlaceError(
             f"{listing.place}: its {len(names):,} tars hold no image ({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
-    splits = splits_of([split_word(name) for name in names])
+    splits = splits_of_files(listing.files)
     parts = [_rows(name, split, tar) for name, split, tar in zip(names, splits, found, strict=True)]
     labels, classes = _labels(found)
     others = sum(tar.others for tar in found)

@@ -64,7 +64,7 @@ def test_class_folders_become_labels_in_alphabetical_order(tmp_path: Path) -> No
     assert len(found.test_ids()) == 0
 
 
-@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "test"])
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "dev", "eval", "test"])
 def test_split_folders_are_splits_and_not_classes(tmp_path: Path, held_out: str) -> None:
     files = {f"photos/{split}/{name}/1.png": b"x" for split in ("train", held_out) for name in ("a", "b")}
     found = build(str(write_files(tmp_path, files)))

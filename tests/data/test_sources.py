@@ -141,9 +141,14 @@ def test_parquet_class_names_and_splits_as_public_sets_have_them(tmp_path: Path)
     assert manifest.test_ids().tolist() == [10, 11, 12, 13, 14]
 
 
-def test_a_split_column_counts(tmp_path: Path) -> None:
-    table = pa.table({"img": [image(i) for i in range(3)], "split": ["train", "test", "train"]})
-    pq.write_table(table, tmp_path / "x.parquet")
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.large_string())]
+)
+@pytest.mark.parametrize("held_out", ["test", "validation", "dev", "eval"])
+def test_a_split_column_counts(tmp_path: Path, kind: pa.DataType, held_out: str) -> None:
+    splits = pa.array(["train", held_out, None])
+    splits = splits.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else splits.cast(kind)
+    pq.write_table(pa.table({"img": [image(i) for i in range(3)], "split": splits}), tmp_path / "x.parquet")
     assert build(str(tmp_path)).test_ids().tolist() == [1]
 
 
@@ -190,9 +195,9 @@ def test_tar_labels(tmp_path: Path, members: dict[str, bytes], classes: list[str
 
 def test_tars_are_split_by_name_and_may_not_be_damaged(tmp_path: Path) -> None:
     for name in ("imagenet-train-000000", "imagenet-train-000001", "imagenet-val-000000"):
-        write_tar(tmp_path / f"{name}.tar", {f"{i}.jpg": image(i) for i in range(3)})
+        write_tar(tmp_path / "dev" / f"{name}.tar", {f"{i}.jpg": image(i) for i in range(3)})
     assert build(str(tmp_path)).test_ids().tolist() == [6, 7, 8]
-    damaged = tmp_path / "imagenet-val-000000.tar"
+    damaged = tmp_path / "dev" / "imagenet-val-000000.tar"
     damaged.write_bytes(damaged.read_bytes()[:1500])
     with pytest.raises(PlaceError, match=r"imagenet-val-000000.tar: is a damaged tar"):
         build(str(tmp_path))
