@@ -26,6 +26,7 @@ IMAGE_SUFFIXES = frozenset(
 KINDS = {"image": "image files", "parquet": "Parquet shards", "tar": "tars", "idx": "IDX files"}
 TRAIN, TEST = 0, 1
 SPLITS = ("train", "test")
+MOST_CLASSES = 1 << 20  # a larger number is an id and no class: a name for each one below it would be gigabytes
 MANIFEST_KEY = b"swav_ray.manifest"  # footer entry of the Parquet files that are manifests and not shards
 
 _IDX_NAME = re.compile(r"(images|labels)[-.]idx\d-ubyte(\.gz)?$")
@@ -246,14 +247,16 @@ def common_folder(names: pa.ChunkedArray) -> str:
     return shared[: shared.rfind("/") + 1]
 
 
-def encode_labels(words: Iterable[Sequence[str | None]]) -> tuple[pa.ChunkedArray, list[str]]:
-    """Labels (int32, -1 where None) and their sorted names, from class names in chunks."""
+def encode_labels(
+    words: Iterable[Sequence[str | None]], order: Callable[[str], int] | None = None
+) -> tuple[pa.ChunkedArray, list[str]]:
+    """Labels (int32, -1 where None) and their names, sorted (by ``order`` if given), from class names in chunks."""
     seen: dict[str, int] = {}
     chunks = []
     for chunk in words:
         codes = [-1 if word is None else seen.setdefault(word, len(seen)) for word in chunk]
         chunks.append(pa.array(codes, pa.int32()))
-    classes = sorted(seen)
+    classes = sorted(seen, key=order)
     rank = {name: label for label, name in enumerate(classes)}
     relabel = np.array([rank[name] for name in seen] + [-1], np.int32)  # a code of -1 takes the last
     return pa.chunked_array([pa.array(relabel[chunk.to_numpy()]) for chunk in chunks], pa.int32()), classes

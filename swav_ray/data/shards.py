@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from swav_ray.data.listing import TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
+from swav_ray.data.listing import MOST_CLASSES, TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
 from swav_ray.data.ranges import RangeFile, run_all
 from swav_ray.data.rows import Rows, concatenate
 from swav_ray.data.s3_client import counters
@@ -158,18 +159,24 @@ def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:
 
 
 def _joined_labels(parts: list[Rows]) -> tuple[pa.ChunkedArray | None, list[str]]:
-    """Numbers stay what they are; words are numbered in their order."""
+    """Numbers stay what they are, up to MOST_CLASSES or the names there are; larger ones and words are numbered.
+
+    They are numbered in their order. A number below 0 is no label.
+    """
     if all(part.label is None for part in parts):
         return None, []
     columns = [pa.chunked_array([pa.nulls(len(p.uri), pa.int32())]) if p.label is None else p.label for p in parts]
     if any(not pa.types.is_integer(part.label.type) for part in parts if part.label is not None):
         return encode_labels(column.cast(pa.string()).to_pylist() for column in columns)
-    numbers = pa.chunked_array(
-        [chunk.cast(pa.int32()).fill_null(-1) for column in columns for chunk in column.chunks], pa.int32()
-    )
-    top = max((int(np.max(chunk.to_numpy(), initial=-1)) for chunk in numbers.chunks), default=-1)
+    tops = (pc.max(column).as_py() for column in columns)
+    top = max((top for top in tops if top is not None), default=-1)
     classes = max((part.classes for part in parts), key=len)
-    return numbers, classes if len(classes) > top else [str(label) for label in range(top + 1)]
+    if top >= max(MOST_CLASSES, len(classes)):
+        named = ([None if n is None or n < 0 else str(n) for n in column.to_pylist()] for column in columns)
+        return encode_labels(named, int)
+    numbers = [chunk.cast(pa.int64()).fill_null(-1).to_numpy() for column in columns for chunk in column.chunks]
+    labels = pa.chunked_array([np.maximum(chunk, -1).astype(np.int32) for chunk in numbers], pa.int32())
+    return labels, classes if len(classes) > top else [str(label) for label in range(top + 1)]
 
 
 def _open(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:

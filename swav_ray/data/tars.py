@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.listing import IMAGE_SUFFIXES, Listing, encode_labels, splits_of_files
+from swav_ray.data.listing import IMAGE_SUFFIXES, MOST_CLASSES, Listing, encode_labels, splits_of_files
 from swav_ray.data.ranges import RangeFile
 from swav_ray.data.rows import Rows, concatenate
 from swav_ray.data.storage import Place, PlaceError
@@ -26,6 +26,7 @@ from swav_ray.data.storage import Place, PlaceError
 _READ_AHEAD = 4 << 20  # bytes of a request to S3; larger members are skipped without reading them
 _READ_AHEAD_LOCAL = 8 << 10
 _THREADS = 8
+_NUMBER_DIGITS = 18  # of a label at most; longer ones are words
 _LABEL_KEYS = ("label", "cls", "class", "class_id", "target")
 
 
@@ -73,15 +74,20 @@ def _rows(name: str, split: int, tar: _Found) -> Rows:
 
 
 def _labels(found: list[_Found]) -> tuple[pa.ChunkedArray | None, list[str]]:
-    """Numbers stay what they are; names are numbered in their order; folders count where no sample has a label."""
+    """Numbers stay what they are, up to MOST_CLASSES; larger ones, and names, are numbered in their order.
+
+    Folders count where no sample has a label.
+    """
     words = [tar.label for tar in found]
     if not any(word is not None for part in words for word in part):
         labels, classes = encode_labels(tar.folder for tar in found)
         return (labels, classes) if len(classes) > 1 else (None, [])
-    if all(word is None or word.isdecimal() for part in words for word in part):
-        numbers = [-1 if word is None else int(word) for part in words for word in part]
-        return pa.chunked_array([pa.array(numbers, pa.int32())]), [str(i) for i in range(max(numbers) + 1)]
-    return encode_labels(words)
+    if not all(word is None or (word.isdecimal() and len(word) <= _NUMBER_DIGITS) for part in words for word in part):
+        return encode_labels(words)
+    numbers = [-1 if word is None else int(word) for part in words for word in part]
+    if max(numbers) >= MOST_CLASSES:
+        return encode_labels([[None if number < 0 else str(number) for number in numbers]], int)
+    return pa.chunked_array([pa.array(numbers, pa.int32())]), [str(i) for i in range(max(numbers) + 1)]
 
 
 def _scan(path: Place, size: int) -> _Found:

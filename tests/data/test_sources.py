@@ -122,12 +122,23 @@ def test_an_imported_shard_gives_single_images_without_reading_the_rest(tmp_path
         (pa.array(["b", "a", None, "b"]), ["a", "b"], [1, 0, -1, 1]),
         (pa.array(["b", "a", "a", "b"]).dictionary_encode(), ["a", "b"], [1, 0, 0, 1]),
         (pa.array([0.5, 1.0, 2.0, 3.0]), [], [-1, -1, -1, -1]),
+        (pa.array([2, 0, -(2**40), 1]), ["0", "1", "2"], [2, 0, -1, 1]),
+        (pa.array([300_000_000, 7, None, -2]), ["7", "300000000"], [1, 0, -1, -1]),
+        (pa.array([2**40, 2**31, 9, 2**40]), ["9", str(2**31), str(2**40)], [2, 1, 0, 2]),
+        (pa.array([2**64 - 1, 8, None, 8], pa.uint64()), ["8", str(2**64 - 1)], [1, 0, -1, 0]),
         (None, [], [-1, -1, -1, -1]),
     ],
 )
 def test_parquet_labels(tmp_path: Path, label: object, classes: list[str], labels: list[int]) -> None:
     manifest = build(str(write_parquet(tmp_path / "x.parquet", 4, label=label)))
     assert (manifest.classes, manifest.labels.tolist()) == (classes, labels)
+
+
+def test_large_numbers_in_several_shards_are_numbered_together(tmp_path: Path) -> None:
+    for name, label in (("a", pa.array([5, 2**33])), ("b", None), ("c", pa.array([6, None], pa.int32()))):
+        write_parquet(tmp_path / f"{name}.parquet", 2, label=label)
+    manifest = build(str(tmp_path))
+    assert (manifest.classes, manifest.labels.tolist()) == (["5", "6", str(2**33)], [0, 2, -1, -1, 1, -1])
 
 
 def test_parquet_class_names_and_splits_as_public_sets_have_them(tmp_path: Path) -> None:
@@ -183,6 +194,9 @@ def test_large_row_groups_draw_a_line_of_advice(tmp_path: Path, monkeypatch: pyt
         ({"a.jpg": b"x", "a.cls": b"3\n", "b.jpg": b"x", "b.cls": b"1"}, ["0", "1", "2", "3"], [3, 1]),
         ({"a.cls": b"dog", "a.png": b"x", "b.png": b"x", "b.cls": b"ant"}, ["ant", "dog"], [1, 0]),
         ({"a.jpg": b"x", "a.json": b'{"label": 2}', "b.jpg": b"x", "b.json": b"[1]"}, ["0", "1", "2"], [2, -1]),
+        ({"a.jpg": b"x", "a.cls": b"300000000", "b.jpg": b"x", "b.cls": b"9"}, ["9", "300000000"], [1, 0]),
+        ({"a.jpg": b"x", "a.cls": b"4294967296", "b.jpg": b"x"}, ["4294967296"], [0, -1]),
+        ({"a.jpg": b"x", "a.cls": b"1" * 5000, "b.jpg": b"x", "b.cls": b"0"}, ["0", "1" * 5000], [1, 0]),
         ({"./dog/a.v2.jpg": b"x", "./ant/b.jpg": b"x"}, ["ant", "dog"], [1, 0]),
         ({"a.jpg": b"x", "b.jpg": b"x", "b.seg.png": b"x", "b.txt": b"x"}, [], [-1, -1]),
     ],
