@@ -1,5 +1,6 @@
 """Frozen features: what is cropped, how it is normalised, and that the backbone is left as it was."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -44,6 +45,30 @@ def test_a_long_small_image_keeps_its_middle_and_a_tiny_one_grows():
     long[:, 32:64] = 200
     assert (center_crop(long, 32) == 200).all()
     assert center_crop(np.full((7, 5, 3), 9, np.uint8), 32).tolist() == np.full((32, 32, 3), 9).tolist()
+
+
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize("shape", [(40, 1001), (1000, 41), (1, 300), (301, 7)])
+def test_a_very_long_image_gives_the_crop_of_the_whole(monkeypatch, shape, size):
+    y, x = np.indices(shape) / max(shape)
+    image = np.stack([255 * y, 255 * x, 127 * (y + x)], axis=-1).astype(np.uint8)
+    found = center_crop(image, size)
+    monkeypatch.setattr("swav_ray.evaluate.features._LONGEST", 10_000)
+    assert np.abs(found.astype(int) - center_crop(image, size)).max() <= 2
+
+
+def test_a_line_of_pixels_is_not_scaled_whole(monkeypatch):
+    made = []
+
+    def resize(image, size, **options):
+        made.append(size)
+        return cv2_resize(image, size, **options)
+
+    cv2_resize = cv2.resize
+    monkeypatch.setattr(cv2, "resize", resize)
+    assert (center_crop(np.full((20_000, 1, 3), 9, np.uint8), 224) == 9).all()
+    assert (center_crop(np.full((400, 3000, 3), 9, np.uint8), 224) == 9).all()
+    assert made == [(256, 8 * 256), (1920, 256)]  # the second as ever: it is not that long
 
 
 def test_crop_owns_its_memory():
