@@ -1,26 +1,31 @@
 """Any data set of torchvision.datasets, by name, for `import`. torchvision is imported only when one is asked for.
 
-Where a data set keeps image files their bytes are copied; pixels that it makes itself are stored as PNG.
+Where a data set keeps image files their bytes are copied; pixels that it makes itself are stored as PNG, and the user
+is told.
 """
 
 from __future__ import annotations
 
 import inspect
 import io
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from swav_ray.data.listing import kind_of
 from swav_ray.data.shard_writer import Sample
 from swav_ray.data.storage import PlaceError
 
 PREFIX = "torchvision:"
-_PATH_ATTRIBUTES = ("samples", "imgs", "_samples", "_image_files", "_images")
+_PATH_ATTRIBUTES = ("samples", "imgs", "_samples", "_image_files", "_images", "images", "data")
 _TEST_NAMES = ("test", "val", "valid")
+
+log = logging.getLogger("swav_ray.data")
 
 
 class TorchvisionSource:
@@ -32,6 +37,7 @@ class TorchvisionSource:
         name, _, rest = text.removeprefix(PREFIX).partition(":")
         root, _, split = rest.partition(":")
         self.name = text
+        self._told = False
         self._splits = _load(name, root, split)
         train = self._splits["train"]
         self.counts = {name: len(data) for name, data in self._splits.items()}
@@ -54,11 +60,16 @@ class TorchvisionSource:
         for i in map(int, ids):
             if paths is not None:
                 yield Sample(Path(paths[i]).read_bytes(), Path(paths[i]).name, _label(data, i))
-            else:
-                item = data[i]
-                yield Sample(
-                    _png(item[0] if isinstance(item, tuple) else item), f"{split}/{i:08d}.png", _label(data, i, item)
-                )
+                continue
+            item = data[i]
+            image, label = item[0] if isinstance(item, tuple) else item, _label(data, i, item)
+            if (path := _opened(image)) is not None:
+                yield Sample(path.read_bytes(), path.name, label)
+                continue
+            if not self._told:
+                self._told = True
+                log.warning("%s: gives pixels and not their files: images are stored as PNG", self.name)
+            yield Sample(_png(image), f"{split}/{i:08d}.png", label)
 
 
 def _load(name: str, root: str, split: str) -> dict[str, Any]:
@@ -110,9 +121,18 @@ def _paths(data: Any) -> list[str] | None:
         items = getattr(data, attribute, None)
         if isinstance(items, list) and len(items) == len(data):
             paths = [item[0] if isinstance(item, tuple) else item for item in items]
-            if all(isinstance(path, str | Path) and kind_of(str(path)) == "image" for path in paths):
+            are_images = all(isinstance(path, str | Path) and kind_of(str(path)) == "image" for path in paths)
+            if are_images and Path(paths[0]).is_file():  # and not names in a folder that only the data set knows
                 return [str(path) for path in paths]
     return None
+
+
+def _opened(image: Any) -> Path | None:
+    """The file of an image that is as it was opened: whatever PIL makes of one is no longer an ImageFile."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.filename:
+        return None
+    image.close()
+    return Path(os.fsdecode(image.filename))
 
 
 def _label(data: Any, i: int, item: Any = None) -> int:
