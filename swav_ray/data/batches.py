@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swav_ray.config import CropsConfig
+from swav_ray.config import CropsConfig, DataConfig
 from swav_ray.data import storage
 from swav_ray.data.decode import UnreadableImage
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.multi_crop import MultiCrop
-from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.data.sources import read_samples
-
-_ATTEMPTS = 16  # of replacements in a row; a data set that needs more is past any budget
 
 
 class TooManyBadImages(RuntimeError):
@@ -135,12 +133,13 @@ def crop_views(pixels: np.ndarray, crops: CropsConfig, rows: int) -> list[np.nda
 class BatchMaker:
     """Makes any batch of a run from its place in the plan: all that a task on another machine needs.
 
-    `manifest` is the whole data set's; `plan.ids` are its training samples.
+    `manifest` is the whole data set's; `plan.ids` are its training samples, of which `max_bad_fraction` may be bad.
     """
 
     manifest: Manifest
     plan: SamplePlan
     multi_crop: MultiCrop
+    max_bad_fraction: float = DataConfig().max_bad_fraction
 
     def make(self, step: int, sample_ids: np.ndarray) -> Batch:
         """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable."""
@@ -179,7 +178,8 @@ class BatchMaker:
         """Crops one sample, or the first of its replacements that can be read; the unreadable ones."""
         bad: list[Bad] = []
         current = sample_id
-        for attempt in range(_ATTEMPTS):
+        # The walk behind the draws meets no image twice, so whoever comes to its end is past the budget.
+        for attempt in range(1 + DRAWS + int(self.max_bad_fraction * len(self.plan.ids))):
             try:
                 if isinstance(data, Exception):
                     raise UnreadableImage("missing", str(data))
@@ -191,6 +191,6 @@ class BatchMaker:
                 current = stand_in
                 data = read_samples(self.manifest, np.array([current]))[0]
         raise TooManyBadImages(
-            f"{_ATTEMPTS} images in a row cannot be read, the last {bad[-1].uri}: {bad[-1].reason}; "
+            f"{len(bad)} images in a row cannot be read, the last {bad[-1].uri}: {bad[-1].reason}; "
             "see python -m swav_ray.data check"
         )

@@ -16,6 +16,8 @@ from swav_ray.config import ConfigError
 _ORDER = 0x6F72646572  # keeps the permutation's random stream apart from every other use of the seed
 _REPLACE = 0x7265706C
 
+DRAWS = 16  # of a stand-in at random; a data set that needs more is mostly unreadable, and is then walked through
+
 
 @dataclass(frozen=True, eq=False)
 class SamplePlan:
@@ -67,9 +69,13 @@ class SamplePlan:
         return rows
 
     def replacement(self, epoch: int, sample_id: int, attempt: int) -> int:
-        """The sample that stands in for an unreadable one: the same on every worker and after every restart."""
-        rng = np.random.default_rng([self.seed, _REPLACE, epoch, sample_id, attempt])
-        return int(self.ids[rng.integers(len(self.ids))])
+        """The sample that stands in for an unreadable one: the same on every worker and after every restart.
+
+        Drawn at random; from attempt DRAWS on, those that follow the last one drawn, so that none is left out.
+        """
+        last = min(attempt, DRAWS - 1)
+        rng = np.random.default_rng([self.seed, _REPLACE, epoch, sample_id, last])
+        return int(self.ids[(rng.integers(len(self.ids)) + attempt - last) % len(self.ids)])
 
 
 def share(rows: int, world_size: int, rank: int) -> slice:

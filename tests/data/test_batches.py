@@ -28,10 +28,10 @@ def write_images(folder: Path, count: int, broken: tuple[int, ...] = ()) -> None
         (folder / f"{index:03d}.jpg").write_bytes(b"no image" if index in broken else data.getvalue())
 
 
-def make(folder: Path, augment: AugmentConfig | None = None) -> BatchMaker:
+def make(folder: Path, augment: AugmentConfig | None = None, max_bad_fraction: float = 0.01) -> BatchMaker:
     found = manifest.build(str(folder))
     plan = SamplePlan(found.train_ids(), 0, 6)
-    return BatchMaker(found, plan, MultiCrop(CROPS, augment or AugmentConfig(), 0))
+    return BatchMaker(found, plan, MultiCrop(CROPS, augment or AugmentConfig(), 0), max_bad_fraction)
 
 
 def test_shares_put_together_are_the_global_batch(tmp_path: Path) -> None:
@@ -62,9 +62,21 @@ def test_an_unreadable_image_is_replaced_the_same_way_each_time(tmp_path: Path) 
         assert np.array_equal(group[:, row], other[:, 0])
 
 
-def test_nothing_readable_stops_with_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_bad_fraction", [0.98, 1.0])
+def test_a_run_within_its_budget_goes_on_whatever_the_draws(tmp_path: Path, max_bad_fraction: float) -> None:
+    write_images(tmp_path, 60, broken=tuple(i for i in range(60) if i not in (7, 41)))
+    maker = make(tmp_path, max_bad_fraction=max_bad_fraction)
+    batch, again = maker.make(0, maker.plan.ids), maker.make(0, maker.plan.ids)
+    assert {bad.sample_id for bad in batch.bad} <= set(range(60)) - {7, 41}
+    assert np.array_equal(batch.pixels, again.pixels)
+    with pytest.raises(TooManyBadImages, match="in a row cannot be read"):
+        make(tmp_path).make(0, maker.plan.ids)
+
+
+@pytest.mark.parametrize("max_bad_fraction", [0.01, 1.0])
+def test_nothing_readable_stops_with_one_line(tmp_path: Path, max_bad_fraction: float) -> None:
     write_images(tmp_path, 6, broken=tuple(range(6)))
-    maker = make(tmp_path)
+    maker = make(tmp_path, max_bad_fraction=max_bad_fraction)
     with pytest.raises(TooManyBadImages, match="in a row cannot be read"):
         maker.make(0, maker.plan.ids)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swav_ray.config import ConfigError
-from swav_ray.data.sample_plan import SamplePlan, digest, share
+from swav_ray.data.sample_plan import DRAWS, SamplePlan, digest, share
 
 plans = st.builds(
     lambda n, seed, batch: SamplePlan(np.arange(n) * 3, seed, min(batch, n)),
@@ -77,6 +77,11 @@ def test_a_stand_in_is_always_the_same() -> None:
     plan = SamplePlan(np.arange(100), 0, 10)
     assert plan.replacement(2, 17, 0) == plan.replacement(2, 17, 0)
     assert len({plan.replacement(2, 17, attempt) for attempt in range(10)}) > 1
+
+
+def test_stand_ins_leave_nobody_out() -> None:
+    plan = SamplePlan(np.arange(100) * 3, 0, 10)
+    assert {plan.replacement(2, 17, DRAWS - 1 + attempt) for attempt in range(100)} == set(plan.ids)
 
 
 def test_a_batch_beyond_the_data_set_is_refused() -> None:
