@@ -46,7 +46,8 @@ class Place:
         return self.uri
 
     def __truediv__(self, name: str) -> Place:
-        name = name.strip("/")
+        # A key on S3 may go on with a slash of its own (prefix//a.jpg): a listed name is read back as it is.
+        name = name.strip("/") if self.is_local else name.rstrip("/")
         return Place(f"{self.uri.rstrip('/')}/{name}") if name else self
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from swav_ray.data import s3 as s3_module
 from swav_ray.data import s3_client, s3_get
 from swav_ray.data.storage import CredentialsError, Place, PlaceError, StorageUnavailable, place, stats
 from tests.s3 import S3Server
@@ -148,6 +149,16 @@ def test_parents_and_names() -> None:
     assert (place("s3://b/x/y").parent, place("s3://b/x/y").name) == (place("s3://b/x"), "y")
     assert (place("s3://b").parent, place("s3://b").name) == (place("s3://b"), "")
     assert (place("/x").parent, place("/x").name) == (place("/"), "x")
+
+
+def test_keys_with_empty_parts_are_read_back_as_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"p//a.jpg": b"1", "p/a.jpg": b"2", "p/b//c.jpg": b"3", "p///d.jpg": b"4"}
+    listed = [{"Key": key, "Size": 1, "ETag": key} for key in keys]
+    monkeypatch.setattr(s3_module, "list_objects", lambda bucket, prefix: iter(listed))
+    monkeypatch.setattr(s3_module, "read", lambda bucket, key, offset, length: keys[key])
+    root = place("s3://b/p")
+    found = {entry.etag_or_mtime: (root / entry.name).read_bytes() for entry in root.list()}
+    assert found == keys
 
 
 @pytest.mark.s3
