@@ -25,7 +25,9 @@ from botocore.httpsession import get_cert_path
 from swav_ray.data.s3_client import aws_settings, client, counters
 
 _STALL_SECONDS = 30  # without a byte, after which a read is asked for again
-_NOT_FOR_US = (301, 307, 400, 401, 403)  # another region, another way to sign: boto3's business from then on
+_NOT_FOR_US = (301, 307, 400)  # another region, another way to sign: boto3's business from then on
+_REFUSED = (401, 403)  # another way to sign, or just an object that may not be read
+_REFUSALS = 16  # in a row, after which it is the way to sign
 
 
 def get(bucket: str, key: str, byte_range: str | None) -> bytes | None:
@@ -47,6 +49,7 @@ class _Getter:
         region = client().meta.region_name
         self._region = "us-east-1" if region == "aws-global" else region
         self._addresses: dict[str, urllib.parse.SplitResult | None] = {}
+        self._refusals: collections.Counter[str] = collections.Counter()
         self._idle: dict[str, collections.deque[http.client.HTTPConnection]] = collections.defaultdict(
             collections.deque
         )
@@ -95,9 +98,13 @@ class _Getter:
         if not answer.will_close:
             self._idle[address.netloc].append(connection)
         if answer.status == (200 if byte_range is None else 206):
+            self._refusals[bucket] = 0
             return data
-        if answer.status in _NOT_FOR_US:
+        self._refusals[bucket] += answer.status in _REFUSED
+        if answer.status in _NOT_FOR_US or self._refusals[bucket] >= _REFUSALS:
             self._addresses[bucket] = None
+        if answer.status >= 500 or answer.status == 429:
+            counters().add("own_retries")  # by boto3, which is asked next
         return None
 
     def _ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import multiprocessing
 import os
 import pickle
@@ -151,14 +152,85 @@ def test_parents_and_names() -> None:
     assert (place("/x").parent, place("/x").name) == (place("/"), "x")
 
 
-def test_keys_with_empty_parts_are_read_back_as_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+class Answers:
+    """A server that answers by the path of a request, with a status and bytes, the last of them for ever."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, list[tuple[int, bytes]]] = {}
+        self.asked: list[str] = []  # by whom: boto3 or the fast way
+        answers = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                left = answers.paths.get(self.path, [(404, b"")])
+                status, data = left.pop(0) if len(left) > 1 else left[0]
+                answers.asked.append("boto3" if "Boto3" in self.headers.get("User-Agent", "") else "fast")
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    """What the bucket b answers."""
+    made = Answers()
+    endpoint = f"http://127.0.0.1:{made.server.server_port}"
+    for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.mark.parametrize("way", ["fast", "boto3"])
+def test_keys_with_empty_parts_are_read_back_as_they_are_listed(
+    answers: Answers, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = {"p//a.jpg": b"1", "p/a.jpg": b"2", "p/b//c.jpg": b"3", "p///d.jpg": b"4"}
+    answers.paths = {f"/b/{key}": [(200, data)] for key, data in keys.items()}
     listed = [{"Key": key, "Size": 1, "ETag": key} for key in keys]
-    monkeypatch.setattr(s3_module, "list_objects", lambda bucket, prefix: iter(listed))
-    monkeypatch.setattr(s3_module, "read", lambda bucket, key, offset, length: keys[key])
+    monkeypatch.setattr(s3_module, "list_objects", lambda *_: iter(listed))
+    if way == "boto3":
+        monkeypatch.setattr(s3_get, "get", lambda *_: None)
     root = place("s3://b/p")
-    found = {entry.etag_or_mtime: (root / entry.name).read_bytes() for entry in root.list()}
-    assert found == keys
+    assert {entry.etag_or_mtime: (root / entry.name).read_bytes() for entry in root.list()} == keys
+    assert set(answers.asked) == {way}
+
+
+def test_objects_that_may_not_be_read_leave_the_fast_way_open(answers: Answers) -> None:
+    answers.paths = {f"/b/{i}": [(403, b"")] for i in range(9)} | {"/b/x": [(200, b"y")]}
+    for i in range(9):
+        with pytest.raises(PermissionError, match=f"s3://b/{i}: access denied"):
+            place(f"s3://b/{i}").read_bytes()
+    answers.asked.clear()
+    assert place("s3://b/x").read_bytes() == b"y"
+    assert answers.asked == ["fast"]
+
+
+def test_a_bucket_that_takes_only_boto3s_requests_is_left_to_it(answers: Answers) -> None:
+    answers.paths["/b/x"] = [(403, b""), (200, b"y")] * 16 + [(200, b"y")]
+    for _ in range(17):
+        assert place("s3://b/x").read_bytes() == b"y"
+    assert answers.asked == ["fast", "boto3"] * 16 + ["boto3"]
+
+
+def test_a_busy_server_counts_as_a_retry(answers: Answers) -> None:
+    answers.paths["/b/x"] = [(200, b"y"), (503, b""), (200, b"y")]
+    place("s3://b/x").read_bytes()
+    before = stats()["retries"]
+    assert place("s3://b/x").read_bytes() == b"y"
+    assert (answers.asked, stats()["retries"] - before) == (["fast", "fast", "boto3"], 1)
 
 
 @pytest.mark.s3
