@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from swav_ray.data.listing import Listing, split_word, splits_of
 from swav_ray.data.rows import Rows, concatenate
-from swav_ray.data.storage import Place, PlaceError
+from swav_ray.data.storage import Place, PlaceError, StorageUnavailable
 
 _UNSIGNED_BYTE = 0x08
 
@@ -57,6 +57,8 @@ def read_idx(root: Place, name: str, rows: Sequence[int]) -> list[np.ndarray | E
     """The images of these rows as uint8 (H, W, 3); grey is repeated. An exception where a row does not exist."""
     try:
         images = images_of(root, name)
+    except StorageUnavailable:
+        raise
     except (PlaceError, FileNotFoundError) as error:
         return [error] * len(rows)
     out: list[np.ndarray | Exception] = []

@@ -22,7 +22,7 @@ from swav_ray.data.idx import index_idx
 from swav_ray.data.listing import KINDS, MANIFEST_KEY, TEST, TRAIN, Listing, survey
 from swav_ray.data.rows import Rows
 from swav_ray.data.shards import index_shards
-from swav_ray.data.storage import Place, PlaceError, place
+from swav_ray.data.storage import Place, PlaceError, StorageUnavailable, place
 from swav_ray.data.tars import index_tars
 
 __all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_or_build", "save"]
@@ -147,8 +147,9 @@ def save(manifest: Manifest, where: Place) -> None:
 
 def load(where: Place) -> Manifest:
     """Reads what `save` wrote. Raises FileNotFoundError, or PlaceError where it is something else."""
+    data = where.read_bytes()
     try:
-        table = pq.read_table(io.BytesIO(where.read_bytes()))
+        table = pq.read_table(io.BytesIO(data))
         about = json.loads(table.schema.metadata[MANIFEST_KEY])
         if about["format"] != _FORMAT:
             raise ValueError(about["format"])
@@ -161,5 +162,7 @@ def load(where: Place) -> Manifest:
 def _load(where: Place) -> Manifest | None:
     try:
         return load(where)
+    except StorageUnavailable:
+        raise
     except (FileNotFoundError, PlaceError):
         return None

@@ -2,7 +2,8 @@
 
 boto3 finds credentials, profile, region and endpoint as it always does (AWS_PROFILE, AWS_ENDPOINT_URL, ...). botocore
 retries what is over in seconds; `patiently` retries what it gives up on: an outage costs a wait and not the run.
-Callers see FileNotFoundError, PermissionError or `StorageUnavailable`, each in one line that names the object.
+Callers see FileNotFoundError, PermissionError or `StorageUnavailable`, each in one line that names the object, or
+`SettingsError` where the settings are of no use.
 """
 
 from __future__ import annotations
@@ -51,12 +52,20 @@ log = logging.getLogger("swav_ray.data")
 Result = TypeVar("Result")
 
 
+class PlaceError(ValueError):
+    """A place that cannot be what it is used as: the message, one line, names what is wrong and what would be right."""
+
+
 class StorageUnavailable(OSError):
     """The storage as a whole cannot be used (no answer, no valid credentials): not the fault of one object."""
 
 
 class CredentialsError(StorageUnavailable):
     """There are no credentials, or they are not accepted."""
+
+
+class SettingsError(StorageUnavailable, PlaceError):
+    """The AWS_* variables and files are such that there can be no client: a user's mistake, and no object's."""
 
 
 class Counters:
@@ -91,7 +100,10 @@ _CLIENT_LOCK = threading.Lock()
 
 
 def client() -> Any:
-    """The boto3 client of this process (thread-safe), made anew after a fork or a change of the AWS_* variables."""
+    """The boto3 client of this process (thread-safe), made anew after a fork or a change of the AWS_* variables.
+
+    Raises SettingsError.
+    """
     with _CLIENT_LOCK:
         return _client(os.getpid(), aws_settings())
 
@@ -106,22 +118,31 @@ os.register_at_fork(after_in_child=lambda: _CLIENT_LOCK._at_fork_reinit())  # ty
 
 @functools.lru_cache(maxsize=4)
 def _client(_pid: int, _settings: tuple[str | None, ...]) -> Any:
-    made = boto3.session.Session().client(
-        "s3",
-        config=Config(
-            connect_timeout=10,
-            read_timeout=30,  # a stalled connection is dropped and tried again
-            max_pool_connections=64,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            # Many S3-compatible servers reject the trailing checksums that boto3 adds where they are optional.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
+    config = Config(
+        connect_timeout=10,
+        read_timeout=30,  # a stalled connection is dropped and tried again
+        max_pool_connections=64,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        # Many S3-compatible servers reject the trailing checksums that boto3 adds where they are optional.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
     )
+    try:
+        made = boto3.session.Session().client("s3", config=config)
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise SettingsError(f"S3 cannot be asked: {_brief(error)}; {_remedy(error)}") from None
     counts = counters()
     made.meta.events.register("before-call.s3", lambda **_: counts.add("calls"))
     made.meta.events.register("before-send.s3", lambda **_: counts.add("sends"))
     return made
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, botocore.exceptions.ProfileNotFound):
+        return "AWS_PROFILE must name a profile of ~/.aws/config or ~/.aws/credentials"
+    if isinstance(error, botocore.exceptions.BotoCoreError):
+        return "check the AWS_* variables and ~/.aws/config"
+    return "AWS_ENDPOINT_URL must be a URL with its scheme, as in http://localhost:8333"
 
 
 def patiently(what: str, operation: Callable[[], Result], patience: float | None = None) -> Result:

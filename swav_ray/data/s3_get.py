@@ -45,8 +45,8 @@ class _Getter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        region = client().meta.region_name  # first, since it tells the user of settings that are wrong
         self._credentials = boto3.session.Session().get_credentials()
-        region = client().meta.region_name
         self._region = "us-east-1" if region == "aws-global" else region
         self._addresses: dict[str, urllib.parse.SplitResult | None] = {}
         self._refusals: collections.Counter[str] = collections.Counter()

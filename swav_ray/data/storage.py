@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swav_ray.data import s3
-from swav_ray.data.s3_client import CredentialsError, StorageUnavailable, client, counters, patiently
+from swav_ray.data.s3_client import CredentialsError, PlaceError, StorageUnavailable, client, counters, patiently
 
 __all__ = ["CredentialsError", "Entry", "Place", "PlaceError", "StorageUnavailable", "is_leftover", "place", "stats"]
 
 _PART = ".part"
 _DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
-
-
-class PlaceError(ValueError):
-    """A place that cannot be what it is used as: the message, one line, names what is wrong and what would be right."""
 
 
 class Entry(NamedTuple):

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from swav_ray.data import shards as shards_module
+from swav_ray.data.idx import images_of
 from swav_ray.data.importer import import_shards
 from swav_ray.data.manifest import PlaceError, build
+from swav_ray.data.s3_client import SettingsError
 from swav_ray.data.sources import read_samples
 from swav_ray.data.storage import Place, StorageUnavailable, place, stats
 from tests.data.images import image, with_class_names, write_files, write_idx, write_parquet, write_tar
@@ -84,12 +86,16 @@ def test_a_file_cut_short_is_an_answer(make: Callable[[Path], Path], tmp_path: P
     assert isinstance(read_samples(manifest, np.array([9]))[0], Exception)
 
 
-def test_an_outage_is_no_answer(tmp_path: Path) -> None:
-    manifest = build(str(folder(tmp_path)))
-    with (
-        mock.patch.object(Place, "read_bytes", side_effect=StorageUnavailable("gone")),
-        pytest.raises(StorageUnavailable),
-    ):
+def idx_files(root: Path) -> Path:
+    return write_idx(root / "train-images-idx3-ubyte.gz", np.zeros((COUNT, 4, 4))).parent
+
+
+@pytest.mark.parametrize("make", [folder, idx_files])
+@pytest.mark.parametrize("error", [StorageUnavailable("gone"), SettingsError("wrong")])
+def test_an_outage_is_no_answer(make: Callable[[Path], Path], error: OSError, tmp_path: Path) -> None:
+    manifest = build(str(make(tmp_path)))
+    images_of.cache_clear()
+    with mock.patch.object(Place, "read_bytes", side_effect=error), pytest.raises(type(error)):
         read_samples(manifest, np.array([1]))
 
 

@@ -6,6 +6,7 @@ import http.server
 import multiprocessing
 import os
 import pickle
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from swav_ray.data import s3 as s3_module
 from swav_ray.data import s3_client, s3_get
+from swav_ray.data.__main__ import main
 from swav_ray.data.storage import CredentialsError, Place, PlaceError, StorageUnavailable, place, stats
 from tests.s3 import S3Server
 
@@ -365,6 +367,34 @@ def test_a_stalled_server_costs_a_retry(own_server: S3Server, monkeypatch: pytes
     assert (root / "x").read_bytes() == b"y"
     waker.join()
     assert stats()["retries"] > before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("AWS_ENDPOINT_URL", "localhost:8333", "localhost:8333; AWS_ENDPOINT_URL must be a URL with its scheme"),
+        ("AWS_PROFILE", "nobody", r"\(nobody\) could not be found; AWS_PROFILE must name"),
+        ("AWS_DEFAULT_REGION", "us east", "'us east' doesn't match .*; check the AWS_"),
+    ],
+)
+def test_settings_of_no_use_are_told_in_one_line(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for other in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv(name, value)
+    where = place("s3://b/x")
+    for use in (Place.exists, Place.read_bytes, Place.delete, lambda p: list(p.list()), lambda p: p.write_bytes(b"")):
+        with pytest.raises(PlaceError, match=words) as caught:
+            use(where)
+        assert isinstance(caught.value, StorageUnavailable)  # or every read would count as a bad image
+        assert "\n" not in str(caught.value)
+    (tmp_path / "0.jpg").write_bytes(b"x")
+    for arguments in (["s3://b/x", "--storage", str(tmp_path / "runs")], [str(tmp_path), "--storage", "s3://b/runs"]):
+        assert main(["index", *arguments]) == 2
+        assert re.search(f"^python -m swav_ray.data index: S3 cannot be asked: .*{words}.*\n$", capsys.readouterr().err)
 
 
 def test_patience_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
