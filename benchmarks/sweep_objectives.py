@@ -65,8 +65,8 @@ def train_trials(sweep_dir: Path, base: Config, count: int) -> None:
     manifest = manifests.load_or_build(base.data.uri, place(sweep_dir.parent / "manifests"))
     train_ids, _ = split(manifest, base.data)
 
-    def accept(values: Values) -> None:
-        check(config_of(base, values), len(train_ids))
+    def accept(values: Values) -> Config:
+        return check(config_of(base, values), len(train_ids), base)
 
     points = draw(SPACE, accept, count, seed=0)
     search = {"objective": ["knn"], "searcher": "random", "scheduler": "none", "num_samples": count, "grace_epochs": 1}

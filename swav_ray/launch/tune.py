@@ -11,7 +11,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,7 +41,7 @@ from swav_ray.launch.tune_choice import (
     share_cpus,
 )
 from swav_ray.launch.tune_search import ValidOptuna, fixed_points, make_scheduler
-from swav_ray.launch.tune_space import Points, Space, Translate, Values, check, config_of, describe
+from swav_ray.launch.tune_space import Accept, Points, Space, Translate, Values, check, config_of, describe
 from swav_ray.launch.tune_trial import (
     Groups,
     Plan,
@@ -131,8 +131,8 @@ def sweep(
             groups=groups,
         )
 
-        def accept(values: Values) -> None:
-            check(plan.config(values), plan.images, original)
+        def accept(values: Values) -> Config:
+            return check(plan.config(values), plan.images, original)
 
         grace = grace_epochs or max(1, base.train.epochs // 8)
         points = points_of(searcher, space, accept, num_samples, seed)
@@ -223,7 +223,7 @@ def _tuner(
     points: Points,
     choice: Choice,
     scheduler: Any,
-    accept: Callable[[Values], None],
+    accept: Accept,
     sweep_dir: Place,
     groups: str,
     resumed: bool,

@@ -5,7 +5,7 @@ What is wrong is a ConfigError by its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.storage import Place
 from swav_ray.launch.train import uses_gpu
 from swav_ray.launch.tune_search import SEARCHERS
-from swav_ray.launch.tune_space import Points, Space, Values, draw, grid
+from swav_ray.launch.tune_space import Accept, Points, Space, draw, grid
 
 SWEEP = "sweep.yaml"
 
@@ -103,7 +103,7 @@ def share_cpus(config: Config, at_once: int) -> Config:
     return replace(config, scaling={"crop_cpus": float(int(share))})
 
 
-def points_of(searcher: str, space: Space, accept: Callable[[Values], None], count: int, seed: int) -> Points:
+def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int) -> Points:
     """All trials' values, or for Optuna its first."""
     if searcher not in SEARCHERS:
         raise ConfigError("searcher", searcher, f"must be one of {', '.join(SEARCHERS)}")

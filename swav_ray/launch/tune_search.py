@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from ray.tune.schedulers import (
@@ -18,7 +17,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from swav_ray.config import Config, ConfigError
 from swav_ray.data.storage import place
-from swav_ray.launch.tune_space import Points, Space, Values, immutable
+from swav_ray.launch.tune_space import Accept, Points, Space, Values, immutable
 from swav_ray.launch.tune_trial import report_of
 from swav_ray.report import measurements
 
@@ -76,7 +75,7 @@ class Median(_Remembering, MedianStoppingRule):
 class Pbt(PopulationBasedTraining):
     """Population-based training whose mutations stay inside the space and pass; else values are copied as they are."""
 
-    def __init__(self, accept: Callable[[Values], None], **keywords: Any) -> None:
+    def __init__(self, accept: Accept, **keywords: Any) -> None:
         super().__init__(**keywords)
         self._accept = accept
 
@@ -95,13 +94,10 @@ class Pbt(PopulationBasedTraining):
         return dict(trial_to_clone.config), {}
 
 
-def make_scheduler(
-    name: str, space: Space, accept: Callable[[Values], None], *, epochs: int, grace: int
-) -> TrialScheduler:
+def make_scheduler(name: str, space: Space, accept: Accept, *, epochs: int, grace: int) -> TrialScheduler:
     """A scheduler by name; raises ConfigError where the space does not suit it.
 
     Args:
-        accept: raises ConfigError for values that are refused.
         epochs: of a whole trial. grace: epochs before which none is stopped, and between two mutations.
     """
     if name == "none":
@@ -149,7 +145,7 @@ class ValidOptuna(Searcher):
     def __init__(
         self,
         space: Space,
-        accept: Callable[[Values], None],
+        accept: Accept,
         *,
         metric: str | list[str],
         mode: str | list[str],

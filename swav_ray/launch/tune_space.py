@@ -16,11 +16,12 @@ import numpy as np
 from ray.tune.search.sample import Categorical, Domain
 
 from swav_ray import settings
-from swav_ray.config import Config, ConfigError
+from swav_ray.config import AugmentConfig, Config, ConfigError, replace
 
 Space = Mapping[str, Any]
 Values = dict[str, Any]
 Translate = Callable[[Values, Config], dict[str, Any]]  # values and the recipe to settings
+Accept = Callable[[Values], Config]  # what a mix trains; raises ConfigError for one that is refused
 
 # What a running training can change without its weights, optimizer and queue losing their shape or its steps their
 # meaning: all that population-based training may mutate.
@@ -56,7 +57,9 @@ def config_of(base: Config, values: Values, translate: Translate | None = None) 
 
 
 def refuse(config: Config, images: int, recipe: Config | None = None) -> None:
-    """Raises ConfigError for a mix that runs and cannot teach anything, or that repeats another trial.
+    """Raises ConfigError for a mix that runs and cannot teach anything.
+
+    A queue that is as long as a batch passes: the published RN50-w4 and w5 runs have one.
 
     Args:
         images: training images of the data set.
@@ -100,49 +103,68 @@ def check(config: Config, images: int, recipe: Config | None = None) -> Config:
     return config
 
 
+def effective(config: Config) -> Config:
+    """`config` with the settings that change nothing in it at one value, so that configs that train alike are equal."""
+    off: dict[str, dict[str, Any]] = {"queue": {}, "optim": {}, "augment": {}}
+    if not config.queue.length:
+        off["queue"]["start_epoch"] = 0
+    if not config.optim.warmup_epochs:
+        off["optim"]["start_warmup_lr"] = 0.0
+    if not config.augment.jitter_probability:
+        off["augment"]["jitter_strength"] = 0.0
+    if not config.augment.blur_probability:
+        off["augment"]["blur_sigma"] = AugmentConfig().blur_sigma
+    return replace(config, **off)
+
+
 class Points:
-    """Values of trials that all pass, and why others were refused.
+    """Values of trials that all pass and differ in what they train, and why others were refused.
 
     Attributes:
-        values: one dict a trial.
         refused: one line for each reason, with how often it was met.
     """
 
     def __init__(self) -> None:
-        self.values: list[Values] = []
+        self._trials: dict[Config, Values] = {}  # by what they train
         self._reasons: Counter[str] = Counter()
 
-    def offer(self, values: Values, accept: Callable[[Values], None]) -> None:
-        """Adds `values` unless `accept` raises ConfigError or they are there already."""
-        if values in self.values:
+    @property
+    def values(self) -> list[Values]:
+        """One dict a trial."""
+        return list(self._trials.values())
+
+    def offer(self, values: Values, accept: Accept) -> None:
+        """Adds `values` unless `accept` raises ConfigError or what they train is there already."""
+        if values in self._trials.values():
             return
         try:
-            accept(values)
+            trains = effective(accept(values))
         except ConfigError as error:
             self._reasons[str(error)] += 1
-        else:
-            self.values.append(values)
+            return
+        there = self._trials.setdefault(trains, values)
+        if idle := [name for name in values if values[name] != there[name]]:
+            self._reasons[f"{', '.join(idle)}: changes nothing in a mix that is a trial already"] += 1
+
+    def __len__(self) -> int:
+        return len(self._trials)
 
     @property
     def refused(self) -> list[str]:
         return [f"{reason} ({count} x)" for reason, count in self._reasons.most_common()]
 
 
-def draw(space: Space, accept: Callable[[Values], None], count: int, seed: int) -> Points:
-    """`count` different random points, fewer where a finite space has no more; raises ConfigError where none passes.
-
-    Args:
-        accept: raises ConfigError for a mix that is refused.
-    """
+def draw(space: Space, accept: Accept, count: int, seed: int) -> Points:
+    """`count` different random points, fewer where a finite space has no more; raises ConfigError where none passes."""
     points, generator = Points(), np.random.RandomState(seed)
     for _ in range(count * _DRAWS):
-        if len(points.values) == count:
+        if len(points) == count:
             break
         points.offer({name: _draw_one(domain, generator) for name, domain in space.items()}, accept)
     return _some(points, space)
 
 
-def grid(space: Space, accept: Callable[[Values], None]) -> Points:
+def grid(space: Space, accept: Accept) -> Points:
     """Every mix of a space of finite lists; raises ConfigError where a domain is continuous or no mix passes."""
     points = Points()
     for mix in itertools.product(*(_choices(name, domain) for name, domain in space.items())):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from swav_ray.config import ConfigError
+from swav_ray.config import Config, ConfigError
 from swav_ray.data.storage import place
 from swav_ray.launch.tune_search import Asha, Pbt, ValidOptuna, make_scheduler
 from swav_ray.launch.tune_space import Values
@@ -18,9 +18,10 @@ from swav_ray.report import measurements
 SPACE = {"optim.base_lr": tune.loguniform(0.01, 10), "train.temperature": tune.uniform(0.05, 0.3)}
 
 
-def below_one(values: Values) -> None:
+def below_one(values: Values) -> Config:
     if values["optim.base_lr"] >= 1:
         raise ConfigError("optim.base_lr", values["optim.base_lr"], "must be below 1")
+    return Config()
 
 
 def optuna(metric: Any = "knn_top1", mode: Any = "max") -> ValidOptuna:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from ray import tune
 
 from swav_ray.config import Config, ConfigError, replace
-from swav_ray.launch.tune_space import Values, check, config_of, describe, draw, grid, immutable, refuse
-from swav_ray.recipes import quickstart
+from swav_ray.launch.tune_space import Values, check, config_of, describe, draw, effective, grid, immutable, refuse
+from swav_ray.recipes import quickstart, swav_200ep_bs256, swav_rn50w4_400ep, swav_rn50w5_400ep
 from swav_ray.settings import UnknownSetting
 
 IMAGES = 6000
 
 
-def accept(values: Values) -> None:
-    check(config_of(quickstart(), values), IMAGES)
+def accept(values: Values) -> Config:
+    return check(config_of(quickstart(), values), IMAGES)
 
 
 def test_a_number_stands_for_a_tuple_of_one_and_types_are_checked() -> None:
@@ -54,10 +56,11 @@ def test_a_queue_lets_a_batch_fill_more_prototypes() -> None:
     refuse(replace(quickstart(), model={"prototypes": (300,)}, queue={"length": 512}), IMAGES)
 
 
-def test_the_papers_small_batch_recipe_is_not_refused() -> None:
-    from swav_ray.recipes import swav_200ep_bs256
-
-    refuse(swav_200ep_bs256(), 1_281_167)
+@pytest.mark.parametrize("recipe", [swav_200ep_bs256, swav_rn50w4_400ep, swav_rn50w5_400ep])
+def test_the_papers_recipes_with_a_queue_are_not_refused_even_where_it_is_one_batch(
+    recipe: Callable[[], Config],
+) -> None:
+    refuse(recipe(), 1_281_167)
 
 
 SPACE = {
@@ -87,6 +90,32 @@ def test_a_grid_is_every_mix_that_passes() -> None:
     assert len(points.refused) == 1
     with pytest.raises(ConfigError, match=r"train.temperature.*continuous"):
         grid(SPACE, accept)
+
+
+def test_values_that_train_alike_are_one_trial_and_the_repeat_is_told() -> None:
+    space = {"queue.length": tune.grid_search([0, 512]), "queue.start_epoch": tune.grid_search([1, 3, 6])}
+    points = grid(space, accept)
+    assert [tuple(values.values()) for values in points.values] == [(0, 1), (512, 1), (512, 3), (512, 6)]
+    assert points.refused == ["queue.start_epoch: changes nothing in a mix that is a trial already (2 x)"]
+    assert len(draw(space, accept, 20, seed=0).values) == 4
+
+
+@pytest.mark.parametrize(
+    ("off", "idle"),
+    [
+        ({"optim": {"warmup_epochs": 0.0}}, {"optim": {"start_warmup_lr": 0.02}}),
+        ({"augment": {"jitter_probability": 0.0}}, {"augment": {"jitter_strength": 0.1}}),
+        ({"augment": {"blur_probability": 0.0}}, {"augment": {"blur_sigma": (0.5, 0.6)}}),
+    ],
+)
+def test_what_is_switched_off_has_no_effect_whatever_else_is_set(
+    off: dict[str, dict[str, object]], idle: dict[str, dict[str, object]]
+) -> None:
+    without = replace(quickstart(), **off)
+    assert effective(replace(without, **idle)) == effective(without)
+    augment = {"jitter_probability": 0.5, "blur_probability": 0.5}
+    on = replace(quickstart(), augment=augment, optim={"warmup_epochs": 1.0})
+    assert effective(replace(on, **idle)) != effective(on)
 
 
 def test_a_finite_space_gives_no_more_than_it_has() -> None:

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from swav_ray.config import Config
 from swav_ray.launch.tune_command import _parse, main
 from swav_ray.launch.tune_space import Values, check, config_of, draw
 from swav_ray.recipes import RECIPES
@@ -36,8 +37,8 @@ def test_a_space_has_enough_mixes_that_can_be_trained(script: Path, recipe: str,
     module = load(script)
     base = RECIPES[recipe]()
 
-    def accept(values: Values) -> None:
-        check(config_of(base, values, getattr(module, "translate", None)), images, base)
+    def accept(values: Values) -> Config:
+        return check(config_of(base, values, getattr(module, "translate", None)), images, base)
 
     points = draw(module.SPACE, accept, 20, seed=0)
     assert len(points.values) == 20
