@@ -89,7 +89,8 @@ def sweep(
         num_samples: trials; a grid has as many as it has mixes.
         grace_epochs: epochs before which the scheduler stops no trial, and between mutations of pbt; 0: an eighth of
             the run. A collapsed trial ends by itself, after its warm-up and the freeze of its prototypes.
-        concurrent: trials at a time; 0: as many as the cluster holds.
+        concurrent: trials at a time; 0: as many as the cluster holds, and one where none fits yet on a cluster of
+            RAY_ADDRESS, which may grow.
         seed: of the values drawn. Trials train with the recipe's `run.seed`.
         translate: makes settings of a trial's values and the recipe, where the values are no settings themselves.
 
@@ -120,7 +121,7 @@ def sweep(
     own_cluster = False
     try:
         own_cluster = connect(base.run.ray_logs)
-        at_once = concurrency(base, concurrent)
+        at_once = concurrency(base, concurrent, grows=not own_cluster, warn=terminal.line)
         base = share_cpus(base, at_once)
         groups = f"sweep {sweep_dir.uri}"
         plan = Plan(

@@ -5,7 +5,7 @@ What is wrong is a ConfigError by its name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,24 +66,36 @@ def objectives_of(objective: str | Sequence[str], labels: bool) -> list[str]:
     return names
 
 
-def concurrency(config: Config, asked: int) -> int:
-    """Trials at a time: each needs its workers and a CPU for crops, or two could take all CPUs and wait for ever."""
+def concurrency(config: Config, asked: int, *, grows: bool, warn: Callable[[str], None]) -> int:
+    """Trials at a time: each needs its workers and a CPU for crops, or two could take all CPUs and wait for ever.
+
+    Args:
+        asked: 0: as many as fit, and one where none does yet.
+        grows: whether the cluster may yet grow: what it has no room for now is told to `warn`, in a line.
+
+    Raises ConfigError where more are asked for than will ever fit, or where not even one will.
+    """
     scaling, cluster = config.scaling, ray.cluster_resources()
-    workers, cpus = scaling.num_workers[-1], cluster.get("CPU", 0.0)
-    need = workers * scaling.cpus_per_worker + max(1.0, scaling.crop_cpus)
-    most = int(cpus // need)
+    workers = scaling.num_workers[-1]
+    need = {"CPU": workers * scaling.cpus_per_worker + max(1.0, scaling.crop_cpus)}
     if uses_gpu(config):
-        most = min(most, int(cluster.get("GPU", 0.0) / (workers * scaling.gpus_per_worker) + 1e-9))
-    most = min(most, MOST_AT_ONCE)
-    if most < 1:
-        raise ConfigError(
-            "scaling.cpus_per_worker",
-            scaling.cpus_per_worker,
-            f"a trial needs {need:g} CPUs for {workers} workers and crops, and the cluster has {cpus:g}",
-        )
-    if asked < 0 or asked > most:
+        need["GPU"] = workers * scaling.gpus_per_worker
+    fits, kind = min((int(cluster.get(kind, 0.0) / amount + 1e-9), kind) for kind, amount in need.items())
+    room = f"a trial needs {need[kind]:g} {kind}s for {workers} workers and crops, and the cluster has "
+    room += f"{cluster.get(kind, 0.0):g}"
+    if fits < 1 and not grows:
+        name = f"{kind.lower()}s_per_worker"
+        raise ConfigError(f"scaling.{name}", getattr(scaling, name), room)
+    most = MOST_AT_ONCE if grows else min(fits, MOST_AT_ONCE)
+    if not 0 <= asked <= most:
         raise ConfigError("concurrent", asked, f"must be 0 (as many as fit) or at most {most}, which is what fits")
-    return asked or most
+    at_once = asked or min(max(fits, 1), most)
+    if at_once > fits:
+        warn(
+            f"warning: {room} now: waiting for it to grow, with {at_once} at a time"
+            + (", each trial's crops on the CPUs of scaling.crop_cpus" if at_once > 1 else "")
+        )
+    return at_once
 
 
 def head_share(at_once: int) -> float:
@@ -95,12 +107,15 @@ def head_share(at_once: int) -> float:
 
 
 def share_cpus(config: Config, at_once: int) -> Config:
-    """Each trial's crops on its own share of the CPUs, so that those of one never keep another from starting."""
+    """Each trial's crops on its own share of the CPUs, so that those of one never keep another from starting.
+
+    A CPU each at least: where the cluster is still to grow, its CPUs of now have no share to give.
+    """
     scaling = config.scaling
     if scaling.crop_cpus or at_once == 1:
         return config
-    share = ray.cluster_resources()["CPU"] / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
-    return replace(config, scaling={"crop_cpus": float(int(share))})
+    share = ray.cluster_resources().get("CPU", 0.0) / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
+    return replace(config, scaling={"crop_cpus": max(1.0, float(int(share)))})
 
 
 def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int) -> Points:

@@ -268,18 +268,18 @@ def test_population_based_training_copies_the_weights_of_the_better_trial(
 
 def test_what_fits_decides_how_many_trials_run_at_once(two_cpus: None, shapes: Path, tmp_path: Path) -> None:
     config = recipe(shapes, tmp_path)
-    assert concurrency(config, 0) == 1
+    assert concurrency(config, 0, grows=False, warn=pytest.fail) == 1
     with pytest.raises(ConfigError, match=r"concurrent = 2: must be 0 .* or at most 1"):
-        concurrency(config, 2)
+        concurrency(config, 2, grows=False, warn=pytest.fail)
     with pytest.raises(ConfigError, match=r"cpus_per_worker = 2.0: a trial needs 3 CPUs .* the cluster has 2"):
-        concurrency(replace(config, scaling={"cpus_per_worker": 2.0}), 0)
+        concurrency(replace(config, scaling={"cpus_per_worker": 2.0}), 0, grows=False, warn=pytest.fail)
 
 
 def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_path: Path) -> None:
     small = {"device": "gpu", "cpus_per_worker": 0.25}
     whole = recipe(shapes, tmp_path, scaling=small)
     half = replace(whole, scaling={"gpus_per_worker": 0.5, "cpus_per_worker": 0.01})
-    assert concurrency(whole, 0) == 1
+    assert concurrency(whole, 0, grows=False, warn=pytest.fail) == 1
     assert (
         make_trainer(print, half, place(tmp_path), {"monitor": None}).scaling_config.resources_per_worker["GPU"] == 0.5
     )
