@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from swav_ray.config import ModelConfig, OptimConfig
 
 HAIR = 0.005  # of ln K: a loss this near it predicts every prototype alike
 ENTROPY_FLOOR = 0.1  # of the largest possible: nearly every image is nearest to the same few prototypes
@@ -13,13 +16,22 @@ LITTLE = 0.98
 IN_A_ROW = 2  # measurements that must agree
 
 
+def uniform_loss(model: ModelConfig) -> float:
+    """ln K, the loss where every prototype is predicted alike; over several heads the mean, as the loss is."""
+    return sum(math.log(k) for k in model.prototypes) / len(model.prototypes)
+
+
+def grace_steps(optim: OptimConfig, steps_per_epoch: int) -> int:
+    """The last step that proves nothing about a run: its prototypes are frozen, or its rate is warming up."""
+    return max(optim.freeze_prototypes_steps, math.ceil(optim.warmup_epochs * steps_per_epoch))
+
+
 def collapsed(rows: Sequence[Mapping[str, Any]], ln_k: float, grace: int) -> str:
     """Why the run is a lost one, in a line, or ''.
 
     Args:
         rows: measurements, oldest first, with `step`, `loss` and perhaps `prototype_entropy` (`label_free.measure`).
-        ln_k: natural logarithm of the number of prototypes, the loss of a uniform prediction.
-        grace: the last step that proves nothing: the prototypes are frozen, the rate is warming up.
+        ln_k: `uniform_loss` of the run. grace: its `grace_steps`.
     """
     late = [row for row in rows if row["step"] > grace][-IN_A_ROW:]
     if len(late) < IN_A_ROW:

@@ -58,6 +58,7 @@ from swav_ray.report.terminal import Terminal
 _FIRST_CONTACT = 10.0
 _HELD_OUT = 0.1  # of the training images, for kNN, where the data set has labels and no split of its own
 _LABEL_FREE_IMAGES = 1024
+_KEPT_FOR_COPIES = 5  # newest checkpoints
 _DRAIN_SECONDS = 90.0  # that stopped trials may take to free what they hold
 _KILLED_SECONDS = 5.0  # the same where Tune was interrupted and has killed them
 
@@ -103,7 +104,7 @@ def sweep(
     Trials are measured and saved every epoch, forty times in a longer run, whatever the recipe says of that.
     """
     original = _recipe(recipe)
-    base = _with_sweep_settings(original)
+    base = _with_sweep_settings(original, scheduler)
     terminal = Terminal(base.run.progress_seconds)
     name = name or base.run.name
     sweep_dir = place(base.run.storage) / "sweeps" / name
@@ -180,16 +181,18 @@ def _recipe(recipe: str | Config) -> Config:
     return RECIPES[recipe]()
 
 
-def _with_sweep_settings(config: Config) -> Config:
+def _with_sweep_settings(config: Config, scheduler: str) -> Config:
     """Measured and saved every epoch, or forty times in a longer run, with the label-free figures."""
     every = max(1, config.train.epochs // 40)
+    # pbt copies a checkpoint while the training that wrote it goes on.
+    keep = max(config.checkpoint.keep_last, _KEPT_FOR_COPIES) if scheduler == "pbt" else config.checkpoint.keep_last
     return replace(
         config,
         eval={
             "knn_every_epochs": every,
             "label_free_images": config.eval.label_free_images or _LABEL_FREE_IMAGES,
         },
-        checkpoint={"every_epochs": float(every)},
+        checkpoint={"every_epochs": float(every), "keep_last": keep},
     )
 
 

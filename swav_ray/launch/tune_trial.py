@@ -7,7 +7,6 @@ sweep that was killed or after a pause, tells what was measured before and train
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ import ray
 from ray import tune
 from ray.train.v2.api.exceptions import ControllerError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.data.storage import Place, place
-from swav_ray.evaluate.collapse import collapsed
+from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.launch.elastic import prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.train import CONFIG, make_trainer
@@ -130,6 +130,32 @@ def update_trial(run_dir: Place, **changed: Any) -> None:
     (run_dir / TRIAL).write_bytes(json.dumps(about, indent=1).encode())
 
 
+def checkpoint_folder(run_dir: Place, step: int) -> Place:
+    """Where a run keeps the checkpoint of a step."""
+    return run_dir / "checkpoints" / f"step-{step:09d}"
+
+
+def copy_newest(run_dir: Place, due: int, folder: Path) -> int | None:
+    """Copies the newest checkpoint of a run into a local folder.
+
+    Returns:
+        Its step; None where it is older than `due`, or the training that goes on has dropped it meanwhile.
+    """
+    steps = checkpoint.steps(run_dir)
+    if not steps or steps[-1] < due:
+        return None
+    source = checkpoint_folder(run_dir, steps[-1])
+    try:
+        # Read first, since it is dropped first: a checkpoint that is being dropped still lists some of its files.
+        manifest = (source / "manifest.json").read_bytes()
+        for name in json.loads(manifest):
+            (folder / name).write_bytes((source / name).read_bytes())
+    except FileNotFoundError:
+        return None
+    (folder / "manifest.json").write_bytes(manifest)
+    return steps[-1]
+
+
 class Trial(tune.Trainable):
     """One training of a sweep; each step is a measurement. Raises TrialFailed where there is nothing to tell."""
 
@@ -156,11 +182,10 @@ class Trial(tune.Trainable):
             self._give_up("failed", error)
         self._seen.append(row)
         done = row["step"] >= self._end
-        if reason := "" if done else collapsed(self._seen, self._ln_k, self._grace):
-            self._give_up("collapsed", TrialCollapsed(reason))
         if done:
             self._join()
-            self._set_state("finished")
+        if reason := collapsed(self._seen, self._ln_k, self._grace):
+            self._give_up("collapsed", TrialCollapsed(reason))
         return self._report(row, done)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -169,33 +194,27 @@ class Trial(tune.Trainable):
         due = self._seen[-1]["step"] if self._seen else 0
         deadline = time.monotonic() + _STOP_SECONDS
         # Written beside the training, so that of the last measurement may take a moment.
-        while not (steps := checkpoint.steps(run_dir)) or steps[-1] < due:
+        while (step := copy_newest(run_dir, due, Path(checkpoint_dir))) is None:
             if time.monotonic() > deadline:
                 raise TrialFailed(f"{run_dir} has no checkpoint of step {due} after {_STOP_SECONDS:.0f} s")
             time.sleep(_POLL_SECONDS)
-        source = run_dir / "checkpoints" / f"step-{steps[-1]:09d}"
-        for entry in source.list():
-            (Path(checkpoint_dir) / entry.name).write_bytes((source / entry.name).read_bytes())
-        origin = {"run_dir": run_dir.uri, "step": steps[-1]}
-        (Path(checkpoint_dir) / "origin.json").write_text(json.dumps(origin))
+        (Path(checkpoint_dir) / "origin.json").write_text(json.dumps({"run_dir": run_dir.uri, "step": step}))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
         """Goes on from a checkpoint: in the same run directory if it is this trial's own, else in a new one."""
         folder = Path(checkpoint_dir)
         origin = json.loads((folder / "origin.json").read_text())
         newest = newest_generation(self._trials, self.trial_id)
-        if newest is not None:
-            at = trial_directory(self._trials, self.trial_id, newest)
-            about = read_trial(at)
-            if self._same_values(about) and (origin["run_dir"] == at.uri or about["origin"] == origin):
-                self._run_dir = at
-                return
-            update_trial(at, state="replaced")
-        self._run_dir = self._make_directory(0 if newest is None else newest + 1, origin)
-        target = self._run_dir / "checkpoints" / f"step-{origin['step']:09d}"
-        names = [file.name for file in folder.iterdir() if not file.name.startswith(".") and file.name != "origin.json"]
-        for name in sorted(names, key=lambda name: name == "manifest.json"):  # last: it makes the checkpoint whole
-            (target / name).write_bytes((folder / name).read_bytes())
+        if newest is None:
+            self._run_dir = self._make_directory(0, origin, folder)
+            return
+        at = trial_directory(self._trials, self.trial_id, newest)
+        about = read_trial(at)
+        if self._same_values(about) and (origin["run_dir"] == at.uri or about["origin"] == origin):
+            self._run_dir = at
+            return
+        self._run_dir = self._make_directory(newest + 1, origin, folder)
+        update_trial(at, state="replaced")
 
     def cleanup(self) -> None:
         """Stops the training with a checkpoint and gives its workers back."""
@@ -215,13 +234,23 @@ class Trial(tune.Trainable):
         if self._run_dir is None:
             newest = newest_generation(self._trials, self.trial_id)
             if newest is None:
-                self._run_dir = self._make_directory(0, None)
+                self._run_dir = self._make_directory(0)
             else:
                 self._run_dir = trial_directory(self._trials, self.trial_id, newest)
         return self._run_dir
 
-    def _make_directory(self, generation: int, origin: dict[str, Any] | None) -> Place:
+    def _make_directory(
+        self, generation: int, origin: dict[str, Any] | None = None, start: Path | None = None
+    ) -> Place:
+        """A new run directory that begins with the checkpoint in the folder `start`, of `origin`, if there is one.
+
+        trial.json, without which it is none, is written last: half a copy would train on from random weights.
+        """
         run_dir = trial_directory(self._trials, self.trial_id, generation)
+        run_dir.delete_tree()  # of a try that was killed; its checkpoint may be a later one of another trial
+        if origin is not None and start is not None:
+            for name in [*json.loads((start / "manifest.json").read_bytes()), "manifest.json"]:
+                (checkpoint_folder(run_dir, origin["step"]) / name).write_bytes((start / name).read_bytes())
         config = replace(self._config, run={"name": run_dir.name})
         (run_dir / MANIFEST).write_bytes(self._plan.manifest.read_bytes())
         (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())
@@ -244,12 +273,13 @@ class Trial(tune.Trainable):
         config = self._config = replace(self._config, run={"name": run_dir.name})
         per_epoch = self._plan.images // config.train.global_batch_size
         self._end = config.train.epochs * per_epoch
-        self._ln_k = sum(math.log(k) for k in config.model.prototypes) / len(config.model.prototypes)
-        self._grace = max(config.optim.freeze_prototypes_steps, math.ceil(config.optim.warmup_epochs * per_epoch))
+        self._ln_k, self._grace = uniform_loss(config.model), grace_steps(config.optim, per_epoch)
         self._waiting = measurements.read(run_dir)
         self._before = read_trial(run_dir)["seconds"]
         self._began = time.monotonic()
-        self._mailbox = Monitor.remote()  # type: ignore[attr-defined]
+        # On this actor's node, the head, which is the one that the sweep cannot lose.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._mailbox = Monitor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self._set_state("running")
         if not (run_dir / SUMMARY).exists():
             ray.get(self._groups.begin.remote(self.trial_id))

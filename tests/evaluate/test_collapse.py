@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from swav_ray.evaluate.collapse import collapsed
+from swav_ray.config import ModelConfig, OptimConfig
+from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 
 LN_K = math.log(100)
 
@@ -20,6 +21,16 @@ def test_a_loss_stuck_at_ln_k_is_a_collapse() -> None:
 def test_nothing_is_proven_while_prototypes_are_frozen_or_by_one_measurement() -> None:
     assert collapsed(rows(LN_K, LN_K), LN_K, grace=10) == ""
     assert collapsed(rows(LN_K), LN_K, grace=0) == ""
+
+
+def test_the_grace_ends_with_the_warm_up_or_the_freeze_whichever_is_later() -> None:
+    assert grace_steps(OptimConfig(warmup_epochs=1.5, freeze_prototypes_steps=10), 9) == 14
+    assert grace_steps(OptimConfig(warmup_epochs=0.5, freeze_prototypes_steps=10), 9) == 10
+
+
+def test_the_uniform_loss_of_several_heads_is_their_mean() -> None:
+    assert uniform_loss(ModelConfig(prototypes=(100,))) == LN_K
+    assert math.isclose(uniform_loss(ModelConfig(prototypes=(10, 1000))), LN_K)
 
 
 def test_a_loss_that_moves_or_lies_above_is_none() -> None:
