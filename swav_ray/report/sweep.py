@@ -86,6 +86,16 @@ class Sweep:
         return ranked[0] if ranked and ranked[0].state == "finished" else None
 
     @property
+    def caveat(self) -> str:
+        """What must be known about the best trial's values, in a line; empty where it was trained with them alone."""
+        if self.best is None or self.best.generations == 1:
+            return ""
+        return (
+            "Population-based training changed the best trial's values on the way; these are the last ones, with which "
+            "it ended. A run that begins with them is another run, and may end elsewhere."
+        )
+
+    @property
     def parameters(self) -> list[str]:
         return list(self.search["space"])
 
@@ -199,7 +209,8 @@ tr.collapsed,tr.failed{{color:#a33}}tr.stopped{{color:#777}}figure{{margin:2em 0
 figcaption{{color:#555}}.wide{{overflow-x:auto}}</style></head><body>
 <h1>Sweep {html.escape(sweep.name)}</h1><ul>{summary}</ul><p>{html.escape(how)}</p><ul>{space}</ul>
 <p>best.yaml, beside this file, is the best finished trial's config: <code>python -m swav_ray.pretrain --config
-best.yaml</code>. It was chosen by its last measurement, on the held-out images: report its quality on others.</p>
+best.yaml</code>. It was chosen by its last measurement, on the held-out images: report its quality on others.
+{html.escape(sweep.caveat)}</p>
 {figures}<h2>Trials</h2><div class="wide"><table><tr>{"".join(f"<th>{html.escape(h)}</th>" for h in head)}</tr>{rows}
 </table></div></body></html>"""
 

@@ -32,7 +32,7 @@ def pictures(sweep: Sweep) -> dict[str, tuple[bytes, str]]:
     if any(trial.rows for trial in sweep.trials):
         drawn["sweep_curves"] = _curves(sweep)
         drawn["sweep_cost"] = _cost(sweep)
-    if any(trial.counts for trial in sweep.trials):
+    if any(trial.counts and trial.at_end(sweep.objective) is not None for trial in sweep.trials):
         drawn["sweep_parallel"] = _parallel(sweep)
     if (found := importances(sweep)) is not None:
         drawn["sweep_importance"] = _importance(sweep, *found)

@@ -87,6 +87,7 @@ def test_too_few_trials_have_no_importance(tmp_path: Path) -> None:
 def test_the_page_needs_no_other_file_and_escapes_what_it_shows(found: Sweep, tmp_path: Path) -> None:
     write_report(found, place(tmp_path))
     page = (tmp_path / "sweep.html").read_text()
+    assert "Population-based" not in page
     assert page.count("data:image/png;base64,") == 4
     assert "no &lt;room&gt;" in page
     assert "http" not in page
@@ -102,11 +103,20 @@ def test_an_empty_sweep_has_a_page_too(tmp_path: Path) -> None:
     assert "no trial has finished" in (tmp_path / "sweep.html").read_text()
 
 
+@pytest.mark.parametrize("state", ["running", "stopped", "failed"])
+def test_trials_whose_objective_was_never_measured_are_drawn_as_far_as_they_came(tmp_path: Path, state: str) -> None:
+    write_search(tmp_path, ["rankme"], {"a": "x"})
+    write_trial(tmp_path, "t_0", state, {"a": 1}, [50.0])
+    write_trial(tmp_path, "t_1", "failed", {"a": 2}, [])
+    assert set(pictures(read_sweep(place(tmp_path)))) == {"sweep_curves", "sweep_cost"}
+
+
 def test_generations_of_a_trial_are_one_line_of_it(tmp_path: Path) -> None:
     write_search(tmp_path, ["knn"], {"a": "x"})
     write_trial(tmp_path, "t_0", "replaced", {"a": 1}, [10.0, 11.0])
     write_trial(tmp_path, "t_0", "finished", {"a": 2}, [20.0, 21.0], generation=1, first=2)
     (trial,) = read_sweep(place(tmp_path)).trials
+    assert "Population-based training changed" in read_sweep(place(tmp_path)).caveat
     assert (trial.generations, trial.values, trial.state, trial.seconds) == (2, {"a": 2}, "finished", 120.0)
     assert [row["knn_top1"] for row in trial.rows] == [10.0, 11.0, 20.0, 21.0]
 
