@@ -166,6 +166,13 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     return kept
 
 
+def keep_manifest(manifest: Manifest, run_dir: Place) -> None:
+    """Keeps the list of samples that a run begins with, for it to go on with; not where there is one already."""
+    kept_at = run_dir / MANIFEST
+    if not kept_at.exists():
+        manifests.save(manifest, kept_at)
+
+
 def uses_gpu(config: Config) -> bool:
     """Whether a run trains on GPUs of the cluster at hand."""
     scaling = config.scaling

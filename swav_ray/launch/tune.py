@@ -27,13 +27,14 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.probe import split
 from swav_ray.launch.lease import Lease
-from swav_ray.launch.train import connect, manifest_of
+from swav_ray.launch.train import connect, keep_manifest, manifest_of
 from swav_ray.launch.tune_choice import (
     COSTS,
     OBJECTIVES,
     SWEEP,
     Choice,
     concurrency,
+    default_grace,
     head_share,
     objectives_of,
     points_of,
@@ -51,6 +52,7 @@ from swav_ray.launch.tune_trial import (
     trial_directory,
     update_trial,
 )
+from swav_ray.launch.worker import MANIFEST
 from swav_ray.recipes import RECIPES
 from swav_ray.report.sweep import read_sweep, write_report
 from swav_ray.report.terminal import Terminal
@@ -111,11 +113,29 @@ def sweep(
     sweep_dir.exists(patience=_FIRST_CONTACT)
     base, manifest = _with_data(base, sweep_dir, terminal)
     train_ids, held_out = split(manifest, base.data)
-    objectives = objectives_of(objective, bool(len(held_out)))
+    # kNN's neighbours are labelled images of those trained on, its queries held-out ones.
+    labels = bool(len(held_out)) and bool((manifest.labels[train_ids] >= 0).any())
+    objectives = objectives_of(objective, labels)
     if len(objectives) > 1 and scheduler != "none":
         raise ConfigError("scheduler", scheduler, "compares one objective; with several it must be none")
     if scheduler == "pbt" and searcher == "optuna":
         raise ConfigError("searcher", searcher, "suggests values once, and pbt changes them: use random or grid")
+
+    def accept(values: Values) -> Config:
+        return check(config_of(base, values, translate), len(train_ids), original)
+
+    grace = grace_epochs or default_grace(base.train.epochs)
+    points = points_of(searcher, space, accept, num_samples, seed)
+    choice = Choice(
+        objective=objectives,
+        searcher=searcher,
+        scheduler=scheduler,
+        num_samples=len(points) if searcher != "optuna" else num_samples,
+        grace_epochs=grace,
+        seed=seed,
+        space=describe(space),
+    )
+    plan_scheduler = make_scheduler(scheduler, space, accept, epochs=base.train.epochs, grace=grace)
 
     lease = Lease(sweep_dir, name, terminal.line, lost=lambda: os.kill(os.getpid(), signal.SIGINT), setting="name")
     lease.acquire()
@@ -124,31 +144,17 @@ def sweep(
         own_cluster = connect(base.run.ray_logs)
         at_once = concurrency(base, concurrent, grows=not own_cluster, warn=terminal.line)
         base = share_cpus(base, at_once)
+        # Nothing of a sweep is kept before this: one that is refused must not decide what the next of its name is.
+        resumed = same_sweep(choice, base, sweep_dir)
+        keep_manifest(manifest, sweep_dir)
         groups = f"sweep {sweep_dir.uri}"
         plan = Plan(
             base=replace(base, run={"storage": (sweep_dir / "trials").uri}),
             translate=translate,
-            manifest=sweep_dir / "manifest.parquet",
+            manifest=sweep_dir / MANIFEST,
             images=len(train_ids),
             groups=groups,
         )
-
-        def accept(values: Values) -> Config:
-            return check(plan.config(values), plan.images, original)
-
-        grace = grace_epochs or max(1, base.train.epochs // 8)
-        points = points_of(searcher, space, accept, num_samples, seed)
-        choice = Choice(
-            objective=objectives,
-            searcher=searcher,
-            scheduler=scheduler,
-            num_samples=len(points.values) if searcher != "optuna" else num_samples,
-            grace_epochs=grace,
-            seed=seed,
-            space=describe(space),
-        )
-        plan_scheduler = make_scheduler(scheduler, space, accept, epochs=base.train.epochs, grace=grace)
-        resumed = same_sweep(choice, base, sweep_dir)
         _tell(terminal, base, choice, points, sweep_dir, at_once, resumed)
         # On the driver's node, which is the one that the sweep cannot lose.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -380,7 +386,8 @@ def _finish(sweep_dir: Place, recipe: Config, translate: Translate | None, secon
     found = read_sweep(sweep_dir)
     if (best := found.best) is not None:
         config = replace(config_of(recipe, best.values, translate), run={"name": f"{sweep_dir.name}_best"})
-        (sweep_dir / "best.yaml").write_bytes(settings.to_yaml(config).encode())
+        note = f"# {found.caveat}\n" if found.caveat else ""
+        (sweep_dir / "best.yaml").write_bytes(f"{note}{settings.to_yaml(config)}".encode())
     write_report(found, sweep_dir)
     for line in found.summary_lines():
         terminal.line(line)

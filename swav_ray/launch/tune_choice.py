@@ -49,7 +49,11 @@ class Choice:
 
 
 def objectives_of(objective: str | Sequence[str], labels: bool) -> list[str]:
-    """Names checked, the first the one that matters most."""
+    """Names checked, the first the one that matters most.
+
+    Args:
+        labels: whether there are labelled images both among those trained on and among those held out.
+    """
     names = [objective] if isinstance(objective, str) else list(objective)
     names = [("knn" if labels else LABEL_FREE) if name == "auto" else name for name in names]
     for number, known in enumerate(names):
@@ -60,7 +64,7 @@ def objectives_of(objective: str | Sequence[str], labels: bool) -> list[str]:
             )
             raise ConfigError("objective", known, right + extra)
     if "knn" in names and not labels:
-        raise ConfigError("objective", "knn", f"needs labels, and the data set has none: use auto or {LABEL_FREE}")
+        raise ConfigError("objective", "knn", f"needs labels of training and held-out images: use auto or {LABEL_FREE}")
     if not names or len(set(names)) < len(names):
         raise ConfigError("objective", names, "needs one objective or more, each once")
     return names
@@ -96,6 +100,11 @@ def concurrency(config: Config, asked: int, *, grows: bool, warn: Callable[[str]
             + (", each trial's crops on the CPUs of scaling.crop_cpus" if at_once > 1 else "")
         )
     return at_once
+
+
+def default_grace(epochs: int) -> int:
+    """Epochs of a run of so many before which a scheduler stops no trial, unless told: an eighth."""
+    return max(1, epochs // 8)
 
 
 def head_share(at_once: int) -> float:
