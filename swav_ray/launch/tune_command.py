@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from swav_ray import settings
 from swav_ray.config import ConfigError
-from swav_ray.data.storage import PlaceError, StorageUnavailable
+from swav_ray.data.storage import PlaceError
 from swav_ray.recipes import RECIPES
 
 # Word, keyword of `sweep`, type, what it is.
@@ -23,6 +24,7 @@ _OPTIONS: list[tuple[str, str, type, str]] = [
     ("seed", "seed", int, "of the values drawn"),
     ("name", "name", str, "of the sweep and its directory"),
 ]
+_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, ConnectionError)  # of what was given
 
 
 def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int:
@@ -51,9 +53,14 @@ def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int
     except (ConfigError, PlaceError, settings.UnknownSetting) as error:
         print(f"swav_ray: {error}", file=sys.stderr)
         return 2
-    except StorageUnavailable as error:
-        print(f"swav_ray: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        text = " ".join(str(error).split())
+        # Ray's where nothing answers; what a connection that breaks later raises is of a class below it.
+        if type(error) is ConnectionError:
+            given = os.environ.get("RAY_ADDRESS", "")
+            text = f"RAY_ADDRESS = {given!r}: {text}; must be a cluster's address, or unset to start one here"
+        print(f"swav_ray: {text}", file=sys.stderr)
+        return 2 if type(error) in _MISTAKES else 1
     return 0
 
 

@@ -11,6 +11,8 @@ from types import ModuleType
 import pytest
 
 from swav_ray.config import Config
+from swav_ray.data.storage import StorageUnavailable
+from swav_ray.launch import tune
 from swav_ray.launch.tune_command import _parse, main
 from swav_ray.launch.tune_space import Values, check, config_of, draw
 from swav_ray.recipes import RECIPES
@@ -101,6 +103,36 @@ def test_a_wrong_word_is_told_in_one_line(words: str, told: str, capsys: pytest.
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "status"),
+    [
+        (FileNotFoundError("s3://none/x: no such bucket"), "s3://none/x: no such bucket", 2),
+        (PermissionError(13, "Permission denied", "/images"), "Permission denied: '/images'", 2),
+        (NotADirectoryError(20, "Not a directory", "/a/b"), "Not a directory: '/a/b'", 2),
+        (
+            ConnectionError("client\ntimeout"),
+            "RAY_ADDRESS = 'ray://x:1': client timeout; must be a cluster's address",
+            2,
+        ),
+        (BrokenPipeError(32, "Broken pipe"), "Broken pipe", 1),
+        (OSError(28, "No space left on device"), "No space left on device", 1),
+        (StorageUnavailable("s3://b: no answer for 10 s"), "s3://b: no answer for 10 s", 1),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_too(
+    error: OSError, told: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(tune, "sweep", refused)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://x:1")
+    assert main({}, [], recipe="quickstart", name="x") == status
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
 
 
 def test_help_of_a_script_shows_its_space_and_options_without_starting_anything() -> None:
