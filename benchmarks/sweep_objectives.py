@@ -5,7 +5,7 @@
 Trains random points of tune_spaces/assignment.py to their end, one after the other, in this process and without Ray:
 the same crops, steps and measurements as a sweep's trials, without the start of their workers. Trials that SWEEP_DIR
 already has are kept, so it goes on where it was stopped, and `--trials 0` only reads a sweep that was run with
-`--scheduler none`. Then:
+`--scheduler none`. As in a sweep a trial that diverges has failed, and a collapsed one ends early. Then:
 - each objective's rank correlation (Spearman) with kNN over the finished trials, at their end and halfway;
 - ASHA, replayed: its scheduler is fed the curves one trial after the other, as a machine that fits one trial would.
   Images spent and the kNN of what it finds, beside the trials that no scheduler could train with the same images; over
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 import types
@@ -41,16 +40,18 @@ from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import place
 from swav_ray.evaluate import label_free
-from swav_ray.evaluate.collapse import collapsed
+from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.evaluate.probe import knn, split
+from swav_ray.launch.tune_choice import default_grace
 from swav_ray.launch.tune_search import Asha
 from swav_ray.launch.tune_space import Values, check, config_of, describe, draw
+from swav_ray.launch.tune_trial import TrialCollapsed
 from swav_ray.model.swav import Trunk
 from swav_ray.recipes import RECIPES
 from swav_ray.report import measurements
 from swav_ray.report.sweep import TrialRecord, read_sweep
 from swav_ray.training.distributed import World
-from swav_ray.training.learner import Learner
+from swav_ray.training.learner import Diverged, Learner
 from swav_ray.training.loop import Hooks, Wish, train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tune_spaces"))
@@ -69,8 +70,9 @@ def train_trials(sweep_dir: Path, base: Config, count: int) -> None:
         return check(config_of(base, values), len(train_ids), base)
 
     points = draw(SPACE, accept, count, seed=0)
-    search = {"objective": ["knn"], "searcher": "random", "scheduler": "none", "num_samples": count, "grace_epochs": 1}
-    document = {"search": {**search, "seed": 0, "space": describe(SPACE)}, "seconds": 0.0}
+    search = {"objective": ["knn"], "searcher": "random", "scheduler": "none", "num_samples": count}
+    search |= {"grace_epochs": default_grace(base.train.epochs), "seed": 0, "space": describe(SPACE)}
+    document = {"search": search, "seconds": 0.0}
     place(sweep_dir / "sweep.yaml").write_bytes(yaml.safe_dump(document, sort_keys=False).encode())
     for number, values in enumerate(points.values):
         run_dir = sweep_dir / "trials" / f"t_{number:03d}"
@@ -86,6 +88,7 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
     maker = BatchMaker(manifest, plan, MultiCrop(config.crops, config.augment, config.run.seed))
     learner = Learner(config, plan.steps_per_epoch)
     end = config.train.epochs * plan.steps_per_epoch
+    ln_k, grace = uniform_loss(config.model), grace_steps(config.optim, plan.steps_per_epoch)
     losses: list[float] = []
     crop_seconds = 0.0
 
@@ -102,15 +105,21 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         trunk = {"trained": Trunk(learner.model)}
         top1 = knn(trunk, manifest, train_ids, held_out, config.eval, device=cpu, world=world)["trained"]
         row = {"step": step, "epochs": step / plan.steps_per_epoch, "samples_seen": step * plan.global_batch_size}
-        row |= {"loss": float(np.mean(losses)), "knn_top1": top1}
+        row |= {"loss": float(np.mean(losses)) if losses else None, "knn_top1": top1}
         losses.clear()
         row |= label_free.measure(learner.model, manifest, train_ids, config.eval, device=cpu)
         measurements.append(where, row)
+        if why := collapsed(measurements.read(where), ln_k, grace):
+            raise TrialCollapsed(why)
         return top1
+
+    def record(figures: dict[str, Any]) -> None:
+        if figures["loss"] is not None:  # None: the step was refused
+            losses.append(figures["loss"])
 
     measurements.keep_until(where, 0)
     hooks = Hooks(
-        record=lambda record: losses.append(record["loss"]),
+        record=record,
         save=lambda *_: None,
         evaluate=measure,
         wish=lambda: Wish.NONE,
@@ -119,24 +128,30 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         usage=dict,
         quarantine=Quarantine(where, len(train_ids), 0.0, writes=True),
     )
-    train(learner, feed(), hooks, start=0, end=end)
-    measure(end)
-    ln_k = math.log(config.model.prototypes[0])
-    reason = collapsed(measurements.read(where), ln_k, config.optim.freeze_prototypes_steps)
+    state, reason = "finished", ""
+    try:
+        train(learner, feed(), hooks, start=0, end=end)
+        measure(end)
+    except TrialCollapsed as error:
+        state, reason = "collapsed", str(error)
+    except (Diverged, FloatingPointError) as error:
+        state, reason = "failed", str(error)
     (where / "config.yaml").write_bytes(settings.to_yaml(config).encode())
     about = {"trial": run_dir.name, "generation": 0, "values": values, "origin": None, "reason": reason}
-    about |= {"state": "collapsed" if reason else "finished", "seconds": time.monotonic() - began}
+    about |= {"state": state, "seconds": time.monotonic() - began}
     about["crop_seconds"] = crop_seconds
     (where / "trial.json").write_bytes(json.dumps(about, indent=1).encode())
-    print(f"{run_dir.name}: {values}: kNN {measurements.read(where)[-1]['knn_top1']:.1f} {reason}", file=sys.stderr)
+    rows = measurements.read(where)
+    figure = f"kNN {rows[-1]['knn_top1']:.1f}" if rows else "not measured"
+    print(f"{run_dir.name}: {values}: {figure}, {state} {reason}", file=sys.stderr)
 
 
 def correlations(trials: list[TrialRecord], row: int) -> dict[str, list[float]]:
     """Spearman's rho with kNN at a measurement (counted from the end), and its p-value."""
-    knn = [trial.rows[row]["knn_top1"] for trial in trials]
     found = {}
     for column in COLUMNS:
-        rho, p = spearmanr([trial.rows[row][column] for trial in trials], knn)
+        rows = [trial.rows[row] for trial in trials if trial.rows[row][column] is not None]
+        rho, p = spearmanr([row[column] for row in rows], [row["knn_top1"] for row in rows])
         found[column] = [round(float(rho), 2), round(float(p), 3)]
     return found
 
@@ -174,7 +189,9 @@ def same_budget(trials: list[TrialRecord], images: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("sweep_dir")
-    parser.add_argument("--grace", type=int, default=1)
+    parser.add_argument(
+        "--grace", type=int, default=0, help="epochs before ASHA stops a trial; 0: as a sweep's default"
+    )
     parser.add_argument("--reduction", type=float, default=3)
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--recipe", default="quickstart")
@@ -186,11 +203,14 @@ def main() -> None:
         train_trials(Path(words.sweep_dir), base, words.trials)
     sweep = read_sweep(place(words.sweep_dir))
     trials = [trial for trial in sweep.trials if trial.state == "finished"]
+    if not trials:
+        sys.exit(f"{words.sweep_dir}: none of {len(sweep.trials)} trials has finished, so there is nothing to compare")
+    grace = words.grace or default_grace(round(trials[0].rows[-1]["epochs"]))
     generator = np.random.default_rng(0)
     results = []
     for _ in range(ORDERS):
         order = [trials[index] for index in generator.permutation(len(trials))]
-        images, best = asha(order, words.grace, words.reduction)
+        images, best = asha(order, grace, words.reduction)
         results.append((images, best, same_budget(order, images)))
     whole = sum(trial.rows[-1]["samples_seen"] for trial in trials)
     spent, found, without = np.mean(results, axis=0)
@@ -205,6 +225,7 @@ def main() -> None:
         "spearman_with_knn_halfway": correlations(trials, middle),
         "asha": {
             "orders": ORDERS,
+            "grace_epochs": grace,
             "share_of_images": round(float(spent) / whole, 3),
             "mean_best_knn": round(float(found), 2),
             "mean_best_knn_without_in_the_same_images": round(float(without), 2),
