@@ -41,6 +41,6 @@ def collapsed(rows: Sequence[Mapping[str, Any]], ln_k: float, grace: int) -> str
         return f"the loss is stuck at {losses[-1]:.3f}, ln K is {ln_k:.3f}: every prototype is predicted alike"
     entropies = [row["prototype_entropy"] for row in late if "prototype_entropy" in row]
     floor = len(entropies) == IN_A_ROW and max(entropies) <= ENTROPY_FLOOR
-    if floor and all(loss >= LITTLE * ln_k for loss in losses):
+    if floor and losses and all(loss >= LITTLE * ln_k for loss in losses):
         return f"prototype entropy is {entropies[-1]:.3f} of its largest value: a few prototypes take every image"
     return ""

@@ -45,4 +45,5 @@ def test_one_prototype_that_takes_every_image_is_a_collapse() -> None:
 
 def test_a_low_entropy_is_none_while_the_loss_tells_prototypes_apart() -> None:
     assert collapsed(rows(4.4, 4.3, entropy=0.0), LN_K, grace=0) == ""
-    assert collapsed([{"step": 1, "loss": None}, {"step": 2, "loss": None}], LN_K, grace=0) == ""
+    unknown = [{"step": step, "loss": None, "prototype_entropy": 0.0} for step in (1, 2)]
+    assert collapsed(unknown, LN_K, grace=0) == ""
