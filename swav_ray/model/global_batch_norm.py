@@ -62,12 +62,17 @@ def _own_statistics(x: Tensor, parts_N: Tensor | None, parts: int) -> Tensor:
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalises (N, C, ...) by mean and variance of its part over all workers; returns those and the counts too."""
+    """Normalises (N, C, ...) by mean and variance of its part over all workers; returns those and the counts too.
+
+    In float32 at least inside, whatever the input has.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, eps: float, group: dist.ProcessGroup | None, parts_N: Tensor | None, parts: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        # Sums over a whole batch are no matter for bf16's eight bits, and a count above 256 even less.
+        given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         channels = x.shape[1]
         own = _own_statistics(x, parts_N, parts)
         everyone = [own]
@@ -82,7 +87,7 @@ class _Normalize(torch.autograd.Function):
         inv_std = (var + eps).rsqrt()
         shape = (-1, channels, *([1] * (x.dim() - 2)))
         of_row = slice(None) if parts_N is None else parts_N
-        normal = (x - mean[of_row].view(shape)) * inv_std[of_row].view(shape)
+        normal = ((x - mean[of_row].view(shape)) * inv_std[of_row].view(shape)).to(given)
         ctx.save_for_backward(normal, inv_std, divisor)
         ctx.group, ctx.of_row, ctx.parts_N, ctx.shape = group, of_row, parts_N, shape
         ctx.mark_non_differentiable(mean, var, total)
@@ -91,6 +96,7 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None, None]:
         normal, inv_std, divisor = ctx.saved_tensors
+        given, grad, normal = grad.dtype, grad.to(inv_std.dtype), normal.to(inv_std.dtype)
         if ctx.parts_N is None:
             dims = [0, *range(2, grad.dim())]
             sums = torch.stack([grad.sum(dims), (grad * normal).sum(dims)])[:, None]
@@ -102,7 +108,7 @@ class _Normalize(torch.autograd.Function):
             dist.all_reduce(sums, group=ctx.group)
         mean_grad, mean_grad_normal = (sums / divisor)[:, ctx.of_row]
         centred = grad - mean_grad.view(ctx.shape) - normal * mean_grad_normal.view(ctx.shape)
-        return centred * inv_std[ctx.of_row].view(ctx.shape), None, None, None, None
+        return (centred * inv_std[ctx.of_row].view(ctx.shape)).to(given), None, None, None, None
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -136,7 +142,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.running_mean.lerp_((mean * present).sum(0) / present.sum(), self.momentum)
             self.running_var.lerp_((unbiased * present).sum(0) / present.sum(), self.momentum)
         shape = (1, -1, *([1] * (input.dim() - 2)))
-        return normal * self.weight.view(shape) + self.bias.view(shape)
+        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
 
 
 def synchronize(model: nn.Module, group: dist.ProcessGroup | None, parts: Parts) -> nn.Module:

@@ -38,3 +38,24 @@ def test_forward_backward_and_running_statistics_are_those_of_the_global_batch(g
         assert list(part[2]) == list(state)
         for name, value in state.items():
             torch.testing.assert_close(part[2][name], value, rtol=1e-9, atol=1e-12)
+
+
+def _bf16(world: World, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    norm = nn.Sequential(nn.BatchNorm1d(x.shape[1]))
+    synchronize(norm, world.group, Parts(1))
+    own = x[world.share(len(x))].to(dtype).requires_grad_()
+    y = norm(own)
+    (y.float() ** 3).sum().backward()
+    assert own.grad is not None
+    assert y.dtype == own.grad.dtype == dtype
+    return y.detach().float(), own.grad.float(), norm[0].running_mean
+
+
+def test_bf16_rows_have_float32_statistics(gloo_pool) -> None:
+    # Six hundred rows of mean 3: bf16 has no number between 512 and 516, and none between 3 and 3.016.
+    x = (torch.randn(603, 4) + 3).bfloat16().float()
+    narrow, wide = (gloo_pool.run(2, _bf16, x, dtype) for dtype in (torch.bfloat16, torch.float32))
+    for (y, gradient, mean), (y_wide, gradient_wide, mean_wide) in zip(narrow, wide, strict=True):
+        torch.testing.assert_close(mean, mean_wide, rtol=1e-6, atol=0)
+        torch.testing.assert_close(y, y_wide, rtol=2**-8, atol=2**-8)
+        torch.testing.assert_close(gradient, gradient_wide, rtol=0.05, atol=0.05)

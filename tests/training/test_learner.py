@@ -265,8 +265,9 @@ def test_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(first, other)
 
 
-def test_bf16_trains_with_a_float32_loss() -> None:
-    config = small_config(train={"precision": "bf16"})
+@pytest.mark.parametrize("groups", [1, 2])
+def test_bf16_trains_with_a_float32_loss(groups: int) -> None:
+    config = small_config(train={"precision": "bf16", "batchnorm_groups": groups})
     learner = Learner(config, 3)
     result = learner.step([group.float() for group in crops(config, 0, slice(None))], 0)
     assert np.isfinite(result.loss)
