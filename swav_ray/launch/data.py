@@ -93,12 +93,12 @@ class _Reader:
 
     def ready(self, seconds: float) -> bool:
         """Whether `get` has an answer within so many seconds."""
-        end = time.monotonic() + seconds
-        while self._ready.empty():
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.01)
-        return True
+        with self._ready.not_empty:
+            return bool(self._ready.not_empty.wait_for(lambda: self._ready.queue, seconds))
+
+    def ended(self) -> bool:
+        """Whether the answer that is there is the segment's end."""
+        return self._ready.queue[0] is None
 
     def get(self) -> Batch | None:
         """The next batch, or None at the segment's end; raises what the task or the thread failed with."""
@@ -206,8 +206,13 @@ class Feed:
         return self
 
     def ready(self, seconds: float) -> bool:
-        """Whether something of the present segment comes within so many seconds, if only its end."""
-        return not self._readers or self._readers[0].ready(seconds)
+        """Whether the next batch, or what it failed with, comes within so many seconds."""
+        end = time.monotonic() + seconds
+        while self._readers and self._readers[0].ready(max(0.0, end - time.monotonic())):
+            if not self._readers[0].ended():
+                return True
+            del self._readers[0]
+        return not self._readers
 
     def __next__(self) -> Batch:
         if self._step >= self._end:

@@ -57,7 +57,7 @@ class Wish(enum.IntFlag):
 
 
 _LEAVE = Wish.STOP | Wish.PARK | Wish.QUIT
-_READY_SECONDS = 0.5  # between questions to the other workers while batches are late and a node is about to go
+_READY_SECONDS = 0.5  # between questions to the other workers while batches are late
 _REMEDY = "A lower optim.base_lr or a longer warm-up usually helps"
 
 
@@ -70,7 +70,7 @@ class Hooks:
         save: writes the state before a step, with a kNN accuracy if there is one; `wait`: until it is durable.
         evaluate: measures the state before a step; the kNN accuracy in percent, or None.
         wish: what this worker would have all do; the wishes of all workers are united.
-        look: answers Wish.LOOK; whether a node is to be taken away, on every worker alike.
+        look: answers Wish.LOOK: looks whether a node is to be taken away, which `wish` tells from then on.
         ready: waits so many seconds for this worker's next batch; whether it is there.
         usage: figures of the machines that go into each record.
         quarantine: takes the unreadable images.
@@ -80,7 +80,7 @@ class Hooks:
     save: Callable[[int, float | None, bool], None]
     evaluate: Callable[[int], float | None]
     wish: Callable[[], Wish]
-    look: Callable[[], bool]
+    look: Callable[[], None]
     ready: Callable[[float], bool]
     usage: Callable[[], Record]
     quarantine: Quarantine
@@ -88,9 +88,11 @@ class Hooks:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tally:
-    """Over all workers: digest of the step's ids, mean wait in seconds, what to do, and what reading took."""
+    """Over all workers: digest of the step's ids, mean wait in seconds, what to do, whether any has yet to wait for its
+    next batch, and what reading took."""
 
     ids: str
+    late: bool
     wait: float
     wish: Wish
     bad: int
@@ -98,14 +100,16 @@ class _Tally:
     retries: int
 
 
-def _tally(world: World, device: torch.device, batch: Batch, wait: float, wish: Wish) -> _Tally:
+def _tally(world: World, device: torch.device, batch: Batch, wait: float, ready: bool, wish: Wish) -> _Tally:
     own = int(digest(batch.sample_ids), 16)
     signed = own - 2**64 if own >= 2**63 else own  # int64 sums wrap as the digest's do
     bits = [int(bool(wish & flag)) for flag in Wish]
     reading = [len(batch.bad), batch.bytes_read, batch.retries]
-    values = torch.tensor([signed, round(wait * 1e6), *reading, *bits], dtype=torch.int64, device=device)
-    total, waited, bad, bytes_read, retries, *wishes = world.sum(values).tolist()
+    values = [signed, round(wait * 1e6), int(not ready), *reading, *bits]
+    summed = world.sum(torch.tensor(values, dtype=torch.int64, device=device))
+    total, waited, late, bad, bytes_read, retries, *wishes = summed.tolist()
     return _Tally(
+        late=late > 0,
         ids=f"{total % 2**64:016x}",
         wait=waited / 1e6 / world.size,
         wish=Wish(sum(flag for flag, count in zip(Wish, wishes, strict=True) if count)),
@@ -142,7 +146,7 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
     knn_every = config.eval.knn_every_epochs * steps_per_epoch
     saving = evaluating = 0.0
     untried: tuple[Batch, int] | None = None  # what made the present state, until that was tried
-    noticed = False
+    late = True
     began = time.perf_counter()
 
     def save(done: int, top1: float | None, wait: bool) -> None:
@@ -156,17 +160,17 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         hooks.save(done, top1, wait)
 
     for step in range(start, end):
-        # With a node that goes its CPUs make no more crops, and perhaps they were the only ones: workers that wait for
-        # a batch then must not miss the time to leave.
-        while noticed:
+        # Who waits for a batch, as where storage is away or the node that goes has the only CPUs for crops, must not
+        # miss a notice, a person's wish, or the time to leave. Only where some worker waits: it costs a collective.
+        while late:
             ready, wish = _agree(world, learner.device, hooks.ready(_READY_SECONDS), hooks.wish())
-            if wish & _LEAVE and not ready:
+            if wish & Wish.LOOK:
+                hooks.look()
+            if wish & (_LEAVE | Wish.SAVE):
                 save(step, None, True)
+            if wish & _LEAVE:
                 return step, wish
-            if wish & Wish.SAVE:
-                save(step, None, True)
-            if ready:
-                break
+            late = not ready
         batch = next(feed)
         if batch.step != step:
             raise RuntimeError(f"the batch of step {batch.step} came where step {step} was due")
@@ -174,8 +178,8 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         result = learner.step(to_device(batch, config, learner.device), step)
         if not result.refused:
             untried = batch, step
-        tally = _tally(world, learner.device, batch, wait, hooks.wish())
-        wish = tally.wish
+        tally = _tally(world, learner.device, batch, wait, hooks.ready(0.0), hooks.wish())
+        wish, late = tally.wish, tally.late
         if tally.bad:
             hooks.quarantine.add([entry for part in world.gather_objects(batch.bad) for entry in part])
         seconds = time.perf_counter() - began
@@ -208,7 +212,7 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         began = time.perf_counter()
         done = step + 1
         if wish & Wish.LOOK:
-            noticed = hooks.look() or noticed
+            hooks.look()
         leave = bool(wish & _LEAVE)
         too_many = learner.refused_steps > config.train.max_refused_steps
         top1 = None

@@ -86,7 +86,7 @@ def run(folder: str, touch: int) -> None:
         save=save,
         evaluate=lambda _: None,
         wish=lambda: Wish.NONE,
-        look=lambda: False,
+        look=lambda: None,
         ready=lambda _: True,
         usage=dict,
         quarantine=Quarantine(run_dir, 24, 0.0, writes=True),

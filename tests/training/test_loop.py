@@ -22,22 +22,23 @@ PLAN = SamplePlan(np.arange(24), 0, 8)
 
 
 class World:
-    """Records what the loop does, in order; wishes what it is told to at a step."""
+    """Records what the loop does, in order; wishes what it is told to after a step, or before the first one (-1).
+
+    Where batches are late each further question counts as a step's.
+    """
 
     def __init__(self, wishes: dict[int, Wish]) -> None:
-        self.wishes, self.asked = wishes, 0
+        self.wishes, self.asked = wishes, -1
         self.done: list[tuple[Any, ...]] = []
         self.records: list[dict[str, Any]] = []
-        self.notice = False
         self.late: Iterator[bool] = iter(())
 
     def wish(self) -> Wish:
         self.asked += 1
         return self.wishes.get(self.asked - 1, Wish.NONE)
 
-    def look(self) -> bool:
+    def look(self) -> None:
         self.done.append(("look",))
-        return self.notice
 
     def evaluate(self, step: int) -> float:
         self.done.append(("evaluate", step))
@@ -133,21 +134,30 @@ def test_a_notice_is_answered_by_a_durable_checkpoint_and_training_goes_on(tmp_p
     assert world.done[:3] == [("look",), ("save", 3, None, False), ("save", 5, None, True)]
 
 
-def test_with_a_notice_workers_that_wait_for_batches_leave_in_time(tmp_path: Path) -> None:
-    # After the look at step 1 a step asks twice: before it and after it. The batch of step 3 does not come.
-    world = World({1: Wish.LOOK, 5: Wish.SAVE, 6: Wish.QUIT})
-    world.notice, world.late = True, iter([True, False, False, False])
+def test_workers_that_wait_for_batches_hear_of_a_notice_and_leave_in_time(tmp_path: Path) -> None:
+    # The batch of step 3 does not come: the questions after the one of step 2 are asked while waiting.
+    world = World({3: Wish.LOOK, 4: Wish.SAVE, 5: Wish.QUIT})
+    world.late = iter([True, True, True, False, False, False, False])
     _, result = go(tmp_path, small_config(), {}, world=world)
     assert result == (3, Wish.QUIT)
     assert len(world.records) == 3
-    assert world.done == [("look",), ("save", 3, None, False), ("save", 3, None, True), ("save", 3, None, True)]
+    assert world.done == [("save", 3, None, False), ("look",), ("save", 3, None, True), ("save", 3, None, True)]
 
 
-def test_with_a_notice_late_batches_are_waited_for(tmp_path: Path) -> None:
-    world = World({1: Wish.LOOK})
-    world.notice, world.late = True, iter([False, False, True, False])
+def test_workers_whose_first_batch_does_not_come_can_be_stopped(tmp_path: Path) -> None:
+    world = World({1: Wish.STOP})
+    world.late = iter([False, False, False])
+    _, result = go(tmp_path, small_config(), {}, world=world)
+    assert result == (0, Wish.STOP)
+    assert world.done == [("save", 0, None, True)]
+
+
+def test_late_batches_are_waited_for(tmp_path: Path) -> None:
+    world = World({})
+    world.late = iter([False, False, True, False, False, True, False])
     _, result = go(tmp_path, small_config(), {}, world=world)
     assert result == (12, Wish.NONE)
+    assert len(world.records) == 12
 
 
 def test_a_refused_step_is_logged_with_its_images_and_counts_as_done(tmp_path: Path) -> None:
