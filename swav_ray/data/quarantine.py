@@ -25,23 +25,34 @@ class Quarantine:
         self._file = run_dir / QUARANTINE
         self._images, self._max_fraction, self._writes = images, max_fraction, writes
         self.entries: dict[int, Bad] = {}
+        self._unwritten = False
         if self._file.exists():
             lines = self._file.read_bytes().decode().splitlines()
             self.entries = {bad.sample_id: bad for bad in (Bad(**json.loads(line)) for line in lines)}
 
     def add(self, found: Sequence[Bad]) -> None:
-        """Records images; raises TooManyBadImages once they are more than the budget."""
+        """Takes images, for `flush` to write; raises TooManyBadImages once they are more than the budget."""
         new = {bad.sample_id: bad for bad in found if bad.sample_id not in self.entries}
         if not new:
             return
-        self.entries |= new
-        if self._writes:
-            lines = [json.dumps(vars(bad)) for _, bad in sorted(self.entries.items())]
-            self._file.write_bytes(("\n".join(lines) + "\n").encode())
+        self.entries = self.entries | new  # another dict: `flush` may be reading the old one
+        self._unwritten = True
         allowed = int(self._max_fraction * self._images)
         if len(self.entries) > allowed:
+            self.flush()
             some = "; ".join(f"{bad.uri} ({bad.kind})" for bad in list(self.entries.values())[:3])
             raise TooManyBadImages(
                 f"{len(self.entries)} of {self._images} images cannot be read, data.max_bad_fraction = "
                 f"{self._max_fraction:g} allows {allowed}: {some}; all are in {self._file}"
             )
+
+    def flush(self) -> None:
+        """Writes the file where there is something new; may be called from another thread. Raises OSError."""
+        if self._writes and self._unwritten:
+            self._unwritten = False
+            lines = [json.dumps(vars(bad)) for _, bad in sorted(self.entries.items())]
+            try:
+                self._file.write_bytes(("\n".join(lines) + "\n").encode())
+            except OSError:
+                self._unwritten = True
+                raise

@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from swav_ray.data import s3
 from swav_ray.data.s3_client import CredentialsError, PlaceError, StorageUnavailable, client, counters, patiently
 
-__all__ = ["CredentialsError", "Entry", "Place", "PlaceError", "StorageUnavailable", "is_leftover", "place", "stats"]
+__all__ = [
+    "CredentialsError",
+    "Entry",
+    "Place",
+    "PlaceError",
+    "StorageUnavailable",
+    "is_leftover",
+    "persistently",
+    "place",
+    "stats",
+]
 
+Result = TypeVar("Result")
+
+_RETRY_SECONDS = 5.0
 _PART = ".part"
 _DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
 
@@ -288,3 +302,26 @@ def _list_local(root: str, below: str, above: frozenset[str] = frozenset()) -> I
                 yield Entry(name, details.st_size, str(details.st_mtime_ns))
     for folder in folders:
         yield from _list_local(root, folder, above | {real})
+
+
+def persistently(do: Callable[[], Result], warn: Callable[[str], None], seconds: float = 600.0) -> Result:
+    """Runs `do` until storage lets it: for what a run cannot go on without, on a disk that is full for a while.
+
+    Args:
+        do: reads or writes; raises OSError where that fails.
+        warn: is told so once, in a line.
+        seconds: after which the error is raised.
+    """
+    end, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            return do()
+        except (FileNotFoundError, PermissionError, NotADirectoryError):
+            raise  # no waiting mends these
+        except OSError as error:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                warn(f"storage is away or full, waiting for it: {error}")
+            told = True
+        time.sleep(_RETRY_SECONDS)

@@ -20,7 +20,7 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
-from swav_ray.data.storage import Place
+from swav_ray.data.storage import Place, persistently
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.probe import knn, split
 from swav_ray.launch.crops import BatchFailed
@@ -28,7 +28,7 @@ from swav_ray.launch.data import Feed, forget_earlier_segments
 from swav_ray.model.swav import Trunk
 from swav_ray.report import measurements
 from swav_ray.report.history import History, goodput, read_history
-from swav_ray.report.metrics_log import MetricsLog, read_metrics
+from swav_ray.report.metrics_log import MetricsLog, logged_steps, read_metrics
 from swav_ray.training import checkpoint
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model
@@ -93,6 +93,8 @@ class _Worker:
         self._log: MetricsLog | None = None
         self._history: History | None = None
         self._writer: checkpoint.CheckpointWriter | None = None
+        self._quarantine = Quarantine(run_dir, len(self.train_ids), config.data.max_bad_fraction, writes=self.chief)
+        self._measured = measurements.Journal(run_dir)
         self._told = 0.0
         self._losses: list[float] = []
 
@@ -100,9 +102,10 @@ class _Worker:
         start = self._restore()
         if self._history is not None:
             self._open(start, self._history)
-        quarantine = Quarantine(self.run_dir, len(self.train_ids), self.config.data.max_bad_fraction, writes=self.chief)
         reached, wish = start, Wish.NONE
-        measured = measurements.keep_until(self.run_dir, start) if self.chief else []
+        measured = []
+        if self.chief:
+            measured = persistently(lambda: measurements.keep_until(self.run_dir, start), self._warn)
         if self._measured_at(start) and start < self.end:
             # Killed after a checkpoint and before its measurement: made up for, so that no curve has a gap.
             missing = start not in [row["step"] for row in measured]
@@ -118,14 +121,14 @@ class _Worker:
                 look=self._control.look,
                 ready=feed.ready,
                 usage=feed.usage if self.chief else dict,
-                quarantine=quarantine,
+                quarantine=self._quarantine,
             )
             reached, wish = train(self.learner, feed, hooks, start=start, end=self.end)
             feed.close()
         if self._log is not None:
             self._log.close()
         if reached == self.end:
-            self._finish(quarantine)
+            self._finish()
         elif wish & Wish.STOP:
             if self._history is not None:
                 self._history.stop(reached)
@@ -143,13 +146,17 @@ class _Worker:
         found = None
         if self.chief:
             # Before looking for it: an earlier start that still lives may otherwise commit another one meanwhile.
-            self._history = History(self.run_dir)
-            found, problems = checkpoint.load_newest(self.run_dir)
+            self._history = History(self.run_dir, warn=self._warn)
+            found, problems = checkpoint.load_newest(self.run_dir, logged_steps(self.run_dir))
             for problem in problems:
                 self._tell(warning=f"damaged checkpoint, using the one before: {problem}")
         step = self.world.gather_objects(found.step if found else 0)[0]
         if step and found is None:
-            found = checkpoint.load(self.run_dir, step)
+            try:
+                found = checkpoint.load(self.run_dir, step)
+            except checkpoint.BadCheckpoint as error:
+                # Sound a moment ago, on rank 0's node: a fault of this node or of the way to it, worth another try.
+                raise RuntimeError(f"rank {self.world.rank} cannot read what rank 0 could: {error}") from error
         if found is not None:
             checkpoint.restore(self.learner, found)
             if self.chief:
@@ -158,15 +165,17 @@ class _Worker:
 
     def _open(self, start: int, history: History) -> None:
         """Takes the files of the run; gives up where it has begun from here too often."""
-        if reason := ray.get(self.monitor.begin.remote(start, ray.util.get_current_placement_group())):
+        if reason := ray.get(self.monitor.begin.remote(start)):
             raise RuntimeError(reason)
-        self._log = log = MetricsLog(self.run_dir, start, warn=lambda text: self._tell(warning=text))
+        self._log = log = MetricsLog(self.run_dir, start, warn=self._warn)
         history.start(start, self.world.size, log.dropped)
         kept = self.config.checkpoint
 
         def before_commit() -> None:
             history.check()
             log.flush()
+            self._quarantine.flush()
+            self._measured.flush()
 
         self._writer = checkpoint.CheckpointWriter(
             self.run_dir,
@@ -176,7 +185,8 @@ class _Worker:
                 best=kept.keep_best,
             ),
             before_commit,
-            report=lambda text: self._tell(warning=text),
+            report=self._warn,
+            last=start or None,
         )
 
     def _park(self, reached: int) -> None:
@@ -192,7 +202,7 @@ class _Worker:
         multi_crop = MultiCrop(config.crops, config.augment, config.run.seed)
         if self.chief:
             forget_earlier_segments(self.run_dir.uri)
-        maker = BatchMaker(self.manifest, self.plan, multi_crop)
+        maker = BatchMaker(self.manifest, self.plan, multi_crop, config.data.max_bad_fraction)
         return Feed(maker, self.world, start, self.end, owner=self.run_dir.uri, cpus=config.scaling.crop_cpus)
 
     def _record(self, record: Record) -> None:
@@ -231,7 +241,10 @@ class _Worker:
         return result["trained"]
 
     def _keep(self, step: int, knn: dict[str, float]) -> None:
-        """Writes a line of measurements.jsonl: kNN where there are labels, and the label-free figures if asked for."""
+        """A line of measurements.jsonl: kNN where there are labels, and the label-free figures if asked for.
+
+        Written with the next checkpoint.
+        """
         if not self.chief:
             return
         row = {
@@ -247,9 +260,7 @@ class _Worker:
             row |= label_free.measure(
                 self.learner.model, self.manifest, self.train_ids, self.config.eval, device=self.device
             )
-        assert self._history is not None
-        self._history.check()
-        measurements.append(self.run_dir, row)
+        self._measured.add(row)
         self._tell(measured=row)
 
     def _knn(self, backbones: dict[str, torch.nn.Module]) -> dict[str, float]:
@@ -263,7 +274,7 @@ class _Worker:
             world=self.world,
         )
 
-    def _finish(self, quarantine: Quarantine) -> None:
+    def _finish(self) -> None:
         """Measures the result and writes summary.json, which marks the run as done."""
         if self.chief:
             self._tell(phase="kNN on held-out images")
@@ -284,15 +295,20 @@ class _Worker:
             "ln_k": float(np.mean(np.log(self.config.model.prototypes))),
             "images_per_second": float(np.median([record["images_per_second"] for record in records])),
             "data_wait": float(np.mean([record["data_wait"] for record in records])),
-            "bad_images": len(quarantine.entries),
+            "bad_images": len(self._quarantine.entries),
             "refused_steps": self.learner.refused_steps,
             "seconds": goodput(records, read_history(self.run_dir)),
             "knn_top1": result,
         }
         assert self._history is not None
         self._history.check()
-        (self.run_dir / SUMMARY).write_bytes(json.dumps(summary, indent=1).encode())
+        persistently(self._measured.flush, self._warn)
+        text = json.dumps(summary, indent=1)
+        persistently(lambda: (self.run_dir / SUMMARY).write_bytes(text.encode()), self._warn)
         self._last_word(done=True)
+
+    def _warn(self, text: str) -> None:
+        self._tell(warning=text)
 
     def _tell(self, **message: Any) -> None:
         self.monitor.tell.remote(message)
@@ -344,15 +360,12 @@ class _Control:
             self._pending = self._monitor.wish.remote()
         return ""
 
-    def look(self) -> bool:
+    def look(self) -> None:
         """Whether a node of ours is to be taken away; a collective of Ray Train's, with one answer for all."""
         found = ray.train.get_preemption_info()
-        if not self._chief or found is None:
-            return found is not None
-        if set(found.preempted_node_ids) - set(self.nodes):
+        if self._chief and found is not None and set(found.preempted_node_ids) - set(self.nodes):
             self.nodes = found.preempted_node_ids
             self._save_now = True
             leave_at = found.deadline_ms / 1000 if found.deadline_ms else time.time() + _NOTICE_SECONDS
             self._leave_at = min(leave_at, self._leave_at or leave_at)
             self._monitor.tell.remote({"notice": self.nodes, "seconds": self._leave_at - time.time()})
-        return True

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from swav_ray.data.storage import Place
+from swav_ray.data.storage import Place, persistently
 
 HISTORY = "history.jsonl"
 
@@ -34,10 +34,11 @@ class History:
 
     Args:
         run_dir: the run directory.
+        warn: is told, in one line, when storage takes nothing; to write waits until it does.
     """
 
-    def __init__(self, run_dir: Place) -> None:
-        self._run_dir = run_dir
+    def __init__(self, run_dir: Place, warn: Callable[[str], None] = lambda _: None) -> None:
+        self._run_dir, self._warn = run_dir, warn
         self.id = uuid.uuid4().hex
         self._append({"event": "claim", "id": self.id})
 
@@ -61,7 +62,8 @@ class History:
 
     def _append(self, entry: dict[str, Any]) -> None:
         entries = [*read_history(self._run_dir), {"time": round(time.time(), 3), **entry}]
-        (self._run_dir / HISTORY).write_bytes("".join(json.dumps(item) + "\n" for item in entries).encode())
+        text = "".join(json.dumps(item) + "\n" for item in entries)
+        persistently(lambda: (self._run_dir / HISTORY).write_bytes(text.encode()), self._warn)
 
 
 def goodput(records: Sequence[dict[str, Any]], history: Sequence[dict[str, Any]]) -> dict[str, float]:

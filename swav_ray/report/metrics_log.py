@@ -16,7 +16,7 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
-from swav_ray.data.storage import Place
+from swav_ray.data.storage import Place, persistently
 
 METRICS = "metrics.jsonl"
 Record = dict[str, Any]
@@ -31,6 +31,14 @@ def read_metrics(run_dir: Place) -> list[Record]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
+def logged_steps(run_dir: Place) -> int | None:
+    """How many steps have their lines, from the first on without a gap; None where there is no file."""
+    if not (run_dir / METRICS).exists():
+        return None
+    steps = [record["step"] for record in read_metrics(run_dir)]
+    return next((count for count, step in enumerate(steps) if count != step), len(steps))
+
+
 class MetricsLog:
     """Appends records to metrics.jsonl and scalars to TensorBoard; `flush` may be called from another thread.
 
@@ -43,6 +51,7 @@ class MetricsLog:
     def __init__(self, run_dir: Place, step: int, warn: Callable[[str], None] = lambda _: None) -> None:
         self._run_dir, self._step, self._warn = run_dir, step, warn
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         earlier = read_metrics(run_dir)
         self.records = [record for record in earlier if record["step"] < step]
         self.dropped = [record for record in earlier if record["step"] >= step]
@@ -50,7 +59,8 @@ class MetricsLog:
         self._events = Path(self._temporary.name) if self._temporary else run_dir.local_path / "events"
         self._writer: Any = None
         self._lines = [_line(record) for record in self.records]
-        self._write_all()
+        text = "".join(self._lines)
+        persistently(lambda: (run_dir / METRICS).write_bytes(text.encode()), warn)
         self._file: BufferedWriter | None = None
         if run_dir.is_local:
             # Held open: what a worker that outlived its run would still append goes to the file that it knew.
@@ -83,21 +93,26 @@ class MetricsLog:
             self._scalars({name: value}, step)
 
     def flush(self) -> None:
-        """Makes everything so far durable; called before each checkpoint is committed. Raises OSError."""
-        with self._lock:
+        """Makes everything so far durable; called before each checkpoint is committed. Raises OSError.
+
+        `append` waits for no disk and no upload meanwhile: storage that is away must not hold up a step.
+        """
+        with self._flushing:
+            with self._lock:
+                if self._file is not None:
+                    self._write_lines()
+                text = "".join(self._lines)
+                try:
+                    if self._writer is not None:
+                        self._writer.flush()
+                except OSError:
+                    self._writer = None  # a picture of the run is not worth the run: the next scalar opens another file
             if self._file is not None:
-                self._write_lines()
                 os.fsync(self._file.fileno())
-            else:
-                self._write_all()
-            try:
-                if self._writer is not None:
-                    self._writer.flush()
-            except OSError:
-                self._writer = None  # a picture of the run is not worth the run: the next scalar opens another file
-            if not self._run_dir.is_local:
-                for file in self._events.iterdir():
-                    (self._run_dir / "events" / file.name).upload_file(file)
+                return
+            (self._run_dir / METRICS).write_bytes(text.encode())
+            for file in self._events.iterdir():
+                (self._run_dir / "events" / file.name).upload_file(file)
 
     def close(self) -> None:
         """Flushes and lets go of everything."""
@@ -135,9 +150,6 @@ class MetricsLog:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._good += written
         self._lines = []
-
-    def _write_all(self) -> None:
-        (self._run_dir / METRICS).write_bytes("".join(self._lines).encode())
 
 
 def _line(record: Record) -> str:

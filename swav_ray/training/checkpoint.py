@@ -32,6 +32,10 @@ class BadCheckpoint(ValueError):
     """A checkpoint that cannot be used: the message names it and what is wrong."""
 
 
+class NewerCheckpoint(BadCheckpoint):
+    """A checkpoint of a later version of this package: sound, and not to be passed over for an older one."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What was read back: tensors by name, and the progress."""
@@ -91,8 +95,8 @@ def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def write(run_dir: Place, state: Snapshot, keep: Retention, before_commit: Callable[[], None] = lambda: None) -> Place:
-    """Writes a checkpoint, then drops those that `keep` does not name.
+def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = lambda: None) -> Place:
+    """Writes a checkpoint; where one of its step is there already it is replaced.
 
     `before_commit` runs first, and again before the manifest makes it one: whether this process may write here at all,
     and what must be durable with it, goes there. An error there leaves no new checkpoint.
@@ -104,8 +108,7 @@ def write(run_dir: Place, state: Snapshot, keep: Retention, before_commit: Calla
         "meta.json": json.dumps(state.meta, indent=1).encode(),
     }
     folder = _folder(run_dir, state.step)
-    # A folder of this step can only be an unfinished or a damaged one, its writer being the one that may: the manifest
-    # goes first.
+    # The manifest goes first, or an old one would stand beside new files.
     (folder / _MANIFEST).delete()
     sums = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     try:
@@ -116,12 +119,16 @@ def write(run_dir: Place, state: Snapshot, keep: Retention, before_commit: Calla
         raise
     before_commit()
     (folder / _MANIFEST).write_bytes(json.dumps(sums, indent=1).encode())
+    return folder
+
+
+def prune(run_dir: Place, newest: int, keep: Retention) -> None:
+    """Drops the checkpoints that `keep` does not name, `newest` being the step of the last one written."""
     found = steps(run_dir)
-    past = [step for step in found if step <= state.step]  # a newer one is damaged: the run fell back from it
+    past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
     for old in sorted(set(found) - _kept(run_dir, past, keep)):
         (_folder(run_dir, old) / _MANIFEST).delete()
         _folder(run_dir, old).delete_tree()
-    return folder
 
 
 def _kept(run_dir: Place, found: list[int], keep: Retention) -> set[int]:
@@ -146,15 +153,22 @@ class CheckpointWriter:
     """Writes snapshots in the background, one at a time, trying again where storage fails.
 
     Args:
-        run_dir, keep: as for `write`.
-        before_commit: as for `write`.
+        run_dir, before_commit: as for `write`.
+        keep: as for `prune`.
         report: is told, in one line, what could not be written; training goes on meanwhile.
+        last: the step whose sound checkpoint the run goes on from, if any.
     """
 
     def __init__(
-        self, run_dir: Place, keep: Retention, before_commit: Callable[[], None], report: Callable[[str], None]
+        self,
+        run_dir: Place,
+        keep: Retention,
+        before_commit: Callable[[], None],
+        report: Callable[[str], None],
+        last: int | None = None,
     ) -> None:
         self._run_dir, self._keep, self._before_commit, self._report = run_dir, keep, before_commit, report
+        self._last = last  # step submitted
         self._condition = threading.Condition()
         self._waiting: Snapshot | None = None
         self._busy = False
@@ -163,9 +177,16 @@ class CheckpointWriter:
         threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
 
     def submit(self, state: Snapshot) -> None:
-        """Has a snapshot written; where one still waits for its turn, the newer takes its place."""
+        """Has a snapshot written; where one still waits for its turn, the newer takes its place.
+
+        A step's second snapshot is the same as its first: to replace a sound checkpoint by itself would be to lose it
+        where the second write does not come to its end.
+        """
         with self._condition:
             self._raise_failure()
+            if state.step == self._last:
+                return
+            self._last = state.step
             if self._busy:
                 self._report(
                     f"storage is slow or away: at step {state.step} an earlier checkpoint is still being written"
@@ -204,7 +225,7 @@ class CheckpointWriter:
         while True:
             began = time.monotonic()
             try:
-                write(self._run_dir, state, self._keep, self._before_commit)
+                write(self._run_dir, state, self._before_commit)
             except (OSError, StorageUnavailable) as error:
                 if not told:
                     self._report(
@@ -215,10 +236,17 @@ class CheckpointWriter:
                 self.seconds = time.monotonic() - began
                 if told:
                     self._report(f"the checkpoint of step {state.step} is written")
+                self._prune(state.step)
                 return
             with self._condition:
                 if self._condition.wait_for(lambda: self._waiting, _RETRY_SECONDS):
                     return  # a newer one makes this one needless
+
+    def _prune(self, newest: int) -> None:
+        try:
+            prune(self._run_dir, newest, self._keep)
+        except (OSError, StorageUnavailable) as error:
+            self._report(f"old checkpoints cannot be removed, which the next one tries again: {error}")
 
 
 def steps(run_dir: Place) -> list[int]:
@@ -228,19 +256,25 @@ def steps(run_dir: Place) -> list[int]:
 
 
 def load(run_dir: Place, step: int) -> Checkpoint:
-    """Reads and verifies a checkpoint; raises BadCheckpoint where it is damaged or of a newer version."""
+    """Reads and verifies a checkpoint; raises BadCheckpoint where it is damaged, NewerCheckpoint where it is newer."""
     folder = _folder(run_dir, step)
     try:
         sums = json.loads((folder / _MANIFEST).read_bytes())
         files = {name: (folder / name).read_bytes() for name in sums}
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise BadCheckpoint(f"{folder}: {error}") from None
+        expected = {name: (entry["size"], entry["sha256"]) for name, entry in sums.items()}
+    except StorageUnavailable:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # A flipped bit in a manifest may make anything of it, and a failing disk answers with many an error.
+        raise BadCheckpoint(f"{folder}: {type(error).__name__}: {error}") from None
     for name, data in files.items():
-        if len(data) != sums[name]["size"] or hashlib.sha256(data).hexdigest() != sums[name]["sha256"]:
+        if (len(data), hashlib.sha256(data).hexdigest()) != expected[name]:
             raise BadCheckpoint(f"{folder / name}: differs from the size or checksum in {_MANIFEST}")
+    if absent := {"model.safetensors", "training.safetensors", "meta.json"} - files.keys():
+        raise BadCheckpoint(f"{folder}: {_MANIFEST} does not name {', '.join(sorted(absent))}")
     meta = json.loads(files["meta.json"])
     if meta["schema"] > SCHEMA:
-        raise BadCheckpoint(f"{folder}: was written by a newer swav_ray (version {meta['schema']}); update it")
+        raise NewerCheckpoint(f"{folder}: was written by a newer swav_ray (version {meta['schema']}); update this one")
     return Checkpoint(
         step=meta["step"],
         model=safetensors.torch.load(files["model.safetensors"]),
@@ -249,15 +283,26 @@ def load(run_dir: Place, step: int) -> Checkpoint:
     )
 
 
-def load_newest(run_dir: Place) -> tuple[Checkpoint | None, list[str]]:
+def load_newest(run_dir: Place, logged: int | None = None) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is sound, and a line about each newer one that is not.
 
-    Raises BadCheckpoint where there are checkpoints and none is sound: to begin anew would hide the loss.
+    Args:
+        logged: steps that metrics.jsonl has from the first on: a manifest that a killed worker had under way may
+            arrive after a later start has dropped the lines of its steps, and what is not there cannot be proven.
+
+    Raises:
+        BadCheckpoint: there are checkpoints and none is sound: to begin anew would hide the loss.
+        NewerCheckpoint: one is of a later version.
     """
     problems: list[str] = []
     for step in reversed(steps(run_dir)):
+        if logged is not None and step > logged:
+            problems.append(f"{_folder(run_dir, step)}: metrics.jsonl has the lines of {logged} steps only")
+            continue
         try:
             return load(run_dir, step), problems
+        except NewerCheckpoint:
+            raise
         except BadCheckpoint as error:
             problems.append(str(error))
     if problems:

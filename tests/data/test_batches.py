@@ -103,6 +103,9 @@ def test_quarantine_counts_each_image_once_and_stops_past_the_budget(tmp_path: P
     quarantine.add(first)
     quarantine.add(first)
     assert list(quarantine.entries) == [1]
+    assert not (run_dir / "quarantine.jsonl").exists()  # written with a checkpoint, or where the run ends
+    quarantine.flush()
+    assert list(Quarantine(run_dir, 12, 1.0, writes=False).entries) == [1]
     with pytest.raises(TooManyBadImages, match=r"2 of 12 images cannot be read.*allows 1") as caught:
         quarantine.add(bad)
     assert "004.jpg" in str(caught.value)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from swav_ray.data.storage import place
+from swav_ray.data import storage
+from swav_ray.data.storage import Place, place
 from swav_ray.report.history import History, Superseded, goodput, read_history
 
 
@@ -25,6 +28,20 @@ def test_the_last_claim_may_write_and_no_other(tmp_path: Path) -> None:
     events = [(entry["event"], entry.get("step"), entry.get("lost_steps")) for entry in read_history(run_dir)]
     assert events == [("claim", None, None), ("start", 0, 0), ("claim", None, None), ("start", 3, 2), ("stop", 9, None)]
     assert read_history(run_dir)[3]["lost_seconds"] == 3.5
+
+
+def test_a_claim_waits_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_RETRY_SECONDS", 0.01)
+    whole, failures, said = Place.write_bytes, iter(range(3)), []
+
+    def full_at_first(self: Place, data: bytes) -> None:
+        if next(failures, None) is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(self, data)
+
+    monkeypatch.setattr(Place, "write_bytes", full_at_first)
+    History(place(tmp_path), warn=said.append).check()
+    assert said == ["storage is away or full, waiting for it: [Errno 28] No space left on device"]
 
 
 def record(step: int, time: float, seconds: float = 1.0, **others: float) -> dict[str, float]:

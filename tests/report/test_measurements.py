@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from swav_ray.data.storage import place
+from swav_ray.data.storage import Place, place
 from swav_ray.report import measurements
 
 
@@ -25,6 +27,26 @@ def test_what_lies_past_the_checkpoint_is_dropped(tmp_path: Path) -> None:
         measurements.append(run_dir, {"step": step})
     assert measurements.keep_until(run_dir, 20) == [{"step": 10}, {"step": 20}]
     assert measurements.read(run_dir) == [{"step": 10}, {"step": 20}]
+
+
+def test_what_a_full_disk_refuses_waits_for_the_next_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = place(tmp_path)
+    journal = measurements.Journal(run_dir)
+    journal.add({"step": 10})
+    journal.add({"step": 20})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Place, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            journal.flush()
+    assert measurements.read(run_dir) == []
+    journal.add({"step": 30})
+    for _ in range(2):
+        journal.flush()
+        assert [row["step"] for row in measurements.read(run_dir)] == [10, 20, 30]
 
 
 @pytest.mark.s3

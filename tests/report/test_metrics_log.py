@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from swav_ray.data.storage import place
-from swav_ray.report.metrics_log import METRICS, MetricsLog, read_metrics
+from swav_ray.data.storage import Place, place
+from swav_ray.report.metrics_log import METRICS, MetricsLog, logged_steps, read_metrics
 
 
 def write(run_dir: str, start: int, stop: int) -> None:
@@ -33,6 +34,41 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
 def test_tensorboard_events_are_written(tmp_path: Path) -> None:
     write(str(tmp_path), 0, 2)
     assert list((tmp_path / "events").glob("events.out.tfevents.*"))
+
+
+def test_steps_with_their_lines_are_counted_up_to_the_first_gap(tmp_path: Path) -> None:
+    assert logged_steps(place(tmp_path)) is None
+    write(str(tmp_path), 0, 3)
+    assert logged_steps(place(tmp_path)) == 3
+    log = MetricsLog(place(tmp_path), 3)
+    log.append({"step": 5})
+    log.close()
+    assert logged_steps(place(tmp_path)) == 3
+
+
+@pytest.mark.s3
+def test_a_step_waits_for_no_upload(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MetricsLog(place(f"{s3}/run"), 0)
+    log.append({"step": 0})
+    whole, away, back = Place.write_bytes, threading.Event(), threading.Event()
+
+    def stalled(self: Place, data: bytes) -> None:
+        away.set()
+        assert back.wait(60)
+        whole(self, data)
+
+    monkeypatch.setattr(Place, "write_bytes", stalled)
+    flush = threading.Thread(target=log.flush)
+    flush.start()
+    assert away.wait(60)
+    step = threading.Thread(target=log.append, args=({"step": 1},), daemon=True)
+    step.start()
+    step.join(timeout=60)
+    assert not step.is_alive()
+    back.set()
+    flush.join()
+    log.close()
+    assert [record["step"] for record in read_metrics(place(f"{s3}/run"))] == [0, 1]
 
 
 @pytest.mark.s3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -30,7 +31,8 @@ def advance(learner: Learner, start: int, stop: int) -> list[float]:
 
 
 def save(run_dir: Place, learner: Learner, step: int, *, keep_last: int) -> None:
-    checkpoint.write(run_dir, checkpoint.snapshot(learner, step), checkpoint.Retention(last=keep_last))
+    checkpoint.write(run_dir, checkpoint.snapshot(learner, step))
+    checkpoint.prune(run_dir, step, checkpoint.Retention(last=keep_last))
 
 
 def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(tmp_path: Path) -> None:
@@ -99,15 +101,19 @@ def two(tmp_path: Path) -> Place:
     return run_dir
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest", "manifest_bit", "manifest_key"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(two: Place, damage: str) -> None:
     folder = (two / "checkpoints" / "step-000000002").local_path
-    file = folder / ("manifest.json" if damage == "manifest" else "model.safetensors")
+    file = folder / ("manifest.json" if damage.startswith("manifest") else "model.safetensors")
     data = file.read_bytes()
     if damage == "remove":
         file.unlink()
     elif damage == "flip":
         file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "manifest_bit":
+        file.write_bytes(data[:20] + bytes([data[20] ^ 0x80]) + data[21:])
+    elif damage == "manifest_key":
+        file.write_bytes(data.replace(b'"size"', b'"sizf"'))
     else:
         file.write_bytes(data[: len(data) // 2])
     found, problems = checkpoint.load_newest(two)
@@ -137,8 +143,29 @@ def test_old_ones_go(two: Place) -> None:
 
 def test_a_newer_format_is_refused_by_name(two: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SCHEMA", 0)
-    with pytest.raises(checkpoint.BadCheckpoint, match="newer swav_ray"):
-        checkpoint.load(two, 2)
+    for read in (lambda: checkpoint.load(two, 2), lambda: checkpoint.load_newest(two)):
+        with pytest.raises(checkpoint.NewerCheckpoint, match="newer swav_ray"):
+            read()
+
+
+def test_an_older_one_is_not_taken_where_a_newer_format_has_gone_further(two: Place) -> None:
+    folder = two / "checkpoints" / "step-000000002"
+    meta = json.loads((folder / "meta.json").read_bytes()) | {"schema": checkpoint.SCHEMA + 1}
+    sums = json.loads((folder / "manifest.json").read_bytes())
+    data = json.dumps(meta).encode()
+    sums["meta.json"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "meta.json").write_bytes(data)
+    (folder / "manifest.json").write_bytes(json.dumps(sums).encode())
+    with pytest.raises(checkpoint.NewerCheckpoint, match="step-000000002"):
+        checkpoint.load_newest(two)
+
+
+def test_a_checkpoint_past_the_logged_steps_is_not_gone_on_from(two: Place) -> None:
+    found, problems = checkpoint.load_newest(two, logged=1)
+    assert found is not None
+    assert found.step == 1
+    assert "step-000000002: metrics.jsonl has the lines of 1 steps only" in problems[0]
+    assert checkpoint.load_newest(two, logged=2)[1] == []
 
 
 def test_progress_is_readable(two: Place) -> None:
@@ -150,8 +177,8 @@ def test_every_so_many_steps_and_the_best_stay_as_well(tmp_path: Path) -> None:
     run_dir, learner = place(tmp_path), Learner(small_config(), 3)
     accuracy = {1: 20.0, 2: 50.0, 3: 30.0, 5: 40.0}
     for step in range(1, 9):
-        keep = checkpoint.Retention(last=2, every_steps=4, best=2)
-        checkpoint.write(run_dir, checkpoint.snapshot(learner, step, accuracy.get(step)), keep)
+        checkpoint.write(run_dir, checkpoint.snapshot(learner, step, accuracy.get(step)))
+        checkpoint.prune(run_dir, step, checkpoint.Retention(last=2, every_steps=4, best=2))
     assert checkpoint.steps(run_dir) == [2, 4, 5, 7, 8]
 
 
@@ -163,13 +190,13 @@ def test_what_must_be_durable_first_comes_before_the_commit(tmp_path: Path) -> N
             raise PermissionError("not yours")
 
     with pytest.raises(PermissionError):
-        checkpoint.write(run_dir, checkpoint.snapshot(learner, 1), checkpoint.Retention(last=1), refuse)
+        checkpoint.write(run_dir, checkpoint.snapshot(learner, 1), refuse)
     assert checkpoint.steps(run_dir) == []
 
 
 def test_a_process_that_another_has_replaced_touches_no_checkpoint(tmp_path: Path) -> None:
     run_dir, learner = place(tmp_path), Learner(small_config(), 3)
-    checkpoint.write(run_dir, checkpoint.snapshot(learner, 1), checkpoint.Retention(last=1))
+    checkpoint.write(run_dir, checkpoint.snapshot(learner, 1))
     files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
 
     def replaced() -> None:
@@ -177,7 +204,7 @@ def test_a_process_that_another_has_replaced_touches_no_checkpoint(tmp_path: Pat
 
     for step in (1, 2):
         with pytest.raises(PermissionError):
-            checkpoint.write(run_dir, checkpoint.snapshot(learner, step), checkpoint.Retention(last=1), replaced)
+            checkpoint.write(run_dir, checkpoint.snapshot(learner, step), replaced)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == files
 
 
@@ -226,6 +253,42 @@ def test_a_full_disk_costs_no_step_and_no_older_checkpoint(tmp_path: Path, monke
     assert background.wait(30)
     assert checkpoint.steps(run_dir) in ([1, 3], [2, 3])
     assert checkpoint.load(run_dir, 3).step == 3
+
+
+def test_a_step_is_written_once_and_what_the_run_went_on_from_not_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, learner, disk = place(tmp_path), Learner(small_config(), 3), Disk(monkeypatch)
+    background = writer(run_dir, [])
+    background.submit(checkpoint.snapshot(learner, 1, 50.0))
+    assert background.wait(30)
+    written = disk.writes
+    again = checkpoint.CheckpointWriter(run_dir, checkpoint.Retention(last=1), lambda: None, print, last=1)
+    for one in (background, again):
+        one.submit(checkpoint.snapshot(learner, 1))
+        assert one.wait(30)
+    assert disk.writes == written
+    assert checkpoint.load(run_dir, 1).meta["knn_top1"] == 50.0
+
+
+def test_old_ones_that_cannot_be_removed_do_not_make_the_new_one_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, learner, disk, said = place(tmp_path), Learner(small_config(), 3), Disk(monkeypatch), []
+    background = checkpoint.CheckpointWriter(run_dir, checkpoint.Retention(last=1), lambda: None, said.append)
+    background.submit(checkpoint.snapshot(learner, 1))
+    assert background.wait(30)
+
+    def busy(_: Place) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Place, "delete_tree", busy)
+        background.submit(checkpoint.snapshot(learner, 2))
+        assert background.wait(30)
+    assert disk.writes == 8  # four files each, once
+    assert checkpoint.load(run_dir, 2).step == 2
+    assert "old checkpoints cannot be removed" in said[0]
 
 
 def test_an_error_that_no_retry_mends_reaches_the_trainer(tmp_path: Path) -> None:
