@@ -29,7 +29,7 @@ from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScali
 from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-_PARK_SECONDS = 120.0  # that workers have to save before they are replaced
+_PARK_SECONDS = 600.0  # that workers which live have to save before they are replaced
 _LOOK_SECONDS = 1.0  # between looks at the cluster
 _WITHOUT_WORKERS = (InitializingState, SchedulingState, ReschedulingState, RestartingState)
 _CPUS_FOR_CROPS = 1.0  # training workers never take the last CPU: without crops none of them would move
@@ -149,6 +149,7 @@ class _Workers(WorkerGroupCallback, ControllerCallback):
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         self._started = worker_group.get_worker_group_state()
+        ray.get(self._monitor.note_started.remote(self._started.placement_group_handle.placement_group))
 
     def after_worker_group_shutdown(self, worker_group_context: Any) -> None:  # noqa: ARG002
         self._started = None
@@ -158,6 +159,7 @@ class _Workers(WorkerGroupCallback, ControllerCallback):
 
     def before_worker_group_start(self, worker_group_context: Any) -> None:  # noqa: ARG002
         self._free()
+        ray.get(self._monitor.note_starting.remote())
 
     async def before_controller_shutdown(self) -> None:
         self._free()
@@ -168,8 +170,14 @@ class _Workers(WorkerGroupCallback, ControllerCallback):
             started.shutdown()
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:  # noqa: ARG002
-        """Before a resize blocks the controller, which has nothing else to do then, until the workers have saved."""
-        self._monitor.note_waiting.remote(isinstance(current_state, _WITHOUT_WORKERS))
+        """Before a resize blocks the controller, which has nothing else to do then, until the workers have saved.
+
+        While there are no workers ends the training where the run has been given up.
+        """
+        waiting = self._started is None and isinstance(current_state, _WITHOUT_WORKERS)
+        given_up = ray.get(self._monitor.note_waiting.remote(waiting))
+        if waiting and given_up:
+            raise RuntimeError(given_up)
         if not isinstance(current_state, ResizingState):
             return
         ray.get(self._monitor.request_park.remote())

@@ -55,24 +55,36 @@ class Monitor:
         """Whether workers may be taken away without loss."""
         return self._parked
 
-    def note_waiting(self, waiting: bool) -> None:
-        """Says whether workers are still to be started, as where there is no room for them yet."""
+    def note_waiting(self, waiting: bool) -> str:
+        """Says whether workers are still to be started, as where there is no room for them yet.
+
+        Returns:
+            Why not to start any, or ''.
+        """
         self._waiting = waiting
+        return self._given_up
 
     def waiting(self) -> bool:
         """Whether there are no workers that a wish could reach."""
         return self._waiting
 
-    def begin(self, step: int, placement_group: Any) -> str:
-        """Notes that workers start from `step`, and what they occupy.
+    def note_starting(self) -> None:
+        """Says that other workers are about to start: what those before them were to do is done or too late."""
+        self._parked = False
+        if self._wish == "park":
+            self._wish = ""
+
+    def note_started(self, placement_group: Any) -> None:
+        """Says what the workers that start occupy."""
+        self._placement_group = placement_group
+
+    def begin(self, step: int) -> str:
+        """Notes that workers start from `step`.
 
         Returns:
             A reason to give up where they keep starting from the same step, else ''.
         """
-        self._placement_group = placement_group
-        self._deaths, self._parked = 0, False
-        if self._wish == "park":
-            self._wish = ""
+        self._deaths = 0
         if step == self._start:
             self._starts += 1
         else:

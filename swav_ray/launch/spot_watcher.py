@@ -11,6 +11,7 @@ events (Azure).
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import logging
 import os
@@ -61,8 +62,8 @@ def _request(url: str, headers: dict[str, str], method: str = "GET") -> tuple[in
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
-    except OSError as error:
-        raise NoMetadata(f"{url}: {error}") from None
+    except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+        raise NoMetadata(f"{url}: {type(error).__name__}: {error}") from None
 
 
 def _expect(status: int, url: str) -> None:

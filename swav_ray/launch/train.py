@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import types
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.shapes import write_shapes
-from swav_ray.data.storage import Place, place
+from swav_ray.data.storage import Place, persistently, place
 from swav_ray.evaluate.probe import split
 from swav_ray.launch.data import TASK_CPUS
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
@@ -40,6 +41,8 @@ CONFIG = "config.yaml"
 SHAPES = "shapes://"
 _SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
 _FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
+_ADDRESS_HELP = "must be the address of a cluster that is up, or unset to start Ray here"
+_LEAVE_SECONDS = 30.0  # that Ray Train may take to leave where it has no workers
 # Fields that may differ when a run goes on: none of them changes what is learned.
 _FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction", "train.max_refused_steps"}
 _FREE_SECTIONS = {"scaling", "checkpoint"}
@@ -91,6 +94,9 @@ def connect(logs: bool) -> bool:
 
     Args:
         logs: show Ray's own messages and the workers' output.
+
+    Raises:
+        ConfigError: no cluster answers at RAY_ADDRESS.
     """
     if ray.is_initialized():
         return False
@@ -99,13 +105,28 @@ def connect(logs: bool) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if logs else "1")
     options: dict[str, Any] = {"log_to_driver": logs, "logging_level": level}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**options)
+    if address := os.environ.get("RAY_ADDRESS"):
+        _reach(address)
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError) as error:
+            raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {_first_line(error)}") from error
         return False
     # "local", since another run's private cluster on this machine would go away with that run. One CPU for the
     # training worker and one for crops is the least that moves.
     ray.init(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
     return True
+
+
+def _reach(address: str) -> None:
+    """Raises ConfigError where nothing answers at host:port, for which Ray itself would wait many minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_FIRST_CONTACT).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {error}") from None
 
 
 def _same_run(config: Config, run_dir: Place) -> Config:
@@ -130,19 +151,20 @@ def _same_run(config: Config, run_dir: Place) -> Config:
 
 def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
     """Writes the run's config and manifest; checks that the data set and the batch fit each other."""
-    manifest = manifest_of(config, run_dir, terminal)
+    manifest = manifest_of(config, run_dir, terminal, begun=(run_dir / CONFIG).exists())
     train_ids, held_out = split(manifest, config.data)
     plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
     terminal.line(
         f"{manifest.root}: {len(train_ids):,} images to train on, {len(held_out):,} held out for kNN; "
         f"{plan.steps_per_epoch} steps an epoch, {plan.dropped_per_epoch} images of each epoch's tail left out"
     )
-    (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())
+    manifests.save(manifest, run_dir / MANIFEST)
+    (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())  # last: with it the run has begun
     terminal.line(f"run directory: {run_dir}")
 
 
-def manifest_of(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
-    """The run's list of samples: the one it began with, or a new one."""
+def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bool) -> Manifest:
+    """The run's list of samples: the one that it has begun with, or a new one. Keeps nothing."""
     uri = config.data.uri
     if not uri:
         raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
@@ -150,27 +172,19 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
         folder = place(config.run.storage) / "_data" / "shapes"
         write_shapes(folder, **_SHAPES_SIZE)
         uri = folder.uri
+    place(uri).exists(patience=_FIRST_CONTACT)
     found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
     for note in found.notes:
         terminal.line(f"note: {note}")
-    kept_at = run_dir / MANIFEST
-    if not kept_at.exists():
-        manifests.save(found, kept_at)
+    if not begun or not (run_dir / MANIFEST).exists():
         return found
-    kept = manifests.load(kept_at)
+    kept = manifests.load(run_dir / MANIFEST)
     if kept.fingerprint != found.fingerprint:
         terminal.line(
             f"warning: {uri} has changed since this run began ({len(kept):,} images, now {len(found):,}); "
             "it goes on with the list that it began with"
         )
     return kept
-
-
-def keep_manifest(manifest: Manifest, run_dir: Place) -> None:
-    """Keeps the list of samples that a run begins with, for it to go on with; not where there is one already."""
-    kept_at = run_dir / MANIFEST
-    if not kept_at.exists():
-        manifests.save(manifest, kept_at)
 
 
 def uses_gpu(config: Config) -> bool:
@@ -219,6 +233,8 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
                     # does not try again, as where a node dies while workers start.
                     if ray.get(monitor.controller_died.remote()):
                         return
+                    # A controller writes to the run's storage before anything else, and dies where it cannot.
+                    persistently(run_dir.exists, lambda text: terminal.line(f"warning: {text}"))
                     terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)[:200]}")
                     # Ray's own cleaner needs the dashboard to see it; without, nobody gets these resources again.
                     if (occupied := ray.get(monitor.placement_group.remote())) is not None:
@@ -237,9 +253,10 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
             terminal.quiet()
             if taken.is_set():
                 raise RunFailed(f"another process has taken over run {config.run.name}; this one leaves it alone")
-            if stop.asked and ray.get(monitor.waiting.remote()):
-                monitor.give_up.remote("stopped")  # told to workers that would start yet
+            if stop.asked and ray.get(monitor.waiting.remote()) and not ray.get(monitor.given_up.remote()):
+                ray.get(monitor.give_up.remote("stopped"))
                 terminal.line("stopped while there were no workers; the same command goes on from the last checkpoint")
+                thread.join(timeout=_LEAVE_SECONDS)  # a controller left behind would take its workers after all
                 return
     if reason := ray.get(monitor.given_up.remote()):
         raise RunFailed(reason)

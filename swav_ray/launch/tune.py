@@ -23,11 +23,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, replace
+from swav_ray.data import manifest as manifests
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.storage import Place, place
 from swav_ray.evaluate.probe import split
 from swav_ray.launch.lease import Lease
-from swav_ray.launch.train import connect, keep_manifest, manifest_of
+from swav_ray.launch.train import connect, manifest_of
 from swav_ray.launch.tune_choice import (
     COSTS,
     OBJECTIVES,
@@ -146,7 +147,7 @@ def sweep(
         base = share_cpus(base, at_once)
         # Nothing of a sweep is kept before this: one that is refused must not decide what the next of its name is.
         resumed = same_sweep(choice, base, sweep_dir)
-        keep_manifest(manifest, sweep_dir)
+        manifests.save(manifest, sweep_dir / MANIFEST)
         groups = f"sweep {sweep_dir.uri}"
         plan = Plan(
             base=replace(base, run={"storage": (sweep_dir / "trials").uri}),
@@ -204,7 +205,7 @@ def _with_sweep_settings(config: Config, scheduler: str) -> Config:
 
 def _with_data(config: Config, sweep_dir: Place, terminal: Terminal) -> tuple[Config, Manifest]:
     """Indexes the data set, once for all trials; holds some of it out where labels allow and nothing is held out."""
-    manifest = manifest_of(config, sweep_dir, terminal)
+    manifest = manifest_of(config, sweep_dir, terminal, begun=(sweep_dir / SWEEP).exists())
     if (manifest.labels >= 0).any() and not len(split(manifest, config.data)[1]):
         config = replace(config, data={"holdout_fraction": _HELD_OUT})
         terminal.line(f"data.holdout_fraction = {_HELD_OUT}: held out for kNN, since the data set has no split")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from swav_ray import settings
 from swav_ray.config import ConfigError
 from swav_ray.data.storage import PlaceError
 from swav_ray.recipes import RECIPES
+from swav_ray.report.complaint import complain
 
 # Word, keyword of `sweep`, type, what it is.
 _OPTIONS: list[tuple[str, str, type, str]] = [
@@ -24,7 +24,6 @@ _OPTIONS: list[tuple[str, str, type, str]] = [
     ("seed", "seed", int, "of the values drawn"),
     ("name", "name", str, "of the sweep and its directory"),
 ]
-_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, ConnectionError)  # of what was given
 
 
 def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int:
@@ -43,24 +42,14 @@ def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int
         keywords = defaults | keywords
         keywords["recipe"] = _recipe(keywords["recipe"], rest)
     except ValueError as error:
-        print(f"swav_ray: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     # Imported here: Ray takes seconds to import, and a wrong word should be told at once.
     from swav_ray.launch.tune import sweep
 
     try:
         sweep(space=space, **keywords)
-    except (ConfigError, PlaceError, settings.UnknownSetting) as error:
-        print(f"swav_ray: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        text = " ".join(str(error).split())
-        # Ray's where nothing answers; what a connection that breaks later raises is of a class below it.
-        if type(error) is ConnectionError:
-            given = os.environ.get("RAY_ADDRESS", "")
-            text = f"RAY_ADDRESS = {given!r}: {text}; must be a cluster's address, or unset to start one here"
-        print(f"swav_ray: {text}", file=sys.stderr)
-        return 2 if type(error) in _MISTAKES else 1
+    except (ConfigError, PlaceError, settings.UnknownSetting, OSError) as error:
+        return complain(error)
     return 0
 
 

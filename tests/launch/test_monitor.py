@@ -14,14 +14,14 @@ def mailbox() -> Any:
 
 def test_workers_that_start_from_the_same_step_for_ever_are_given_up() -> None:
     monitor = mailbox()
-    assert [monitor.begin(7, None) for _ in range(4)] == [""] * 4
-    assert "4 times in a row without a checkpoint past step 7" in monitor.begin(7, None)
-    assert monitor.given_up() == monitor.begin(7, None)
+    assert [monitor.begin(7) for _ in range(4)] == [""] * 4
+    assert "4 times in a row without a checkpoint past step 7" in monitor.begin(7)
+    assert monitor.given_up() == monitor.begin(7)
 
 
 def test_workers_that_come_further_may_start_as_often_as_they_must() -> None:
     monitor = mailbox()
-    assert [monitor.begin(step, None) for step in range(50)] == [""] * 50
+    assert [monitor.begin(step) for step in range(50)] == [""] * 50
 
 
 def test_workers_that_fail_before_they_begin_are_given_up_with_their_reason() -> None:
@@ -37,23 +37,27 @@ def test_workers_that_fail_before_they_begin_are_given_up_with_their_reason() ->
 def test_workers_that_fail_after_a_checkpoint_may_fail_again() -> None:
     monitor = mailbox()
     for step in range(50):
-        assert monitor.begin(step, None) == ""
+        assert monitor.begin(step) == ""
         monitor.note_failure(str(step), "RuntimeError: connection reset")
         assert monitor.given_up() == ""
 
 
 def test_workers_may_be_taken_away_once_they_have_saved_or_ended() -> None:
     monitor = mailbox()
-    monitor.begin(0, None)
+    monitor.begin(0)
     monitor.request_park()
     assert (monitor.wish(), monitor.parked()) == ("park", False)
     monitor.note_parked()
     assert monitor.parked()
-    monitor.begin(3, None)
+    monitor.note_starting()
     assert (monitor.wish(), monitor.parked()) == ("", False)
+    monitor.request_park()
+    monitor.begin(3)  # workers that were still on their way when the wish came
+    assert (monitor.wish(), monitor.parked()) == ("park", False)
+    monitor.note_starting()
     monitor.note_failure("a", "RuntimeError: connection reset")
     assert monitor.parked()
-    monitor.begin(4, None)
+    monitor.note_starting()
     monitor.request_stop()
     monitor.request_park()
     assert (monitor.wish(), monitor.parked()) == ("stop", False)
@@ -69,7 +73,7 @@ def test_a_controller_that_has_started_workers_may_die_again() -> None:
     monitor = mailbox()
     for step in range(50):
         assert monitor.controller_died() == ""
-        assert monitor.begin(step, None) == ""
+        assert monitor.begin(step) == ""
 
 
 def test_the_oldest_news_go_where_nobody_reads_and_none_is_read_twice() -> None:
@@ -83,7 +87,9 @@ def test_the_oldest_news_go_where_nobody_reads_and_none_is_read_twice() -> None:
 def test_wishes_reach_no_worker_until_some_have_started_and_after_their_controller_died() -> None:
     monitor = mailbox()
     assert monitor.waiting()
-    monitor.note_waiting(False)
+    assert monitor.note_waiting(False) == ""
     assert not monitor.waiting()
     monitor.controller_died()
     assert monitor.waiting()
+    monitor.give_up("stopped")
+    assert monitor.note_waiting(True) == "stopped"

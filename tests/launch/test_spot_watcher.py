@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -100,6 +101,27 @@ def test_a_notice_carries_the_clouds_deadline(metadata: Metadata, cloud: type[Aw
     notice = source.notice()
     assert notice is not None
     assert notice.deadline == SOON
+
+
+def test_an_answer_that_is_no_http_is_no_metadata_and_not_the_end() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.recv(4096)
+            connection.sendall(b"rubbish\r\n\r\n")
+            connection.close()
+
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        with pytest.raises(NoMetadata, match="BadStatusLine"):
+            Gcp(f"http://127.0.0.1:{listener.getsockname()[1]}").notice()
+    finally:
+        listener.close()
 
 
 def test_google_cloud_names_no_time_and_means_thirty_seconds(metadata: Metadata) -> None:

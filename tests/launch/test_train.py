@@ -26,7 +26,7 @@ from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.data.storage import place
 from swav_ray.launch.monitor import Monitor
-from swav_ray.launch.train import RunFailed, _check_room, make_trainer, train
+from swav_ray.launch.train import RunFailed, _check_room, _prepare, make_trainer, train
 from swav_ray.report.metrics_log import read_metrics
 from swav_ray.report.terminal import Terminal
 from swav_ray.training import checkpoint
@@ -110,6 +110,21 @@ def test_colour_on_the_training_device_trains_too(undisturbed: Config) -> None:
 def test_going_on_with_another_config_is_refused_by_field(undisturbed: Config) -> None:
     with pytest.raises(ConfigError, match=r"optim.base_lr = 0.123: run undisturbed .* began with"):
         train(replace(undisturbed, optim={"base_lr": 0.123, "final_lr": 0.0}))
+
+
+def test_a_refused_start_decides_nothing_for_the_next_one(tmp_path: Path) -> None:
+    folder, terminal = tmp_path / "images", Terminal(0.0)
+    folder.mkdir()
+    write_images(folder, 5)
+    config, run_dir = tiny(folder, tmp_path, "few"), place(tmp_path / "few")
+    with pytest.raises(ConfigError, match=r"train\.global_batch_size"):
+        _prepare(config, run_dir, terminal)
+    write_images(folder, 40)
+    _prepare(config, run_dir, terminal)
+    assert len(manifest.load(run_dir / "manifest.parquet")) == 40
+    write_images(folder, 50)
+    _prepare(config, run_dir, terminal)  # the run has begun: it goes on with its list
+    assert len(manifest.load(run_dir / "manifest.parquet")) == 40
 
 
 def test_a_killed_worker_costs_no_sample(undisturbed: Config, shapes: Path) -> None:
@@ -202,7 +217,7 @@ def test_workers_that_leave_no_cpu_for_crops_are_refused_where_none_can_come(
 def test_a_run_that_waits_for_room_stops_at_once(
     cluster: None, shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny(shapes, tmp_path, "waits", scaling={"num_workers": (9, 10)})
+    config = tiny(shapes, tmp_path, "waits", scaling={"num_workers": (2, 3), "cpus_per_worker": 5.0})
     untouched = signal.getsignal(signal.SIGINT)
 
     def interrupt() -> None:
@@ -213,7 +228,7 @@ def test_a_run_that_waits_for_room_stops_at_once(
     threading.Thread(target=interrupt, daemon=True).start()
     assert train(config) is None
     output = capfd.readouterr().out
-    assert "warning: 9 workers need" in output
+    assert "warning: 2 workers need" in output
     assert "stopped while there were no workers; the same command goes on" in output
     assert signal.getsignal(signal.SIGINT) == untouched
 

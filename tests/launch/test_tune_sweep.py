@@ -19,7 +19,6 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.storage import place
 from swav_ray.launch import tune
 from swav_ray.launch.lease import Lease
-from swav_ray.launch.train import keep_manifest
 from swav_ray.pretrain import parse
 from swav_ray.recipes import quickstart
 from swav_ray.report.terminal import Terminal
@@ -33,7 +32,7 @@ SPACE = {"train.temperature": ray_tune.choice([0.1, 0.2])}
 def begin(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Calls `sweep` on a machine with one CPU, which is refused for that if for nothing else."""
     made = manifests.build(str(shapes))
-    monkeypatch.setattr(tune, "manifest_of", lambda *_: made)
+    monkeypatch.setattr(tune, "manifest_of", lambda *_, **__: made)
     monkeypatch.setattr(tune, "connect", lambda _: True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
 
@@ -88,16 +87,9 @@ def test_knn_needs_labels_of_training_images_too(
     begin: Callable[..., None], shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = unlabelled_training(manifests.build(str(shapes)))
-    monkeypatch.setattr(tune, "manifest_of", lambda *_: made)
+    monkeypatch.setattr(tune, "manifest_of", lambda *_, **__: made)
     with pytest.raises(ConfigError, match="objective = 'knn': needs labels of training and held-out images"):
         begin(objective="knn")
-
-
-def test_the_list_of_samples_that_is_kept_stays(shapes: Path, tmp_path: Path) -> None:
-    made, run_dir = manifests.build(str(shapes)), place(tmp_path / "run")
-    keep_manifest(made, run_dir)
-    keep_manifest(unlabelled_training(made), run_dir)
-    assert (manifests.load(run_dir / "manifest.parquet").labels == made.labels).all()
 
 
 def finished(folder: Path, generations: int) -> Config:
