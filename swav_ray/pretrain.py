@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError
-from swav_ray.data.storage import PlaceError, StorageUnavailable, place
+from swav_ray.data.storage import PlaceError, place
 from swav_ray.recipes import RECIPES
+from swav_ray.report.complaint import complain
 
 USAGE = "python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--config FILE]"
 
@@ -62,20 +63,15 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     try:
         config = parse(words)
-    except ValueError as error:
-        print(f"swav_ray: {error}", file=sys.stderr)
-        return 2
+    except (ValueError, OSError) as error:
+        return complain(error)
     # Imported here: Ray takes seconds to import, and a wrong word should be told at once.
     from swav_ray.launch.train import RunFailed, train
 
     try:
         train(config)
-    except (ConfigError, PlaceError) as error:
-        print(f"swav_ray: {error}", file=sys.stderr)
-        return 2
-    except (RunFailed, StorageUnavailable) as error:
-        print(f"swav_ray: {error}", file=sys.stderr)
-        return 1
+    except (ConfigError, PlaceError, RunFailed, OSError) as error:
+        return complain(error)
     return 0
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import ray
 
 from swav_ray import pretrain, settings
+from swav_ray.config import ConfigError
+from swav_ray.launch.train import connect
 from swav_ray.recipes import cifar, quickstart
 
 
@@ -48,6 +51,24 @@ def test_the_users_mistake_is_one_line_and_status_2(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_file_that_no_credentials_open_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert pretrain.main(["--config", "s3://bucket/run.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert "nobody" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1"])
+def test_a_cluster_that_is_not_there_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=f"RAY_ADDRESS = '{address}': must be the address of a cluster that is up"):
+        connect(logs=False)
 
 
 def test_help_names_recipes_and_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,17 @@
+"""How a command ends that cannot go on: one line on standard error, and an exit status."""
+
+from __future__ import annotations
+
+import sys
+
+from swav_ray.data.storage import CredentialsError
+
+_MISTAKES = (ValueError, CredentialsError)  # ConfigError, UnknownSetting and PlaceError are ValueErrors
+_SYSTEM_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+
+
+def complain(error: Exception) -> int:
+    """Prints an error in one line; the exit status: 2 where the user gave something wrong, 1 for everything else."""
+    sys.stderr.write(f"swav_ray: {' '.join(str(error).split())}\n")
+    # Not classes below these: of an error while training they say nothing about what was given.
+    return 2 if isinstance(error, _MISTAKES) or type(error) in _SYSTEM_MISTAKES else 1
