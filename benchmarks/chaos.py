@@ -5,14 +5,14 @@
 A Ray cluster of several nodes on this machine, a small training run on it, and a schedule drawn from the seed: killed
 workers, lost nodes, joining nodes, drains with a deadline, killed controllers, the whole job killed and started again,
 storage outages and truncated checkpoints (`benchmarks/chaos_parts/schedule.py`). The images lie on S3, behind a gate
-that makes the outages; run directories on S3 too or in a local folder, as the seed draws or `--storage` says. Without
-AWS_ENDPOINT_URL an S3 server (SeaweedFS) is started here.
+that makes the outages; run directories on S3 too or in a local folder, as the seed draws or `--storage` says, and
+on S3 where there is an outage. Without AWS_ENDPOINT_URL an S3 server (SeaweedFS) is started here.
 
 The run is compared with the same run undisturbed. Prints one JSON line; `seconds_lost` are, for each event of a kind,
 the longest time without a new step from then to the next event, less what the undisturbed run takes for a step.
-Exits 0 only if every event took place, no sample was lost or repeated, the job never ended by itself except where its
-controller was killed, and losses and weights are those of the undisturbed run: bit for bit at a constant number of
-workers, within 1e-4 (relative, losses) where it varies.
+Exits 0 only if every event took place, no sample was lost or repeated, the job never ended by itself, and losses and
+weights are those of the undisturbed run: bit for bit at a constant number of workers, within 1e-4 (relative, losses)
+where it varies.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
             raise SystemExit("chaos: the undisturbed run failed: " + "; ".join(undisturbed.problems))
         for seed in args.seed:
             schedule = draw(seed, args.events, steps, nodes, args.kinds)
-            runs = storage.runs_of(seed)
+            runs = storage.runs_of(seed, any(event.kind == "storage_outage" for event in schedule))
             config = job_config(storage.images, runs, f"{folder.name}-{seed}", (low, high), epochs, cpus)
             tell(f"seed {seed}, runs in {runs}: " + " ".join(f"{event.kind}@{event.step}" for event in schedule))
             about = {"benchmark": "chaos", "seed": seed, "workers": args.workers, "steps": steps}

@@ -123,7 +123,7 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         save=lambda *_: None,
         evaluate=measure,
         wish=lambda: Wish.NONE,
-        look=lambda: False,
+        look=lambda: None,
         ready=lambda _: True,
         usage=dict,
         quarantine=Quarantine(where, len(train_ids), 0.0, writes=True),

@@ -1,4 +1,4 @@
-"""Carries out a schedule on a real run: sees how far it is, does what is due, starts it again where it ended early."""
+"""Carries out a schedule on a real run: sees how far it is, does what is due, starts it again where it was killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from swav_ray.data.storage import Place, place
 from swav_ray.training import checkpoint
 
 PATIENCE = 600.0  # seconds without a step, an event or a start after which a run counts as stuck
-MOST_UNEXPECTED_EXITS = 3
 POLL = 0.02  # seconds
 _BEGAN = time.monotonic()
 
@@ -40,7 +39,7 @@ class Fired:
 
 @dataclass
 class Conductor:
-    """Carries out a schedule on a running job, and starts the job again where it ended before its time."""
+    """Carries out a schedule on a running job."""
 
     job: Job
     cluster: Cluster
@@ -52,8 +51,6 @@ class Conductor:
     fired: list[Fired] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _outage_ends: float = 0.0
-    _controller_killed: bool = False
-    _unexpected: int = 0
 
     def run(self) -> None:
         """Until the job is done, stuck, or given up."""
@@ -83,22 +80,14 @@ class Conductor:
             self.problems.append(f"{len(self.schedule)} events did not take place: {[e.kind for e in self.schedule]}")
 
     def _ended(self) -> bool:
-        """Whether the job is done; starts it again where it is not and should be."""
+        """Whether the job has ended; before its time is a problem, since nothing that happens to it may end it."""
         status = self.job.poll()
         if status is None:
             return False
-        if status == 0 and (self.run_dir / "summary.json").exists():
-            return True
-        if not self._controller_killed:
-            self._unexpected += 1
+        if status != 0 or not (self.run_dir / "summary.json").exists():
             tell(f"the job ended with status {status}:\n{self.job.tail()}")
-            if self._unexpected >= MOST_UNEXPECTED_EXITS:
-                self.problems.append(f"the job ended by itself {self._unexpected} times, last with status {status}")
-                return False
-        self._controller_killed = False
-        tell(f"the job ended with status {status}; starting it again")
-        self.job.start()
-        return False
+            self.problems.append(f"the job ended by itself with status {status}")
+        return True
 
     def _possible(self, event: Event) -> bool:
         if event.kind == "kill_worker":
@@ -169,18 +158,15 @@ class Conductor:
         controllers = self.cluster.controllers()
         for process in controllers:
             process.kill()
-        self._controller_killed = True
         return f"pid {', '.join(str(process.pid) for process in controllers)}"
 
     def _kill_job(self, _: Event) -> str:
         self.job.kill()
         self.job.start()
-        self._controller_killed = False
         return "started again at once"
 
     def _truncate_checkpoint(self, event: Event) -> str:
         self.job.kill()
-        self._controller_killed = False
         while self.cluster.training_workers():
             time.sleep(POLL)
         newest = max(checkpoint.steps(self.run_dir))

@@ -122,7 +122,10 @@ class Storage:
     runs: tuple[str, ...]
     gate: Gate
 
-    def runs_of(self, seed: int) -> str:
+    def runs_of(self, seed: int, outage: bool = False) -> str:
+        """Where a seed's run lies: where S3 is to go away, on it, if there is a choice."""
+        if outage:
+            return self.runs[-1]
         return self.runs[np.random.default_rng([seed, 0x73746F72]).integers(len(self.runs))]
 
 

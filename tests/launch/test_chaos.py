@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
+import types
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 from benchmarks import chaos
 from benchmarks.chaos_parts.compare import count_samples, judge, loss_difference
+from benchmarks.chaos_parts.conductor import Conductor
 from benchmarks.chaos_parts.job import Progress
 from benchmarks.chaos_parts.schedule import KINDS, MOST_AT_ONCE, Nodes, draw
 from benchmarks.chaos_parts.storage import Gate
@@ -113,7 +116,7 @@ def two_runs(tmp_path: Path) -> tuple[Path, Path]:
         folder = tmp_path / name
         folder.mkdir()
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in records()))
-        checkpoint.write(place(folder), checkpoint.snapshot(learner, STEPS), checkpoint.Retention(last=1))
+        checkpoint.write(place(folder), checkpoint.snapshot(learner, STEPS))
     return tmp_path / "one", tmp_path / "two"
 
 
@@ -151,7 +154,7 @@ def test_other_weights_and_absent_ones_are_seen(two_runs: tuple[Path, Path]) -> 
     from swav_ray.training.learner import Learner
 
     other = Learner(replace(tiny(two_runs[0], two_runs[0], "x"), run={"seed": 5}), PLAN.steps_per_epoch)
-    checkpoint.write(place(two_runs[0]), checkpoint.snapshot(other, STEPS), checkpoint.Retention(last=1))
+    checkpoint.write(place(two_runs[0]), checkpoint.snapshot(other, STEPS))
     (differs,) = verdict(two_runs)
     assert "weights differ" in differs
     (two_runs[0] / "checkpoints" / f"step-{STEPS:09d}" / "manifest.json").unlink()
@@ -180,6 +183,26 @@ def test_progress_is_read_from_the_output_where_the_run_lies_on_s3(tmp_path: Pat
     log.write_text("epoch 1/6  step 31/120  loss 2.4\nresumed from the checkpoint before step 28, with 2 workers\n")
     progress.update()
     assert (progress.step, progress.furthest, progress.recomputed) == (27, 30, 3)
+
+
+@pytest.mark.parametrize(("status", "done", "problems"), [(0, True, 0), (0, False, 1), (1, True, 1)])
+def test_a_job_that_ends_by_itself_is_a_problem(tmp_path: Path, status: int, done: bool, problems: int) -> None:
+    if done:
+        (tmp_path / "summary.json").touch()
+    nothing: Any = types.SimpleNamespace
+    job = nothing(start=lambda: None, poll=lambda: status, tail=lambda: "its last lines", starts=1)
+    conductor = Conductor(
+        job=job,
+        cluster=nothing(tick=lambda: None),
+        storage=nothing(gate=nothing(open=lambda: None)),
+        run_dir=place(tmp_path),
+        progress=nothing(update=lambda: None, furthest=0, step=0),
+        nodes=Nodes(2, 2, 3),
+        schedule=deque(),
+    )
+    conductor.run()
+    assert len(conductor.problems) == problems
+    assert all(f"ended by itself with status {status}" in problem for problem in conductor.problems)
 
 
 @pytest.fixture
