@@ -53,6 +53,7 @@ class Lease:
         self._own = {
             "id": uuid.uuid4().hex,
             "host": socket.gethostname(),
+            "processes": _process_numbers(),
             "pid": os.getpid(),
             "started": psutil.Process().create_time(),
         }
@@ -135,7 +136,7 @@ class Lease:
 
     def _is_dead_here(self, holder: dict[str, Any]) -> bool:
         """Whether the holder was a process of this machine that is no more."""
-        if holder.get("host") != self._own["host"]:
+        if any(holder.get(name) != self._own[name] for name in ("host", "processes")):
             return False
         try:
             return bool(psutil.Process(holder["pid"]).create_time() != holder["started"])
@@ -147,3 +148,11 @@ class Lease:
         return ConfigError(
             self._setting, self._name, f"is running already ({who}); wait for it, stop it, or choose another name"
         )
+
+
+def _process_numbers() -> str:
+    """What process numbers are unique in: containers may share a host's name and number their processes apart."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swav_ray.config import ConfigError
@@ -43,6 +43,27 @@ def test_shares_cover_a_batch_in_order_and_differ_by_at_most_one(rows: int, size
     assert [i for part in parts for i in range(rows)[part]] == list(range(rows))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= 1
+
+
+@given(plan=plans, data=st.data())
+@settings(deadline=None)
+def test_any_sequence_of_world_sizes_trains_on_what_the_plan_says(plan: SamplePlan, data: st.DataObject) -> None:
+    """A run that is resized at any step, forwards from the step that it had reached, back where steps were lost."""
+    end = 2 * plan.steps_per_epoch
+    committed: dict[int, np.ndarray] = {}
+    step = 0
+    while step < end:
+        workers = data.draw(st.integers(1, plan.global_batch_size))
+        stop = data.draw(st.integers(step + 1, end))
+        for at, batch in enumerate(plan.batches(step, stop), step):
+            shares = [batch[share(len(batch), workers, rank)] for rank in range(workers)]
+            committed[at] = np.concatenate(shares)
+        step = stop if stop == end else data.draw(st.integers(step + 1, stop))  # a crash loses the steps past this
+    for epoch in range(2):
+        first = epoch * plan.steps_per_epoch
+        seen = np.concatenate([committed[at] for at in range(first, first + plan.steps_per_epoch)])
+        assert len(set(seen)) == len(seen) == len(plan.ids) - plan.dropped_per_epoch
+    assert all(np.array_equal(batch, committed[at]) for at, batch in enumerate(plan.batches(0, end)))
 
 
 @given(ids=st.lists(st.integers(0, 2**40), unique=True, min_size=1, max_size=60), cuts=st.integers(1, 7))

@@ -20,7 +20,7 @@ import ray
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
-from swav_ray import settings
+from swav_ray import pretrain, settings
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
@@ -257,9 +257,9 @@ def start(config: Config, folder: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_leaves_a_checkpoint_and_goes_on(
-    undisturbed: Config, shapes: Path, tmp_path: Path, number: signal.Signals
+    undisturbed: Config, shapes: Path, tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its own cluster of this machine's CPUs, from the command line, as a user has it."""
+    """Its own cluster of this machine's CPUs, from the command line, as a user has it; a second one is refused."""
     config = replace(
         undisturbed,
         run={"name": "stopped", "storage": str(tmp_path)},
@@ -272,6 +272,9 @@ def test_a_stopped_command_leaves_a_checkpoint_and_goes_on(
     for line in process.stdout:
         seen.append(line)
         if line.startswith("epoch"):
+            assert pretrain.main(["--config", str(tmp_path / "given.yaml")]) == 2
+            assert "stopped" in (refusal := capsys.readouterr().err)
+            assert "is running already" in refusal
             process.send_signal(number)
             break
     seen.extend(process.stdout)
