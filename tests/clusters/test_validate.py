@@ -99,6 +99,14 @@ def test_nobody_enters_without_a_token_and_the_dashboard_stays_inside(name: str)
     assert any("--dashboard-host=127.0.0.1" in command for command in config["head_start_ray_commands"])
 
 
+@pytest.mark.parametrize("name", RAY_UP)
+def test_a_machine_that_is_gone_is_missed_in_seconds(name: str) -> None:
+    options = load(name)["docker"]["run_options"]
+    given = dict(option.removeprefix("--env RAY_health_check_").split("=") for option in options if "health" in option)
+    each = int(given["period_ms"]) + int(given["timeout_ms"])  # it answers nothing: every check runs into its limit
+    assert each * int(given["failure_threshold"]) <= 20_000
+
+
 def test_on_aws_ray_has_no_security_group_to_make() -> None:
     """The one that it makes lets the world in by SSH."""
     for node in load("aws")["available_node_types"].values():
