@@ -42,6 +42,7 @@ from swav_ray.data.storage import place
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.evaluate.probe import knn, split
+from swav_ray.launch.train import images_of
 from swav_ray.launch.tune_choice import default_grace
 from swav_ray.launch.tune_search import Asha
 from swav_ray.launch.tune_space import Values, check, config_of, describe, draw
@@ -63,7 +64,7 @@ ORDERS = 200
 
 def train_trials(sweep_dir: Path, base: Config, count: int) -> None:
     """Trains what is missing of `count` random points, writing what a sweep's trials leave behind."""
-    manifest = manifests.load_or_build(base.data.uri, place(sweep_dir.parent / "manifests"))
+    manifest = manifests.load_or_build(images_of(base), place(sweep_dir.parent / "manifests"))
     train_ids, _ = split(manifest, base.data)
 
     def accept(values: Values) -> Config:

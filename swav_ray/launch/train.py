@@ -163,8 +163,8 @@ def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
     terminal.line(f"run directory: {run_dir}")
 
 
-def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bool) -> Manifest:
-    """The run's list of samples: the one that it has begun with, or a new one. Keeps nothing."""
+def images_of(config: Config) -> str:
+    """The place of a run's images; the built-in ones are made if need be."""
     uri = config.data.uri
     if not uri:
         raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
@@ -172,6 +172,12 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
         folder = place(config.run.storage) / "_data" / "shapes"
         write_shapes(folder, **_SHAPES_SIZE)
         uri = folder.uri
+    return uri
+
+
+def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bool) -> Manifest:
+    """The run's list of samples: the one that it has begun with, or a new one. Keeps nothing."""
+    uri = images_of(config)
     place(uri).exists(patience=_FIRST_CONTACT)
     found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
     for note in found.notes:
