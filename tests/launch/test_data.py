@@ -199,7 +199,7 @@ def test_a_failure_reaches_the_trainer_at_its_step_in_one_line(
 
 def test_images_that_all_are_unreadable_are_told_as_such(nodes: Cluster, tmp_path: Path) -> None:
     feed = Feed(maker_of(tmp_path, broken=tuple(range(23))), World(), 0, 3)
-    with pytest.raises(TooManyBadImages, match="16 images in a row cannot be read"):
+    with pytest.raises(TooManyBadImages, match="17 images in a row cannot be read"):
         next(feed)
     feed.close()
 
