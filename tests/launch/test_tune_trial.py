@@ -105,9 +105,8 @@ def save(run_dir: Place, step: int, keep: int = 2) -> None:
     """A checkpoint whose weights say of which step it is."""
     weights = {"weight": torch.full((2,), float(step))}
     meta = {"schema": checkpoint.SCHEMA, "step": step}
-    checkpoint.write(
-        run_dir, checkpoint.Snapshot(step, weights, {"momentum": weights["weight"]}, meta), Retention(last=keep)
-    )
+    checkpoint.write(run_dir, checkpoint.Snapshot(step, weights, {"momentum": weights["weight"]}, meta))
+    checkpoint.prune(run_dir, step, Retention(last=keep))
 
 
 def saved(folder: Path, step: int, run_dir: Place) -> Path:
