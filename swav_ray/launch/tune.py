@@ -92,7 +92,7 @@ def sweep(
         scheduler: "asha", "median", "pbt" or "none".
         num_samples: trials; a grid has as many as it has mixes.
         grace_epochs: epochs before which the scheduler stops no trial, and between mutations of pbt; 0: an eighth of
-            the run. A collapsed trial ends by itself, after its warm-up and the freeze of its prototypes.
+            the run, at least three. A collapsed trial ends by itself, after its warm-up and its prototypes' freeze.
         concurrent: trials at a time; 0: as many as the cluster holds, and one where none fits yet on a cluster of
             RAY_ADDRESS, which may grow.
         seed: of the values drawn. Trials train with the recipe's `run.seed`.

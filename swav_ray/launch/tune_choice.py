@@ -29,7 +29,7 @@ OBJECTIVES = {
     "information": ("code_information", "max"),
 }
 COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
-LABEL_FREE = "agreement"  # stands in for kNN without labels; not yet chosen by benchmarks/sweep_objectives.py
+LABEL_FREE = "information"  # stands in for kNN without labels: benchmarks/sweep_objectives.py, README
 
 
 MOST_AT_ONCE = 20  # trials; see head_share
@@ -103,8 +103,12 @@ def concurrency(config: Config, asked: int, *, grows: bool, warn: Callable[[str]
 
 
 def default_grace(epochs: int) -> int:
-    """Epochs of a run of so many before which a scheduler stops no trial, unless told: an eighth."""
-    return max(1, epochs // 8)
+    """Epochs of a run of so many before which a scheduler stops no trial, unless told: an eighth, but not below three.
+
+    Trials cannot be told apart while they warm up and their queues start: stopped after one epoch of eight they gave a
+    worse best than no scheduler with as many images, after three a better one (benchmarks/sweep_objectives.py).
+    """
+    return min(epochs, max(3, epochs // 8))
 
 
 def head_share(at_once: int) -> float:

@@ -19,7 +19,7 @@ _OPTIONS: list[tuple[str, str, type, str]] = [
     ("objective", "objective", str, "auto, knn, rankme, agreement, information; more words: images or pixels"),
     ("searcher", "searcher", str, "random, grid or optuna"),
     ("scheduler", "scheduler", str, "asha, median, pbt or none"),
-    ("grace-epochs", "grace_epochs", int, "epochs before a trial may be stopped; 0: an eighth of the run"),
+    ("grace-epochs", "grace_epochs", int, "epochs before a trial may be stopped; 0: an eighth of the run, at least 3"),
     ("concurrent", "concurrent", int, "trials at a time; 0: as many as fit"),
     ("seed", "seed", int, "of the values drawn"),
     ("name", "name", str, "of the sweep and its directory"),
