@@ -20,6 +20,8 @@ from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.data.sources import read_samples
 
+_SMALL_BUDGET = 0.1  # of unreadable images: DRAWS of them in a row then have a chance of 1e-16
+
 
 class TooManyBadImages(RuntimeError):
     """More images are unreadable than the run tolerates; the message names some."""
@@ -178,8 +180,10 @@ class BatchMaker:
         """Crops one sample, or the first of its replacements that can be read; the unreadable ones."""
         bad: list[Bad] = []
         current = sample_id
-        # The walk behind the draws meets no image twice, so whoever comes to its end is past the budget.
-        for attempt in range(1 + DRAWS + int(self.max_bad_fraction * len(self.plan.ids))):
+        # The walk behind the draws meets no image twice, so whoever comes to its end is past the budget. With a small
+        # budget the draws alone prove it, and walking through a million images would only delay saying so.
+        walk = int(self.max_bad_fraction * len(self.plan.ids)) if self.max_bad_fraction > _SMALL_BUDGET else 0
+        for attempt in range(1 + DRAWS + walk):
             try:
                 if isinstance(data, Exception):
                     raise UnreadableImage("missing", str(data))

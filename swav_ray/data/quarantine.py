@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 
@@ -39,7 +40,8 @@ class Quarantine:
         self._unwritten = True
         allowed = int(self._max_fraction * self._images)
         if len(self.entries) > allowed:
-            self.flush()
+            with contextlib.suppress(OSError):  # on a full disk the reason matters more than the list
+                self.flush()
             some = "; ".join(f"{bad.uri} ({bad.kind})" for bad in list(self.entries.values())[:3])
             raise TooManyBadImages(
                 f"{len(self.entries)} of {self._images} images cannot be read, data.max_bad_fraction = "

@@ -164,7 +164,7 @@ def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
 
 
 def images_of(config: Config) -> str:
-    """The place of a run's images; the built-in ones are made if need be."""
+    """The place of a run's images; the built-in ones are made if need be. Raises ConfigError where none is named."""
     uri = config.data.uri
     if not uri:
         raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
@@ -176,7 +176,10 @@ def images_of(config: Config) -> str:
 
 
 def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bool) -> Manifest:
-    """The run's list of samples: the one that it has begun with, or a new one. Keeps nothing."""
+    """The run's list of samples: the one that it has begun with, or a new one. Keeps nothing.
+
+    Raises ConfigError, PlaceError: no place is named, or what is there cannot be trained on.
+    """
     uri = images_of(config)
     place(uri).exists(patience=_FIRST_CONTACT)
     found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)

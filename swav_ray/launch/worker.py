@@ -149,7 +149,7 @@ class _Worker:
             self._history = History(self.run_dir, warn=self._warn)
             found, problems = checkpoint.load_newest(self.run_dir, logged_steps(self.run_dir))
             for problem in problems:
-                self._tell(warning=f"damaged checkpoint, using the one before: {problem}")
+                self._tell(warning=f"a checkpoint is of no use, going on from the one before: {problem}")
         step = self.world.gather_objects(found.step if found else 0)[0]
         if step and found is None:
             try:

@@ -123,7 +123,11 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
 
 
 def prune(run_dir: Place, newest: int, keep: Retention) -> None:
-    """Drops the checkpoints that `keep` does not name, `newest` being the step of the last one written."""
+    """Drops the checkpoints that `keep` does not name; raises OSError.
+
+    Args:
+        newest: the step of the last one written.
+    """
     found = steps(run_dir)
     past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
     for old in sorted(set(found) - _kept(run_dir, past, keep)):
