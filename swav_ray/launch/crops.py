@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
@@ -28,16 +31,27 @@ class BatchFailed(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """What a task needs to know of its segment: the planned ids of every step, (steps, global batch)."""
+    """What a task needs to know of its segment: the planned ids of every step, (steps, global batch).
+
+    A block is a worker's share of a step or one of the `parts` of it; a task makes `task_blocks` of them one by one.
+    """
 
     start: int
     ids: np.ndarray
     workers: int
     parts: int
+    task_blocks: int = 1
 
     @property
     def blocks(self) -> int:
         return len(self.ids) * self.parts * self.workers
+
+    @property
+    def tasks(self) -> int:
+        return -(-self.blocks // self.task_blocks)
+
+    def blocks_of(self, task: int) -> range:
+        return range(task * self.task_blocks, min((task + 1) * self.task_blocks, self.blocks))
 
     def rows_of(self, block: int) -> tuple[int, np.ndarray]:
         """The step of a block and its sample ids."""
@@ -89,38 +103,44 @@ def _failure(kind: str, message: str) -> pa.Table:
     return pa.table({"about": about, "sample_ids": empty, "pixels": empty, "color": empty, "failure": failure})
 
 
-def _make(maker: Any, segment: Any, block: int) -> list[pa.Table]:
-    """The task: block number to batch. `maker` and `segment` are references, read from the object store in place.
+def _make(maker: Any, segment: Any, task: int) -> Iterator[pa.Table]:
+    """The task: its batches in order, each a block that is on its way while the next one is made.
 
-    A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
-    exception would end the segment with a traceback through Ray Data.
+    `maker` and `segment` are references, read from the object store in place.
     """
     plan: Segment = ray.get(segment)
-    step, ids = plan.rows_of(block)
+    batch_maker: BatchMaker = ray.get(maker)
+    for block in plan.blocks_of(task):
+        yield _block(batch_maker, *plan.rows_of(block))
+
+
+def _block(maker: BatchMaker, step: int, ids: np.ndarray) -> pa.Table:
+    """A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
+    exception would end the segment with a traceback through Ray Data.
+    """
     try:
-        batch_maker: BatchMaker = ray.get(maker)
-        batch = batch_maker.make(step, ids)
+        batch = maker.make(step, ids)
     except TooManyBadImages as error:
-        return [_failure("TooManyBadImages", str(error))]
+        return _failure("TooManyBadImages", str(error))
     except StorageUnavailable as error:
-        return [_failure("StorageUnavailable", str(error))]
+        return _failure("StorageUnavailable", str(error))
     except Exception as error:
         message = f"the crops of step {step} cannot be made: {type(error).__name__}: {error}"
-        return [_failure("BatchFailed", message)]
-    return [pack(dataclasses.replace(batch, made_on=(ray.get_runtime_context().get_node_id(),)))]
+        return _failure("BatchFailed", message)
+    return pack(dataclasses.replace(batch, made_on=(ray.get_runtime_context().get_node_id(),)))
 
 
 class Crops(Datasource):
-    """The batches of a segment as Ray Data reads them: a task a block.
+    """The batches of a segment as Ray Data reads them.
 
-    `ray.data.range` with a map would do the same, but pickles a function by value for every block: 2.6 times the CPU
+    `ray.data.range` with a map would do the same, but pickles a function by value for every task: 2.6 times the CPU
     time, which every start of a run waits for.
     """
 
     def __init__(self, maker: Any, plan: Segment) -> None:
         super().__init__()
         self._make = functools.partial(_make, maker, ray.put(plan))
-        self._blocks = plan.blocks
+        self._plan = plan
 
     def get_name(self) -> str:
         return "Crops"
@@ -129,5 +149,27 @@ class Crops(Datasource):
         return None
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:  # noqa: ARG002
-        about = BlockMetadata(num_rows=1, size_bytes=None, exec_stats=None, input_files=None)
-        return [ReadTask(functools.partial(self._make, block), about) for block in range(self._blocks)]
+        def task(index: int) -> ReadTask:
+            about = BlockMetadata(
+                num_rows=len(self._plan.blocks_of(index)), size_bytes=None, exec_stats=None, input_files=None
+            )
+            return ReadTask(functools.partial(self._make, index), about)
+
+        return [task(index) for index in range(self._plan.tasks)]
+
+
+class Paced(ExecutionCallback):
+    """Gives Ray Data's scheduling loop a rest after each turn, at least `SECONDS` from one to the next.
+
+    While crops wait for the training (every run whose GPUs are its bottleneck), all tasks have ended, so that the
+    loop's wait for one to end returns at once, and it turns as fast as a core allows.
+    """
+
+    SECONDS = 0.05  # half of what the loop waits at most by itself
+
+    def __init__(self) -> None:
+        self._turned = time.monotonic()
+
+    def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
+        time.sleep(max(0.0, self._turned + self.SECONDS - time.monotonic()))
+        self._turned = time.monotonic()

@@ -25,17 +25,17 @@ from ray.data import ExecutionResources
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
 
 from swav_ray.data.batches import Batch, BatchMaker
-from swav_ray.launch.crops import Crops, Segment, unpack
+from swav_ray.launch.crops import Crops, Paced, Segment, unpack
 from swav_ray.training.distributed import World
 
 SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its driver keeps
 LEAD_BLOCKS = 256  # before the end of a segment, when the next one is planned: its driver takes seconds to start
 HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; they share the CPUs from then on
-PART_BYTES = 64 << 20  # of crops in a block, at most: tasks of a fraction of a second, and shares made by many CPUs
+PART_BYTES = 64 << 20  # of crops in a block, at most: a fraction of a second's work, and shares made by many CPUs
+# A task makes several blocks, about a second's work: it takes up to 0.3 s to start and to be seen to have ended.
+TASK_BYTES, TASK_BLOCKS = 2 * PART_BYTES, 32
 STORE_SHARE = 0.25  # of the cluster's object stores that crops made ahead may fill
-# Ray Data notices that a task has ended up to 0.2 s late, a large part of what a task takes: a second one for each CPU
-# works meanwhile.
-TASK_CPUS = 0.5
+TASK_CPUS = 1.0  # more tasks than CPUs fill them better, but Ray ends and starts their surplus processes all the time
 PREFETCH = 2  # batches ready in a worker, and blocks on their way to it
 _SAMPLE_SECONDS = 10.0  # between looks at the object store
 
@@ -68,13 +68,15 @@ def forget_earlier_segments(owner: str) -> None:
 
 def _start_segment(maker: Any, plan: Segment, owner: str, cpus: float) -> list[ray.data.DataIterator]:
     """Plans a segment; one iterator a worker. Nothing runs until all of them are read."""
-    dataset = ray.data.read_datasource(Crops(maker, plan), override_num_blocks=plan.blocks, num_cpus=TASK_CPUS)
+    dataset = ray.data.read_datasource(Crops(maker, plan), override_num_blocks=plan.tasks, num_cpus=TASK_CPUS)
     # The CPUs of the training workers are not excluded here: Ray Train reports them to Ray's autoscaling coordinator,
     # which hands Ray Data the rest. Excluding them again would leave as many CPUs idle as training holds.
     dataset.set_name(_name(owner))
     dataset.context.execution_options.preserve_order = True
+    dataset.context.custom_execution_callback_classes = [Paced]
     if cpus:
         dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
+    dataset.context.target_max_block_size = 1  # a block is what a task yields, however small
     dataset.context.override_object_store_memory_limit_fraction = STORE_SHARE
     return dataset.streaming_split(plan.workers, equal=True)
 
@@ -168,6 +170,7 @@ class Feed:
         self._maker, self._world, self._end, self._owner = maker, world, end, owner
         self._cpus = cpus
         self._parts = _parts(maker, world.size)
+        self._task_blocks = _task_blocks(maker, world.size * self._parts)
         blocks_a_step = world.size * self._parts
         self._lead = max(1, lead_blocks // blocks_a_step)
         self._handover = max(1, handover_blocks // blocks_a_step)
@@ -189,7 +192,7 @@ class Feed:
         iterators = None
         if self._world.rank == 0:
             ids = np.stack(self._maker.plan.batches(self._planned, stop))
-            segment = Segment(self._planned, ids, self._world.size, self._parts)
+            segment = Segment(self._planned, ids, self._world.size, self._parts, self._task_blocks)
             iterators = _start_segment(self._shared_maker, segment, self._owner, self._cpus)
         if self._world.size > 1:
             iterators = ray.train.collective.broadcast_from_rank_zero(iterators)
@@ -250,9 +253,19 @@ class Feed:
         self._readers, self._waiting = [], None
 
 
+def _batch_bytes(maker: BatchMaker) -> int:
+    """Of the crops of a step."""
+    crops = maker.multi_crop.crops
+    row_bytes = sum(count * size * size * 3 for count, size in zip(crops.counts, crops.sizes, strict=True))
+    return maker.plan.global_batch_size * row_bytes
+
+
 def _parts(maker: BatchMaker, workers: int) -> int:
     """Blocks that a worker's share is made in."""
-    crops, rows = maker.multi_crop.crops, maker.plan.global_batch_size
-    row_bytes = sum(count * size * size * 3 for count, size in zip(crops.counts, crops.sizes, strict=True))
-    wanted = -(-rows * row_bytes // (workers * PART_BYTES))
-    return max(1, min(wanted, rows // workers))
+    wanted = -(-_batch_bytes(maker) // (workers * PART_BYTES))
+    return max(1, min(wanted, maker.plan.global_batch_size // workers))
+
+
+def _task_blocks(maker: BatchMaker, blocks_a_step: int) -> int:
+    """Blocks that a task makes."""
+    return min(TASK_BLOCKS, max(1, TASK_BYTES * blocks_a_step // _batch_bytes(maker)))
