@@ -13,6 +13,9 @@ Prints one JSON line. The contenders take turns in one run:
 Rates are by the clock. On a machine that does other work too the clock measures that as well, so the CPU time that all
 processes of a contender took (Ray's own included) is given beside it, in images per CPU second.
 
+Where training is the slower side crops wait for it, and what the data plane then costs is cores_while_training_waits:
+with a feed that nobody reads, as it is and with Ray Data's scheduling loop left to itself.
+
 With --storage s3 the images lie in a SeaweedFS that the benchmark starts, and the local rate is measured beside it. The
 server works on the same cores, so by the clock its own work counts against ours; CPU seconds are without it.
 """
@@ -37,6 +40,7 @@ import psutil
 import ray
 import torch
 from multi_crop import jpeg, pil_pipeline, sample_photos
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch.utils.data import DataLoader, Dataset
 
 from swav_ray.config import AugmentConfig, CropsConfig
@@ -45,6 +49,7 @@ from swav_ray.data.batches import BatchMaker
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import place
+from swav_ray.launch import data
 from swav_ray.launch.data import Feed
 from swav_ray.training.distributed import World
 
@@ -202,6 +207,25 @@ class Ray:
         return figures
 
 
+def cores_while_waiting(maker: BatchMaker, seconds: float, pace: type[ExecutionCallback]) -> float:
+    """CPU seconds a second of all processes, once as much is made ahead as may be."""
+    ours, data.Paced = data.Paced, pace
+    feed = Feed(maker, World(), 0, STEPS)
+    data.Paced = ours
+    next(feed)
+    last, since = -1.0, time.monotonic()
+    while time.monotonic() - since < 5:  # until the object store has not changed for so long
+        if object_store_bytes() != last:
+            last, since = object_store_bytes(), time.monotonic()
+        time.sleep(0.5)
+    before = Machine.cpu_seconds()
+    time.sleep(seconds)
+    used = sum(value - before.get(pid, 0.0) for pid, value in Machine.cpu_seconds().items())
+    feed.close()
+    wait_until_idle()
+    return used / seconds
+
+
 def wait_until_idle() -> None:
     end = time.monotonic() + 30
     while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"] and time.monotonic() < end:
@@ -297,6 +321,10 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
             rounds[name].append(contender.round(arguments.seconds))
             print(f"{name}: {rounds[name][-1][0]:.0f} images/s", file=sys.stderr)
         memory.append(Machine.memory())
+    waiting = {
+        "paced": cores_while_waiting(makers["local"], arguments.seconds, data.Paced),
+        "ray_data": cores_while_waiting(makers["local"], arguments.seconds, ExecutionCallback),
+    }
     machine.close()
     clock = {name: statistics.median(wall for wall, _ in turns) for name, turns in rounds.items()}
     cpu = {name: statistics.median(used for _, used in turns) for name, turns in rounds.items()}
@@ -317,6 +345,7 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
         "processes_by_cores_x_in_process": round(ratio("processes", "in_process", 0) / arguments.cpus, 3),
         "ray_by_processes": round(ratio("ray_local", "processes", 0), 3),
         "ray_by_in_process_cpu_time": round(ratio("ray_local", "in_process", 1), 3),
+        "cores_while_training_waits": {name: round(cores, 2) for name, cores in waiting.items()},
         "first_batch_s": {"new_cluster": round(contenders["ray_local"].first_batch[0], 2)},
         "object_store_peak_mb": round(machine.peak_object_store / 1e6),
         "object_store_capacity_mb": round(ray.cluster_resources()["object_store_memory"] / 1e6),

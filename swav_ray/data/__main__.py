@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from swav_ray import settings
 from swav_ray.config import Config, ConfigError, RunConfig
 from swav_ray.data.manifest import Manifest, cache_of, cached_at, load_or_build, save
 from swav_ray.data.storage import CredentialsError, Place, PlaceError, place
@@ -46,11 +47,23 @@ class _Progress:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done; 2 the user's mistake, told in one line; 1 it failed."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    options.settings = rest
+    if options.settings and options.command != "preview":
+        parser.error(f"unrecognized arguments: {' '.join(options.settings)}")
     try:
         _say(options.run(options))
         return 0
-    except (PlaceError, ConfigError, CredentialsError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except (
+        PlaceError,
+        ConfigError,
+        settings.UnknownSetting,
+        CredentialsError,
+        FileNotFoundError,
+        PermissionError,
+        NotADirectoryError,
+    ) as error:
         print(f"python -m swav_ray.data {options.command}: {_line(error)}", file=sys.stderr)  # noqa: T201
         return 2
     except (OSError, MemoryError) as error:
@@ -81,10 +94,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--workers", type=_positive, help="processes that decode (default: one a core)")
     command.set_defaults(run=_check)
 
-    command = commands.add_parser("preview", help="draw originals and their crops", description=_preview.__doc__)
+    command = commands.add_parser(
+        "preview",
+        help="draw originals and their crops",
+        description=_preview.__doc__,
+        epilog="--section.field VALUE changes a setting, as in pretrain: --crops.sizes 96 32",
+    )
     command.add_argument("place", help=_PLACE)
     command.add_argument("out", help="the PNG file to write (a place)")
     command.add_argument("--recipe", help="take crops, augmentation and seed from this recipe (default: the paper's)")
+    command.add_argument("--config", help="a YAML file of settings on top, as a run keeps as config.yaml (a place)")
     command.add_argument("--samples", type=_positive, default=8, help="images to show (default: 8)")
     command.add_argument("--epoch", type=int, default=0, help="epoch whose crops to show (default: 0)")
     command.set_defaults(run=_preview)
@@ -140,6 +159,9 @@ def _preview(options: argparse.Namespace) -> str:
     from swav_ray.data.preview import contact_sheet
 
     config = _recipe(options.recipe)
+    if options.config:
+        config = settings.from_yaml(_text(options.config), config, options.config)
+    config = settings.with_values(config, settings.parse_words(options.settings))
     sheet = contact_sheet(
         _manifest(options.place, options.storage), config, samples=options.samples, epoch=options.epoch
     )
@@ -157,6 +179,13 @@ def _recipe(name: str | None) -> Config:
     if name not in RECIPES:
         raise ConfigError("--recipe", name, f"must be one of {', '.join(RECIPES)}")
     return RECIPES[name]()
+
+
+def _text(file: str) -> str:
+    try:
+        return place(file).read_bytes().decode()
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        raise ConfigError("--config", file, "is no readable YAML file; a run keeps one as config.yaml") from None
 
 
 def _manifest(uri: str, storage: str) -> Manifest:

@@ -392,4 +392,4 @@ def _finish(sweep_dir: Place, recipe: Config, translate: Translate | None, secon
     write_report(found, sweep_dir)
     for line in found.summary_lines():
         terminal.line(line)
-    terminal.line(f"the sweep lies in {sweep_dir}: sweep.html, best.yaml")
+    terminal.line(f"the sweep lies in {sweep_dir}: sweep.html" + (", best.yaml" if best is not None else ""))

@@ -201,6 +201,11 @@ def _page(sweep: Sweep, drawn: dict[str, tuple[bytes, str]]) -> str:
         for key in ("searcher", "scheduler", "num_samples", "grace_epochs", "seed")
     )
     space = "".join(f"<li><code>{html.escape(f'{k}: {v}')}</code></li>" for k, v in sweep.search["space"].items())
+    best = f"""<p>best.yaml, beside this file, is the best finished trial's config: <code>python -m swav_ray.pretrain
+--config best.yaml</code>. It was chosen by its last measurement, on the held-out images: report its quality on others.
+{html.escape(sweep.caveat)}</p>"""
+    if sweep.best is None:
+        best = "<p>No trial has finished, so there is no best.yaml.</p>"
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>sweep {html.escape(sweep.name)}</title>
 <style>body{{font:15px/1.45 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}}
 table{{border-collapse:collapse;font-size:13px}}td,th{{padding:3px 9px;text-align:right;border-bottom:1px solid #ddd}}
@@ -208,9 +213,7 @@ td:last-child,th:last-child,td:first-child,th:first-child{{text-align:left}}tr.b
 tr.collapsed,tr.failed{{color:#a33}}tr.stopped{{color:#777}}figure{{margin:2em 0}}img{{max-width:100%}}
 figcaption{{color:#555}}.wide{{overflow-x:auto}}</style></head><body>
 <h1>Sweep {html.escape(sweep.name)}</h1><ul>{summary}</ul><p>{html.escape(how)}</p><ul>{space}</ul>
-<p>best.yaml, beside this file, is the best finished trial's config: <code>python -m swav_ray.pretrain --config
-best.yaml</code>. It was chosen by its last measurement, on the held-out images: report its quality on others.
-{html.escape(sweep.caveat)}</p>
+{best}
 {figures}<h2>Trials</h2><div class="wide"><table><tr>{"".join(f"<th>{html.escape(h)}</th>" for h in head)}</tr>{rows}
 </table></div></body></html>"""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,8 @@ from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import StorageUnavailable
-from swav_ray.launch import data
-from swav_ray.launch.crops import BatchFailed, Segment
+from swav_ray.launch import crops, data
+from swav_ray.launch.crops import BatchFailed, Paced, Segment
 from swav_ray.launch.data import Feed
 from swav_ray.training.distributed import World
 from tests.data.test_batches import write_images
@@ -62,12 +63,22 @@ def assert_is_planned(batch: Batch, maker: BatchMaker, step: int) -> None:
     assert np.array_equal(batch.color, expected.color)
 
 
-@given(batch=st.integers(1, 50), workers=st.integers(1, 8), parts=st.integers(1, 5), steps=st.integers(1, 4))
-def test_blocks_dealt_round_robin_give_every_worker_its_share(batch: int, workers: int, parts: int, steps: int) -> None:
+@given(
+    batch=st.integers(1, 50),
+    workers=st.integers(1, 8),
+    parts=st.integers(1, 5),
+    steps=st.integers(1, 4),
+    task_blocks=st.integers(1, 9),
+)
+def test_blocks_dealt_round_robin_give_every_worker_its_share(
+    batch: int, workers: int, parts: int, steps: int, task_blocks: int
+) -> None:
     ids = np.arange(steps * batch).reshape(steps, batch)
-    segment = Segment(10, ids, workers, parts)
+    segment = Segment(10, ids, workers, parts, task_blocks)
+    made = [block for task in range(segment.tasks) for block in segment.blocks_of(task)]
+    assert made == list(range(segment.blocks))
     dealt: dict[int, list[tuple[int, np.ndarray]]] = {rank: [] for rank in range(workers)}
-    for block in range(segment.blocks):
+    for block in made:
         dealt[block % workers].append(segment.rows_of(block))
     for step in range(steps):
         of_step = [rows for rank in range(workers) for at, rows in dealt[rank] if at == 10 + step]
@@ -106,11 +117,43 @@ def test_two_workers_and_one_cpu_for_crops_pass_from_segment_to_segment(nodes: C
 
 
 class Noted(BatchMaker):
-    """Leaves a file for each batch that it makes."""
+    """Leaves a file for each batch that it makes, with the process that made it."""
 
     def make(self, step: int, sample_ids: np.ndarray) -> Batch:
-        (Path(self.manifest.root).parent / f"made-{step}").touch()
-        return super().make(step, sample_ids)
+        batch = super().make(step, sample_ids)
+        (Path(self.manifest.root).parent / f"made-{step}").write_text(str(os.getpid()))
+        return batch
+
+
+def test_the_next_epoch_is_made_while_this_one_trains_and_by_the_same_processes(nodes: Cluster, tmp_path: Path) -> None:
+    """Twelve epochs of three steps in two segments: the first batch of each is there before it is asked for."""
+    (tmp_path / "images").mkdir()
+    maker = maker_of(tmp_path / "images", kind=Noted)
+    feed = Feed(maker, World(), 0, 36, segment_blocks=18, lead_blocks=6, handover_blocks=3)
+    for step in range(36):
+        assert next(feed).step == step
+        if step % 3 == 2 and step < 35:
+            following, end = tmp_path / f"made-{step + 1}", time.monotonic() + 60
+            while not following.exists() and time.monotonic() < end:
+                time.sleep(0.05)
+            assert following.exists(), f"the epoch from step {step + 1} on waits to be asked for"
+    assert len({(tmp_path / f"made-{step}").read_text() for step in range(36)}) == 1  # as many as CPUs
+
+
+def test_the_scheduling_loop_rests_where_its_own_wait_was_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, slept = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 6))
+        clock[0] += seconds
+
+    monkeypatch.setattr(crops.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(crops.time, "sleep", sleep)
+    paced = Paced()
+    for took in (0.01, 0.0, 0.3):
+        clock[0] += took
+        paced.on_execution_step(None)
+    assert slept == [0.04, 0.05, 0.0]
 
 
 def test_a_slow_trainer_bounds_what_is_made_ahead(nodes: Cluster, tmp_path: Path) -> None:

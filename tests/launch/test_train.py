@@ -206,10 +206,10 @@ def test_workers_that_leave_no_cpu_for_crops_are_refused_where_none_can_come(
 ) -> None:
     config = tiny(shapes, tmp_path, "full", scaling={"num_workers": (8,)})
     terminal = Terminal(0.0)
-    with pytest.raises(ConfigError, match=r"num_workers = 8: 8 workers need 8.5 CPUs, those for crops included, .* 8$"):
+    with pytest.raises(ConfigError, match=r"num_workers = 8: 8 workers need 9 CPUs, those for crops included, .* 8$"):
         _check_room(config, terminal, grows=False)
     _check_room(config, terminal, grows=True)
-    assert "warning: 8 workers need 8.5 CPUs" in capfd.readouterr().out
+    assert "warning: 8 workers need 9 CPUs" in capfd.readouterr().out
     _check_room(replace(config, scaling={"num_workers": (7,)}), terminal, grows=False)
     assert "warning" not in capfd.readouterr().out
 

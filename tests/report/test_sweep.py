@@ -100,7 +100,9 @@ def test_an_empty_sweep_has_a_page_too(tmp_path: Path) -> None:
     empty = read_sweep(place(tmp_path))
     write_report(empty, place(tmp_path))
     assert empty.best is None
-    assert "no trial has finished" in (tmp_path / "sweep.html").read_text()
+    page = (tmp_path / "sweep.html").read_text()
+    assert "no trial has finished" in page
+    assert "there is no best.yaml" in page
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
