@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError
-from swav_ray.data.storage import PlaceError, place
+from swav_ray.data.storage import PlaceError
 from swav_ray.recipes import RECIPES
 from swav_ray.report.complaint import complain
 
@@ -26,11 +26,7 @@ def parse(words: Sequence[str]) -> Config:
     config = RECIPES[recipe or "quickstart"]()
     file, rest = _config_file(rest)
     if file:
-        try:
-            text = place(file).read_bytes().decode()
-        except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
-            raise ConfigError("--config", file, "is no readable YAML file; a run keeps one as config.yaml") from None
-        config = settings.from_yaml(text, config, file)
+        config = settings.from_file(file, config)
     return settings.with_values(config, settings.parse_words(rest))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from swav_ray.config import Config, ConfigError
+from swav_ray.data.storage import place
 
 _SECTIONS: dict[str, Any] = typing.get_type_hints(Config)
 
@@ -62,6 +63,15 @@ def from_yaml(text: str, base: Config, source: str) -> Config:
             dotted = f"{section}.{name}"
             values[dotted] = checked(dotted, value)
     return with_values(base, values)
+
+
+def from_file(uri: str, base: Config) -> Config:
+    """`base` with the fields that a YAML file at a place names; raises ConfigError, UnknownSetting."""
+    try:
+        text = place(uri).read_bytes().decode()
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        raise ConfigError("--config", uri, "is no readable YAML file; a run keeps one as config.yaml") from None
+    return from_yaml(text, base, uri)
 
 
 def checked(dotted: str, value: Any) -> Any:

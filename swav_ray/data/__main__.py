@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done; 2 the user's mistake, told in one line; 1 it failed."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    options.settings = rest
-    if options.settings and options.command != "preview":
-        parser.error(f"unrecognized arguments: {' '.join(options.settings)}")
+    options, words = parser.parse_known_args(arguments)
+    if words and options.command != "preview":
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    options.settings = words
     try:
         _say(options.run(options))
         return 0
@@ -160,7 +160,7 @@ def _preview(options: argparse.Namespace) -> str:
 
     config = _recipe(options.recipe)
     if options.config:
-        config = settings.from_yaml(_text(options.config), config, options.config)
+        config = settings.from_file(options.config, config)
     config = settings.with_values(config, settings.parse_words(options.settings))
     sheet = contact_sheet(
         _manifest(options.place, options.storage), config, samples=options.samples, epoch=options.epoch
@@ -179,13 +179,6 @@ def _recipe(name: str | None) -> Config:
     if name not in RECIPES:
         raise ConfigError("--recipe", name, f"must be one of {', '.join(RECIPES)}")
     return RECIPES[name]()
-
-
-def _text(file: str) -> str:
-    try:
-        return place(file).read_bytes().decode()
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
-        raise ConfigError("--config", file, "is no readable YAML file; a run keeps one as config.yaml") from None
 
 
 def _manifest(uri: str, storage: str) -> Manifest:

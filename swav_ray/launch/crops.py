@@ -40,7 +40,7 @@ class Segment:
     ids: np.ndarray
     workers: int
     parts: int
-    task_blocks: int = 1
+    task_blocks: int
 
     @property
     def blocks(self) -> int:
