@@ -193,7 +193,7 @@ class BatchMaker:
                 stand_in = self.plan.replacement(epoch, sample_id, attempt)
                 bad.append(Bad(current, self.manifest.uri_of(current), error.kind, str(error), stand_in))
                 current = stand_in
-                data = read_samples(self.manifest, np.array([current]))[0]
+                data = next(read_samples(self.manifest, np.array([current])))
         raise TooManyBadImages(
             f"{len(bad)} images in a row cannot be read, the last {bad[-1].uri}: {bad[-1].reason}; "
             "see python -m swav_ray.data check"

@@ -1,9 +1,9 @@
-"""Reads many files or byte ranges at once: neighbours in one request, several requests at a time where it pays."""
+"""Reads many files or byte ranges: neighbours in one request, several requests at a time where it pays."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,35 +14,45 @@ _LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
 _LARGEST_READ = 8 << 20  # bytes of one merged request
 
 Job = TypeVar("Job")
+Answer = TypeVar("Answer")
 Span = tuple[int, int, int]  # (position in the answer, offset, length); offset -1: the whole file
 
 
-def read_spans(root: Place, names: Sequence[str], spans: Sequence[Span]) -> list[bytes | Exception]:
-    """The bytes of each span of the file of that name, or what went wrong with it.
+def read_spans(root: Place, names: Sequence[str], spans: Sequence[Span]) -> Iterator[bytes | Exception]:
+    """The bytes of each span of the file of that name, or what went wrong with it; in order, as by `in_order`.
 
     ``spans[i]`` belongs to ``names[i]`` and its position must be i. Raises StorageUnavailable only.
     """
-    out: list[bytes | Exception] = [EOFError("not read")] * len(spans)
-
-    def run(job: tuple[str, list[Span]]) -> None:
-        name, group = job
-        for (position, _, _), data in zip(group, _read_group(root, name, group), strict=True):
-            out[position] = data
-
-    run_all(run, _merged(names, spans), is_local=root.is_local)
-    return out
+    jobs = {(name, tuple(group)): [position for position, _, _ in group] for name, group in _merged(names, spans)}
+    return in_order(jobs, lambda job: _read_group(root, *job), is_local=root.is_local)
 
 
-def run_all(run: Callable[[Job], None], jobs: Iterable[Job], *, is_local: bool) -> None:
-    """Runs every job; on S3 up to CONCURRENT_READS at a time. Local reads come from one disk: one after the other."""
-    jobs = list(jobs)
-    if is_local or len(jobs) < 2:
-        for job in jobs:
-            run(job)
-        return
-    with ThreadPoolExecutor(min(CONCURRENT_READS, len(jobs)), "read-s3") as pool:
-        for done in [pool.submit(run, job) for job in jobs]:
-            done.result()
+def in_order(
+    jobs: Mapping[Job, Sequence[int]], run: Callable[[Job], Sequence[Answer]], *, is_local: bool
+) -> Iterator[Answer]:
+    """The answers of jobs by their positions 0, 1, ..., each given as soon as it is there.
+
+    On S3 all jobs are begun at once, CONCURRENT_READS at a time, so whoever works on an answer does not wait for the
+    next one. Local reads come from one disk: each when it is asked for.
+    """
+    job_of = {position: job for job, positions in jobs.items() for position in positions}
+    ordered = list(dict.fromkeys(job_of[position] for position in range(len(job_of))))
+    pool = None if is_local or len(ordered) < 2 else ThreadPoolExecutor(CONCURRENT_READS, "read-s3")
+    try:
+        running = {job: pool.submit(run, job) for job in ordered} if pool else {}
+        held: dict[Job, dict[int, Answer]] = {}
+        for position in range(len(job_of)):
+            job = job_of[position]
+            if job not in held:
+                answers = running.pop(job).result() if pool else run(job)
+                held[job] = dict(zip(jobs[job], answers, strict=True))
+            answer = held[job].pop(position)
+            if not held[job]:
+                del held[job]
+            yield answer
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
 
 
 def _merged(names: Sequence[str], spans: Sequence[Span]) -> Iterator[tuple[str, list[Span]]]:
@@ -65,7 +75,7 @@ def _merged(names: Sequence[str], spans: Sequence[Span]) -> Iterator[tuple[str, 
         yield name, run
 
 
-def _read_group(root: Place, name: str, group: list[Span]) -> list[bytes | Exception]:
+def _read_group(root: Place, name: str, group: Sequence[Span]) -> list[bytes | Exception]:
     path, start = root / name, group[0][1]
     try:
         if start < 0:

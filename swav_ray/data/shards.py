@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from swav_ray.data.listing import MOST_CLASSES, TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
-from swav_ray.data.ranges import RangeFile, run_all
+from swav_ray.data.ranges import RangeFile, in_order
 from swav_ray.data.rows import Rows, concatenate
 from swav_ray.data.s3_client import counters
 from swav_ray.data.storage import Place, PlaceError, StorageUnavailable
@@ -202,28 +202,27 @@ def _column(metadata: pq.FileMetaData, group: int, name: str) -> pq.ColumnChunkM
     return next(chunk for chunk in chunks if chunk.path_in_schema == name)
 
 
-def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int, int]]) -> list[bytes | Exception]:
-    """The images at (row group, row) of the files of those names; every row group is read once, whatever the order."""
-    wanted: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    for position, (name, (group, row)) in enumerate(zip(names, where, strict=True)):
-        wanted.setdefault((name, group), []).append((position, row))
-    out: list[bytes | Exception] = [EOFError("not read")] * len(names)
+def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int, int]]) -> Iterator[bytes | Exception]:
+    """The images at (row group, row) of the files of those names, in order, as by `in_order`.
 
-    def run(job: tuple[str, int]) -> None:
+    Every row group is read once, whatever the order.
+    """
+    wanted: dict[tuple[str, int], list[int]] = {}
+    for position, (name, (group, _)) in enumerate(zip(names, where, strict=True)):
+        wanted.setdefault((name, group), []).append(position)
+
+    def run(job: tuple[str, int]) -> list[bytes | Exception]:
         try:
             column = _images(root / job[0], job[1])
         except StorageUnavailable:
             raise
         except (OSError, ValueError) as error:
-            for position, _ in wanted[job]:
-                out[position] = error
-            return
-        for position, row in wanted[job]:
-            data = column[row].as_py() if row < len(column) else None
-            out[position] = data if data is not None else ValueError(f"{root}/{job[0]}: row has no image bytes")
+            return [error] * len(wanted[job])
+        rows = [where[position][1] for position in wanted[job]]
+        found = [column[row].as_py() if row < len(column) else None for row in rows]
+        return [ValueError(f"{root}/{job[0]}: row has no image bytes") if data is None else data for data in found]
 
-    run_all(run, wanted, is_local=root.is_local)
-    return out
+    return in_order(wanted, run, is_local=root.is_local)
 
 
 def _images(path: Place, group: int) -> pa.ChunkedArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
@@ -14,41 +16,44 @@ from swav_ray.data.storage import Place, place
 Sample = bytes | np.ndarray | Exception
 
 
-def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> list[Sample]:
-    """What training decodes, in the order of ``sample_ids`` (rows of this manifest).
+def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> Iterator[Sample]:
+    """What training decodes, in the order of ``sample_ids`` (rows of this manifest), each as soon as it is there.
 
     Encoded bytes; or a decoded image, uint8 (H, W, 3), from IDX files; or the exception of that sample: a missing file,
-    a short read. Neighbouring byte ranges are read in one request and a Parquet row group once. Raises only where the
-    storage as a whole cannot be used (`StorageUnavailable`).
+    a short read. Neighbouring byte ranges are read in one request and a Parquet row group once; on S3 the next samples
+    are read while the caller works on one. Raises only where the storage as a whole cannot be used
+    (`StorageUnavailable`).
     """
     rows = manifest.table.take(pa.array(np.asarray(sample_ids, np.int64)))
     root = place(manifest.root)
     row_group, row = rows["row_group"].to_numpy(), rows["row"].to_numpy()
     in_shard, in_idx = row_group >= 0, (row_group < 0) & (row >= 0)
-    out: list[Sample] = [EOFError("not read")] * rows.num_rows
+    turns: list[Iterator[Sample]] = [iter(())] * rows.num_rows
     for chosen, read in ((in_shard, _shards), (in_idx, _idx), (~in_shard & ~in_idx, _spans)):
         positions = np.flatnonzero(chosen)
         if len(positions):
-            for position, sample in zip(positions, read(root, rows.take(positions)), strict=True):
-                out[position] = sample
-    return out
+            samples = read(root, rows.take(positions))
+            for position in positions:
+                turns[position] = samples
+    for turn in turns:
+        yield next(turn)
 
 
-def _shards(root: Place, rows: pa.Table) -> list[bytes | Exception]:
+def _shards(root: Place, rows: pa.Table) -> Iterator[Sample]:
     where = list(zip(rows["row_group"].to_pylist(), rows["row"].to_pylist(), strict=True))
     return read_row_groups(root, rows["uri"].to_pylist(), where)
 
 
-def _spans(root: Place, rows: pa.Table) -> list[bytes | Exception]:
+def _spans(root: Place, rows: pa.Table) -> Iterator[Sample]:
     spans = list(zip(range(len(rows)), rows["offset"].to_pylist(), rows["length"].to_pylist(), strict=True))
     return read_spans(root, rows["uri"].to_pylist(), spans)
 
 
-def _idx(root: Place, rows: pa.Table) -> list[Sample]:
+def _idx(root: Place, rows: pa.Table) -> Iterator[Sample]:
     out: list[Sample] = [EOFError("not read")] * len(rows)
     names = np.array(rows["uri"].to_pylist(), object)
     for name in dict.fromkeys(names):
         positions = np.flatnonzero(names == name)
         for position, image in zip(positions, read_idx(root, name, rows["row"].to_numpy()[positions]), strict=True):
             out[position] = image
-    return out
+    return iter(out)

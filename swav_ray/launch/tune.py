@@ -43,7 +43,7 @@ from swav_ray.launch.tune_choice import (
     share_cpus,
 )
 from swav_ray.launch.tune_search import ValidOptuna, fixed_points, make_scheduler
-from swav_ray.launch.tune_space import Accept, Points, Space, Translate, Values, check, config_of, describe
+from swav_ray.launch.tune_space import Accept, Points, Space, Translate, Values, check, config_of, describe, own_values
 from swav_ray.launch.tune_trial import (
     Groups,
     Plan,
@@ -104,7 +104,8 @@ def sweep(
     Raises:
         ConfigError, UnknownSetting, PlaceError: something is wrong, and no trial has started.
 
-    Trials are measured and saved every epoch, forty times in a longer run, whatever the recipe says of that.
+    Trials are measured and saved every epoch, forty times in a longer run, whatever the recipe says of that. Where the
+    space holds the recipe's own values, the first trial of any search but a grid has them, for the others to beat.
     """
     original = _recipe(recipe)
     base = _with_sweep_settings(original, scheduler)
@@ -126,7 +127,8 @@ def sweep(
         return check(config_of(base, values, translate), len(train_ids), original)
 
     grace = grace_epochs or default_grace(base.train.epochs)
-    points = points_of(searcher, space, accept, num_samples, seed)
+    own = None if translate else own_values(space, base, accept)
+    points = points_of(searcher, space, accept, num_samples, seed, own)
     choice = Choice(
         objective=objectives,
         searcher=searcher,
@@ -146,7 +148,7 @@ def sweep(
         at_once = concurrency(base, concurrent, grows=not own_cluster, warn=terminal.line)
         base = share_cpus(base, at_once)
         # Nothing of a sweep is kept before this: one that is refused must not decide what the next of its name is.
-        resumed = same_sweep(choice, base, sweep_dir)
+        resumed = same_sweep(choice, base, sweep_dir, own)
         manifests.save(manifest, sweep_dir / MANIFEST)
         groups = f"sweep {sweep_dir.uri}"
         plan = Plan(

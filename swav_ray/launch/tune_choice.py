@@ -5,6 +5,7 @@ What is wrong is a ConfigError by its name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.storage import Place
 from swav_ray.launch.train import uses_gpu
 from swav_ray.launch.tune_search import SEARCHERS
-from swav_ray.launch.tune_space import Accept, Points, Space, draw, grid
+from swav_ray.launch.tune_space import Accept, Points, Space, Values, draw, grid
 
 SWEEP = "sweep.yaml"
 
@@ -131,8 +132,8 @@ def share_cpus(config: Config, at_once: int) -> Config:
     return replace(config, scaling={"crop_cpus": max(1.0, float(int(share)))})
 
 
-def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int) -> Points:
-    """All trials' values, or for Optuna its first."""
+def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int, own: Values | None = None) -> Points:
+    """All trials' values, or for Optuna its first. `own`, the recipe's, come first in any search but a grid."""
     if searcher not in SEARCHERS:
         raise ConfigError("searcher", searcher, f"must be one of {', '.join(SEARCHERS)}")
     if not space:
@@ -145,15 +146,19 @@ def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return draw(space, accept, 1, seed)
-    return draw(space, accept, count, seed)
+        count = 1
+    return draw(space, accept, count, seed, own)
 
 
-def same_sweep(choice: Choice, base: Config, sweep_dir: Place) -> bool:
-    """Whether a sweep is there to go on with; raises ConfigError where it is another. Writes sweep.yaml."""
+def same_sweep(choice: Choice, base: Config, sweep_dir: Place, own: Values | None = None) -> bool:
+    """Whether a sweep is there to go on with; raises ConfigError where it is another. Writes sweep.yaml.
+
+    Args:
+        own: the values that train as the recipe does, by which the report knows that trial.
+    """
     kept, document = sweep_dir / SWEEP, {"search": asdict(choice), "recipe": _comparable(base)}
     if not kept.exists():
-        whole = {**document, "config": settings.to_dict(base)}
+        whole = {**document, "own": json.loads(json.dumps(own)), "config": settings.to_dict(base)}
         kept.write_bytes(yaml.safe_dump(whole, sort_keys=False).encode())
         return False
     before = yaml.safe_load(kept.read_bytes())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from ray.tune.search.sample import Categorical, Domain
+from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from swav_ray import settings
 from swav_ray.config import AugmentConfig, Config, ConfigError, replace
@@ -154,9 +154,54 @@ class Points:
         return [f"{reason} ({count} x)" for reason, count in self._reasons.most_common()]
 
 
-def draw(space: Space, accept: Accept, count: int, seed: int) -> Points:
-    """`count` different random points, fewer where a finite space has no more; raises ConfigError where none passes."""
+def own_values(space: Space, base: Config, accept: Accept) -> Values | None:
+    """The values that train as the recipe does by itself; None where the space does not hold them.
+
+    A setting that changes nothing there (the start of a queue of length 0) may have any value.
+    """
+    known = settings.field_types()
+    if any(name not in known for name in space):
+        return None
+    values = {}
+    for name, domain in space.items():
+        section, field = name.split(".")
+        own = getattr(getattr(base, section), field)
+        alone = own[0] if isinstance(own, tuple) and len(own) == 1 else own
+        values[name] = next((value for value in (own, alone) if _holds(domain, value)), _any_of(domain))
+    try:
+        return values if effective(accept(values)) == effective(base) else None
+    except ConfigError:
+        return None
+
+
+def _holds(domain: Any, value: Any) -> bool:
+    if isinstance(domain, Categorical):
+        return value in domain.categories
+    if isinstance(domain, Float):
+        return bool(domain.lower <= value <= domain.upper)
+    if isinstance(domain, Integer):
+        return bool(domain.lower <= value < domain.upper)
+    listed = _listed(domain)
+    return value == domain if listed is None else value in listed
+
+
+def _any_of(domain: Any) -> Any:
+    if isinstance(domain, Categorical):
+        return domain.categories[0]
+    if isinstance(domain, Float | Integer):
+        return domain.lower
+    listed = _listed(domain)
+    return domain if listed is None else listed[0]
+
+
+def draw(space: Space, accept: Accept, count: int, seed: int, first: Values | None = None) -> Points:
+    """`count` different points, `first` and random ones, fewer where a finite space has no more.
+
+    Raises ConfigError where none passes.
+    """
     points, generator = Points(), np.random.RandomState(seed)
+    if first is not None:
+        points.offer(first, accept)
     for _ in range(count * _DRAWS):
         if len(points) == count:
             break

@@ -18,7 +18,7 @@ from swav_ray.report import measurements
 
 MEANINGS = {
     "finished": "trained to the end",
-    "stopped": "stopped early by the scheduler",
+    "stopped": "stopped early",
     "collapsed": "ended early: it had stopped learning",
     "failed": "ended with an error",
     "running": "not finished",
@@ -58,12 +58,18 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's trials and how it searched (`search` of sweep.yaml)."""
+    """A sweep's trials, how it searched (`search` of sweep.yaml), and the recipe's own values, if a trial has them."""
 
     name: str
     search: dict[str, Any]
     seconds: float
     trials: list[TrialRecord]
+    own: dict[str, Any] | None = None
+
+    @property
+    def of_recipe(self) -> TrialRecord | None:
+        """The trial that has the recipe's own values."""
+        return next((trial for trial in self.trials if trial.values == self.own), None)
 
     @property
     def objective(self) -> str:
@@ -130,7 +136,13 @@ class Sweep:
             return [*lines, "no trial has finished, so there is no best one"]
         values = ", ".join(f"{name} {shown(value)}" for name, value in self.best.values.items())
         figure = shown(self.best.at_end(self.objective))
-        return [*lines, f"best: trial {self.best.name}, {FIGURES[self.objective][1]} {figure}: {values}"]
+        lines.append(f"best: trial {self.best.name}, {FIGURES[self.objective][1]} {figure}: {values}")
+        if (own := self.of_recipe) is None or not own.counts:
+            return lines
+        if own == self.best:
+            return [*lines, "these are the recipe's own values: nothing else that was trained to the end is better"]
+        epochs = f" after {own.rows[-1]['epochs']:g} epochs" if own.state != "finished" else ""
+        return [*lines, f"the recipe's own values: trial {own.name}, {shown(own.at_end(self.objective))}{epochs}"]
 
 
 def read_sweep(sweep_dir: Place) -> Sweep:
@@ -158,7 +170,7 @@ def read_sweep(sweep_dir: Place) -> Sweep:
             row["pixels"] = row["samples_seen"] * areas[row["generation"]]
         seconds = sum(abouts[folder.uri]["seconds"] for folder in folders)
         trials.append(TrialRecord(name, last["values"], last["state"], last["reason"], seconds, len(folders), rows))
-    return Sweep(sweep_dir.name, document["search"], document.get("seconds", 0.0), trials)
+    return Sweep(sweep_dir.name, document["search"], document.get("seconds", 0.0), trials, document.get("own"))
 
 
 def _area(run_dir: Place) -> int:
@@ -176,15 +188,17 @@ def shown(value: Any) -> str:
 
 def write_report(sweep: Sweep, sweep_dir: Place) -> None:
     """Writes sweep.html, one file that needs no other, and its pictures as PNGs beside it."""
-    from swav_ray.report.sweep_plots import pictures
+    from swav_ray.report.sweep_plots import LEAST, pictures
 
     drawn = pictures(sweep)
     for name, (data, _) in drawn.items():
         (sweep_dir / f"{name}.png").write_bytes(data)
-    (sweep_dir / "sweep.html").write_bytes(_page(sweep, drawn).encode())
+    missing = f"No picture of each parameter's importance: it needs {LEAST} trials measured after the same epoch."
+    note = "" if "sweep_importance" in drawn else missing
+    (sweep_dir / "sweep.html").write_bytes(_page(sweep, drawn, note).encode())
 
 
-def _page(sweep: Sweep, drawn: dict[str, tuple[bytes, str]]) -> str:
+def _page(sweep: Sweep, drawn: dict[str, tuple[bytes, str]], note: str) -> str:
     names = sweep.search["objective"] + [name for name in ("images",) if name not in sweep.search["objective"]]
     head = ["trial", *sweep.parameters, *(FIGURES[name][1] for name in names), "epochs", "minutes", "how it ended"]
     ranked = sweep.ranked()
@@ -214,7 +228,8 @@ tr.collapsed,tr.failed{{color:#a33}}tr.stopped{{color:#777}}figure{{margin:2em 0
 figcaption{{color:#555}}.wide{{overflow-x:auto}}</style></head><body>
 <h1>Sweep {html.escape(sweep.name)}</h1><ul>{summary}</ul><p>{html.escape(how)}</p><ul>{space}</ul>
 {best}
-{figures}<h2>Trials</h2><div class="wide"><table><tr>{"".join(f"<th>{html.escape(h)}</th>" for h in head)}</tr>{rows}
+{figures}<p>{html.escape(note)}</p>
+<h2>Trials</h2><div class="wide"><table><tr>{"".join(f"<th>{html.escape(h)}</th>" for h in head)}</tr>{rows}
 </table></div></body></html>"""
 
 
@@ -225,6 +240,7 @@ def _row(trial: TrialRecord, sweep: Sweep, names: list[str]) -> str:
     how = MEANINGS.get(trial.state, trial.state) + (f": {trial.reason}" if trial.reason else "")
     if trial.generations > 1:
         how += f"; {trial.generations - 1} times from a copied checkpoint"
-    cells = [trial.name, *(shown(trial.values.get(name)) for name in sweep.parameters), *figures, epochs]
+    name = f"{trial.name} (recipe)" if trial == sweep.of_recipe else trial.name
+    cells = [name, *(shown(trial.values.get(name)) for name in sweep.parameters), *figures, epochs]
     cells += [f"{trial.seconds / 60:.1f}", how]
     return f'<tr class="{trial.state}{best}">' + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>"

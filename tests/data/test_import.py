@@ -54,7 +54,7 @@ def test_every_byte_label_and_split_survives(photos: Path, on_s3: bool, request:
     before, after = build(str(photos)), build(out)
     assert after.classes == before.classes == ["cat", "dog"]
     for ids_before, ids_after in ((before.train_ids(), after.train_ids()), (before.test_ids(), after.test_ids())):
-        assert read_samples(after, ids_after) == read_samples(before, ids_before)
+        assert list(read_samples(after, ids_after)) == list(read_samples(before, ids_before))
         assert after.labels[ids_after].tolist() == before.labels[ids_before].tolist()
 
 

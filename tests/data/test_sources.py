@@ -62,10 +62,10 @@ def test_samples_come_in_the_order_asked(
             (remote / entry.name).write_bytes((where / entry.name).read_bytes())
         where = remote
     ids = np.array([7, 0, 9, 7, 3])
-    assert read_samples(build(where.uri), ids) == [image(i) for i in ids]
+    assert list(read_samples(build(where.uri), ids)) == [image(i) for i in ids]
     whole = build(where.uri)
-    assert read_samples(whole.take(ids), np.arange(5)) == [image(i) for i in ids]
-    assert read_samples(whole, np.array([], np.int64)) == []
+    assert list(read_samples(whole.take(ids), np.arange(5))) == [image(i) for i in ids]
+    assert list(read_samples(whole, np.array([], np.int64))) == []
 
 
 @MAKERS
@@ -73,7 +73,7 @@ def test_a_file_that_is_gone_is_an_answer(make: Callable[[Path], Path], tmp_path
     manifest = build(str(make(tmp_path / "data")))
     victim = manifest.table["uri"][3].as_py()
     (tmp_path / "data" / victim).unlink()
-    samples = read_samples(manifest, np.arange(COUNT))
+    samples = list(read_samples(manifest, np.arange(COUNT)))
     gone = [name == victim for name in manifest.table["uri"].to_pylist()]
     assert [isinstance(sample, FileNotFoundError) for sample in samples] == gone
 
@@ -83,7 +83,7 @@ def test_a_file_cut_short_is_an_answer(make: Callable[[Path], Path], tmp_path: P
     manifest = build(str(make(tmp_path / "data")))
     victim = tmp_path / "data" / manifest.table["uri"][9].as_py()
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
-    assert isinstance(read_samples(manifest, np.array([9]))[0], Exception)
+    assert isinstance(next(read_samples(manifest, np.array([9]))), Exception)
 
 
 def idx_files(root: Path) -> Path:
@@ -96,20 +96,20 @@ def test_an_outage_is_no_answer(make: Callable[[Path], Path], error: OSError, tm
     manifest = build(str(make(tmp_path)))
     images_of.cache_clear()
     with mock.patch.object(Place, "read_bytes", side_effect=error), pytest.raises(type(error)):
-        read_samples(manifest, np.array([1]))
+        list(read_samples(manifest, np.array([1])))
 
 
 def test_neighbours_are_one_read_and_strangers_are_not(tmp_path: Path) -> None:
     manifest = build(str(tars(tmp_path)))
     with mock.patch.object(Place, "read_range", autospec=True, side_effect=Place.read_range) as reads:
-        read_samples(manifest, np.random.default_rng(0).permutation(COUNT))
+        list(read_samples(manifest, np.random.default_rng(0).permutation(COUNT)))
     assert reads.call_count == 1
 
 
 def test_a_row_group_is_read_once_a_call(tmp_path: Path) -> None:
     manifest = build(str(parquet_structs(tmp_path)))
     with mock.patch.object(shards_module, "_images", side_effect=shards_module._images) as reads:
-        read_samples(manifest, np.random.default_rng(0).permutation(COUNT))
+        list(read_samples(manifest, np.random.default_rng(0).permutation(COUNT)))
     assert reads.call_count == 3
 
 
@@ -117,7 +117,7 @@ def test_an_imported_shard_gives_single_images_without_reading_the_rest(tmp_path
     import_shards(str(folder(tmp_path / "in")), str(tmp_path / "out"))
     manifest = build(str(tmp_path / "out"))
     before = stats()["bytes_read"]
-    assert read_samples(manifest, np.array([8])) == [image(8)]
+    assert list(read_samples(manifest, np.array([8]))) == [image(8)]
     assert stats()["bytes_read"] - before == len(image(8))
 
 
@@ -210,7 +210,7 @@ def test_large_row_groups_draw_a_line_of_advice(tmp_path: Path, monkeypatch: pyt
 def test_tar_labels(tmp_path: Path, members: dict[str, bytes], classes: list[str], labels: list[int]) -> None:
     manifest = build(str(write_tar(tmp_path / "x.tar", members)))
     assert (manifest.classes, manifest.labels.tolist()) == (classes, labels)
-    assert read_samples(manifest, np.arange(2)) == [b"x", b"x"]
+    assert list(read_samples(manifest, np.arange(2))) == [b"x", b"x"]
 
 
 def test_tars_are_split_by_name_and_may_not_be_damaged(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_samples_are_read_through_an_outage(s3: str, s3_server: S3Server) -> Non
     back = threading.Timer(1.0, s3_server.start)
     back.start()
     try:
-        assert read_samples(manifest, np.arange(COUNT)) == [image(i) for i in range(COUNT)]
+        assert list(read_samples(manifest, np.arange(COUNT))) == [image(i) for i in range(COUNT)]
         assert stats()["retries"] > before
     finally:
         back.join()

@@ -8,7 +8,18 @@ import pytest
 from ray import tune
 
 from swav_ray.config import Config, ConfigError, replace
-from swav_ray.launch.tune_space import Values, check, config_of, describe, draw, effective, grid, immutable, refuse
+from swav_ray.launch.tune_space import (
+    Values,
+    check,
+    config_of,
+    describe,
+    draw,
+    effective,
+    grid,
+    immutable,
+    own_values,
+    refuse,
+)
 from swav_ray.recipes import quickstart, swav_200ep_bs256, swav_rn50w4_400ep, swav_rn50w5_400ep
 from swav_ray.settings import UnknownSetting
 
@@ -81,6 +92,37 @@ def test_random_points_all_pass_repeat_by_seed_and_differ_from_each_other() -> N
     assert len({str(values) for values in points.values}) == 40
     assert any("model.prototypes = 3000" in line for line in points.refused)
     assert any("queue.length = 128: must be 0 or at least" in line for line in points.refused)
+
+
+@pytest.mark.parametrize(
+    ("space", "own"),
+    [
+        ({"train.temperature": tune.loguniform(0.05, 0.3), "optim.freeze_prototypes_steps": tune.randint(0, 101)},
+         {"train.temperature": 0.1, "optim.freeze_prototypes_steps": 100}),
+        ({"train.temperature": tune.grid_search([0.2, 0.1]), "run.seed": 0}, {"train.temperature": 0.1, "run.seed": 0}),
+        ({"model.prototypes": tune.choice([30, 100])}, {"model.prototypes": 100}),
+        # What changes nothing may have any value of the space.
+        ({"queue.length": tune.choice([512, 0]), "queue.start_epoch": tune.choice([3, 6])},
+         {"queue.length": 0, "queue.start_epoch": 3}),
+        ({"queue.length": tune.choice([512]), "queue.start_epoch": tune.choice([0])}, None),
+        ({"train.temperature": tune.uniform(0.2, 0.3)}, None),
+        ({"optim.freeze_prototypes_steps": tune.randint(0, 100)}, None),
+        ({"model.prototypes": tune.choice([300])}, None),
+        ({"lr at batch 256": tune.uniform(1, 10)}, None),
+    ],
+)  # fmt: skip
+def test_the_recipes_own_values_are_known_where_the_space_holds_them(
+    space: dict[str, object], own: Values | None
+) -> None:
+    assert own_values(space, quickstart(), accept) == own
+
+
+def test_the_recipes_own_values_come_first_and_once() -> None:
+    own = {"model.prototypes": 100, "queue.length": 0}
+    space = {"model.prototypes": tune.choice([30, 100]), "queue.length": tune.choice([0, 512])}
+    points = draw(space, accept, 4, 0, own)
+    assert points.values[0] == own
+    assert len({str(values) for values in points.values}) == 4
 
 
 def test_a_grid_is_every_mix_that_passes() -> None:

@@ -34,9 +34,9 @@ def write_trial(folder: Path, name: str, state: str, values: dict[str, Any], knn
         measurements.append(run_dir, row)
 
 
-def write_search(folder: Path, objective: list[str], space: dict[str, str]) -> None:
+def write_search(folder: Path, objective: list[str], space: dict[str, str], own: dict[str, Any] | None = None) -> None:
     search = {"objective": objective, "searcher": "random", "scheduler": "asha", "num_samples": 12, "grace_epochs": 2}
-    document = {"search": {**search, "seed": 0, "space": space}, "seconds": 720.0}
+    document = {"search": {**search, "seed": 0, "space": space}, "seconds": 720.0, "own": own}
     place(folder / "sweep.yaml").write_bytes(yaml.safe_dump(document).encode())
 
 
@@ -65,6 +65,27 @@ def test_the_best_is_the_best_of_those_that_finished(found: Sweep) -> None:
     lines = found.summary_lines()
     assert lines[0] == "11 trials: 8 finished, 1 stopped, 1 collapsed, 1 failed; 52,000 images, 12.0 min"
     assert "collapsed: trial t_9: the loss is stuck" in lines
+
+
+@pytest.mark.parametrize(
+    ("own", "state", "told"),
+    [
+        (50.0, "finished", "the recipe's own values: trial t_0, 50"),
+        (50.0, "stopped", "the recipe's own values: trial t_0, 50 after 2 epochs"),
+        (70.0, "finished", "these are the recipe's own values: nothing else that was trained to the end is better"),
+        (70.0, "collapsed", "best: trial t_1, kNN top-1, % 60: train.temperature 0.2"),
+    ],
+)
+def test_the_best_is_set_beside_the_recipes_own_values(tmp_path: Path, own: float, state: str, told: str) -> None:
+    write_search(tmp_path, ["knn"], {"train.temperature": "float"}, own={"train.temperature": 0.1})
+    write_trial(tmp_path, "t_0", state, {"train.temperature": 0.1}, [40.0, own])
+    write_trial(tmp_path, "t_1", "finished", {"train.temperature": 0.2}, [40.0, 60.0])
+    found = read_sweep(place(tmp_path))
+    assert found.summary_lines()[-1] == told
+    write_report(found, place(tmp_path))
+    page = (tmp_path / "sweep.html").read_text()
+    assert "<td>t_0 (recipe)</td>" in page
+    assert "No picture of each parameter&#x27;s importance: it needs 8 trials" in page
 
 
 def test_importance_compares_trials_at_an_epoch_that_enough_of_them_reached(found: Sweep) -> None:

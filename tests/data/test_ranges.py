@@ -1,0 +1,69 @@
+"""Answers come in order, each as soon as it is there; on S3 the next ones are on their way meanwhile."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from swav_ray.data.ranges import CONCURRENT_READS, in_order
+from swav_ray.data.storage import StorageUnavailable
+
+
+def test_an_answer_does_not_wait_for_the_next_one() -> None:
+    used = threading.Event()
+
+    def run(job: str) -> list[str]:
+        assert job != "late" or used.wait(30), "the first answer was kept until the last was there"
+        return [job]
+
+    answers = in_order({"late": [1], "early": [0]}, run, is_local=False)
+    assert next(answers) == "early"
+    used.set()
+    assert list(answers) == ["late"]
+
+
+def test_the_next_answers_are_on_their_way_while_one_is_worked_on() -> None:
+    asked = [threading.Event() for _ in range(CONCURRENT_READS)]
+
+    def run(job: int) -> list[int]:
+        asked[job].set()
+        return [job]
+
+    answers = in_order({job: [job] for job in range(CONCURRENT_READS)}, run, is_local=False)
+    assert next(answers) == 0
+    assert all(one.wait(30) for one in asked)
+
+
+def test_local_files_are_read_when_they_are_asked_for() -> None:
+    read: list[str] = []
+
+    def run(job: str) -> list[str]:
+        read.append(job)
+        return [job, job]
+
+    answers = in_order({"a": [0, 3], "b": [1, 2]}, run, is_local=True)
+    seen = [(answer, list(read)) for answer in answers]
+    assert seen == [("a", ["a"]), ("b", ["a", "b"]), ("b", ["a", "b"]), ("a", ["a", "b"])]
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_failure_comes_at_its_place_and_ends_the_reading(is_local: bool) -> None:
+    begun: list[int] = []
+
+    def run(job: int) -> list[int]:
+        begun.append(job)
+        if job == 1:
+            raise StorageUnavailable("gone")
+        if job > 1:
+            failed.wait(30)
+        return [job]
+
+    failed = threading.Event()
+    answers = in_order({job: [job] for job in range(1000)}, run, is_local=is_local)
+    assert next(answers) == 0
+    threading.Timer(0.1, failed.set).start()
+    with pytest.raises(StorageUnavailable, match="gone"):
+        next(answers)
+    assert len(begun) < 100
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-s3")]
