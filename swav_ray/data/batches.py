@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +22,9 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.data.sources import read_samples
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
 
 _SMALL_BUDGET = 0.1  # of unreadable images: DRAWS of them in a row then have a chance of 1e-16
 
@@ -121,6 +127,18 @@ class Batch:
         )
 
 
+def _each(run: Callable[[Job], Answer], jobs: Iterable[Job], threads: int) -> list[Answer]:
+    """The answers in order; the first failure ends the rest."""
+    if threads == 1:
+        return [run(job) for job in jobs]
+    with ThreadPoolExecutor(threads, "crop") as pool:
+        try:
+            return list(pool.map(run, jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def crop_views(pixels: np.ndarray, crops: CropsConfig, rows: int) -> list[np.ndarray]:
     """Splits flat pixels into (count, rows, size, size, 3) a group, without copying."""
     views, start = [], 0
@@ -136,12 +154,14 @@ class BatchMaker:
     """Makes any batch of a run from its place in the plan: all that a task on another machine needs.
 
     `manifest` is the whole data set's; `plan.ids` are its training samples, of which `max_bad_fraction` may be bad.
+    `threads` crop at a time; what they make does not depend on their number.
     """
 
     manifest: Manifest
     plan: SamplePlan
     multi_crop: MultiCrop
     max_bad_fraction: float = DataConfig().max_bad_fraction
+    threads: int = 1
 
     def make(self, step: int, sample_ids: np.ndarray) -> Batch:
         """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable."""
@@ -153,9 +173,13 @@ class BatchMaker:
         views = crop_views(pixels, crops, rows)
         parameters = self.multi_crop.color_params
         color = None if parameters is None else np.empty((crops.total, rows, parameters), np.float32)
-        bad: list[Bad] = []
-        for row, data in enumerate(read_samples(self.manifest, sample_ids)):
-            bad.extend(self._fill(data, epoch, int(sample_ids[row]), views, row, color))
+
+        def fill(sample: tuple[int, bytes | np.ndarray | Exception]) -> list[Bad]:
+            row, data = sample
+            return self._fill(data, epoch, int(sample_ids[row]), views, row, color)
+
+        samples = enumerate(read_samples(self.manifest, sample_ids))
+        bad = [bad for found in _each(fill, samples, self.threads) for bad in found]
         after = storage.stats()
         return Batch(
             step=step,

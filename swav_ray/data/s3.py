@@ -12,7 +12,7 @@ from typing import Any
 import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
-from swav_ray.data import s3_get
+from swav_ray.data import s3_fast
 from swav_ray.data.s3_client import client, counters, patiently
 
 _LIST_THREADS = 16
@@ -33,7 +33,7 @@ def read(bucket: str, key: str, offset: int = 0, length: int | None = None) -> b
                 return b""  # the object ends before offset
             raise
 
-    data = s3_get.get(bucket, key, wanted.get("Range"))
+    data = s3_fast.get(bucket, key, None if length is None else (offset, length))
     if data is None:
         data = patiently(f"s3://{bucket}/{key}", get)
     counters().add("bytes_read", len(data))
@@ -53,19 +53,19 @@ def transfer_config() -> TransferConfig:
     return TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8)
 
 
-def _page(bucket: str, prefix: str, token: str | None, delimiter: str = "") -> dict[str, Any]:
-    options = {"ContinuationToken": token} if token else {}
+def _page(bucket: str, prefix: str, token: str | None, delimiter: str = "", after: str = "") -> dict[str, Any]:
+    options = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
     call = functools.partial(
         client().list_objects_v2, Bucket=bucket, Prefix=prefix, Delimiter=delimiter, MaxKeys=1000, **options
     )
     return patiently(f"s3://{bucket}/{prefix}", call)
 
 
-def pages(bucket: str, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
+def pages(bucket: str, prefix: str, delimiter: str = "", after: str = "") -> Iterator[dict[str, Any]]:
     """Pages of ListObjectsV2. Each is retried by itself, which a boto3 paginator cannot do: it ends with its error."""
     token = None
     while True:
-        page = _page(bucket, prefix, token, delimiter)
+        page = _page(bucket, prefix, token, delimiter, after)
         yield page
         token = page.get("NextContinuationToken")
         if not page.get("IsTruncated") or not token:
@@ -75,17 +75,37 @@ def pages(bucket: str, prefix: str, delimiter: str = "") -> Iterator[dict[str, A
 def list_objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
     """Every object below ``prefix`` (Key, Size, ETag), in no order, listed in parallel over the folders found.
 
-    Folders are opened level by level until there are enough to keep the threads busy; each is then listed flat.
+    Folders are opened level by level until there are enough to keep the threads busy; each is then listed flat. So is
+    one that begins with a page of nothing but files.
     """
     folders, level = [prefix], 0
     while len(folders) < _ENOUGH_PREFIXES and level < _DEEPEST_OPENING and folders:
         below: list[str] = []
-        for found in _each(folders, lambda folder: pages(bucket, folder, "/")):
+        for found in _each(folders, lambda folder: _opened(bucket, folder)):
             yield from found.get("Contents", [])
             below.extend(common["Prefix"] for common in found.get("CommonPrefixes", []))
         folders, level = below, level + 1
-    for found in _each(folders, lambda folder: pages(bucket, folder)):
+    for found in _each(folders, lambda folder: _flat(bucket, folder)):
         yield from found.get("Contents", [])
+
+
+def _opened(bucket: str, folder: str) -> Iterator[dict[str, Any]]:
+    """Pages of its files and its folders, or from some page on of everything below it."""
+    for page in pages(bucket, folder, "/"):
+        yield page
+        if page.get("IsTruncated") and not page.get("CommonPrefixes"):
+            yield from _flat(bucket, folder, page["Contents"][-1]["Key"])
+            return
+
+
+def _flat(bucket: str, folder: str, after: str = "") -> Iterator[dict[str, Any]]:
+    """Pages of everything below a folder, behind the key ``after``."""
+    try:
+        for found in s3_fast.pages(bucket, folder, after):
+            yield {"Contents": found}
+            after = found[-1]["Key"] if found else after
+    except s3_fast.Unanswered:
+        yield from pages(bucket, folder, after=after)
 
 
 def _each(folders: list[str], list_folder: Callable[[str], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:

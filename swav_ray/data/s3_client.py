@@ -118,6 +118,8 @@ os.register_at_fork(after_in_child=lambda: _CLIENT_LOCK._at_fork_reinit())  # ty
 
 @functools.lru_cache(maxsize=4)
 def _client(_pid: int, _settings: tuple[str | None, ...]) -> Any:
+    if (bundle := os.environ.get("AWS_CA_BUNDLE")) and not os.path.exists(bundle):
+        raise SettingsError(f"S3 cannot be asked: AWS_CA_BUNDLE = {bundle}: is no file; name one of certificates (PEM)")
     config = Config(
         connect_timeout=10,
         read_timeout=30,  # a stalled connection is dropped and tried again

@@ -15,6 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one 
 PART_BYTES = 64 << 20  # of crops in a block, at most: a fraction of a second's work, and shares made by many CPUs
 # A task makes several blocks, about a second's work: it takes up to 0.3 s to start and to be seen to have ended.
 TASK_BYTES, TASK_BLOCKS = 2 * PART_BYTES, 32
+TASK_THREADS = 2  # whose second ones take the cores that are without a task meanwhile
 STORE_SHARE = 0.25  # of the cluster's object stores that crops made ahead may fill
 TASK_CPUS = 1.0  # more tasks than CPUs fill them better, but Ray ends and starts their surplus processes all the time
 PREFETCH = 2  # batches ready in a worker, and blocks on their way to it
@@ -175,7 +177,7 @@ class Feed:
         self._lead = max(1, lead_blocks // blocks_a_step)
         self._handover = max(1, handover_blocks // blocks_a_step)
         self._segment_steps = max(segment_blocks // blocks_a_step, self._lead + 1)
-        self._shared_maker = ray.put(maker) if world.rank == 0 else None
+        self._shared_maker = ray.put(replace(maker, threads=TASK_THREADS)) if world.rank == 0 else None
         self._planned = self._step = start
         self._waiting: ray.data.DataIterator | None = None  # of the next segment, planned and not started
         self._boundary = start  # the first step of the next segment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from PIL import Image
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data import manifest
+from swav_ray.data import batches, manifest
 from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import place
+from tests.pools import pool
 
 CROPS = CropsConfig(sizes=(16, 8), counts=(2, 3), min_scales=(0.3, 0.1), max_scales=(1.0, 0.4))
 
@@ -43,6 +45,36 @@ def test_shares_put_together_are_the_global_batch(tmp_path: Path) -> None:
     for index, group in enumerate(whole):
         assert np.array_equal(np.concatenate([part[index] for part in parts], axis=1), group)
     assert [group.shape for group in whole] == [(2, 6, 16, 16, 3), (3, 6, 8, 8, 3)]
+
+
+def test_threads_make_the_same_batch_as_one(tmp_path: Path) -> None:
+    write_images(tmp_path, 40, broken=(4, 5, 17))
+    one = make(tmp_path, AugmentConfig(color_device="train"), max_bad_fraction=0.2)
+    two = dataclasses.replace(one, threads=2)
+    batch, again = (maker.make(3, maker.plan.ids) for maker in (one, two))
+    assert np.array_equal(batch.pixels, again.pixels)
+    assert np.array_equal(batch.color, again.color)
+    assert batch.bad == again.bad
+    assert len(batch.bad) >= 3
+
+
+def test_a_failure_in_a_thread_ends_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path, 200)
+    maker = dataclasses.replace(make(tmp_path), threads=2)
+    kind, begun = pool(), []
+
+    def crop(*arguments: object) -> None:
+        sample_id = arguments[3]
+        begun.append(sample_id)
+        if sample_id == maker.plan.ids[0]:
+            raise RuntimeError("no room")
+        kind.given_up.wait(30)
+
+    monkeypatch.setattr(batches, "ThreadPoolExecutor", kind)
+    monkeypatch.setattr(MultiCrop, "__call__", crop)
+    with pytest.raises(RuntimeError, match="no room"):
+        maker.make(0, maker.plan.ids)
+    assert len(begun) <= 3
 
 
 def test_an_unreadable_image_is_replaced_the_same_way_each_time(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
+from swav_ray.data import ranges
 from swav_ray.data.ranges import CONCURRENT_READS, in_order
 from swav_ray.data.storage import StorageUnavailable
+from tests.pools import pool
 
 
 def test_an_answer_does_not_wait_for_the_next_one() -> None:
@@ -48,22 +50,21 @@ def test_local_files_are_read_when_they_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("is_local", [True, False])
-def test_a_failure_comes_at_its_place_and_ends_the_reading(is_local: bool) -> None:
-    begun: list[int] = []
+def test_a_failure_comes_at_its_place_and_ends_the_reading(is_local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, begun = pool(), []
 
     def run(job: int) -> list[int]:
         begun.append(job)
         if job == 1:
             raise StorageUnavailable("gone")
         if job > 1:
-            failed.wait(30)
+            kind.given_up.wait(30)
         return [job]
 
-    failed = threading.Event()
+    monkeypatch.setattr(ranges, "ThreadPoolExecutor", kind)
     answers = in_order({job: [job] for job in range(1000)}, run, is_local=is_local)
     assert next(answers) == 0
-    threading.Timer(0.1, failed.set).start()
     with pytest.raises(StorageUnavailable, match="gone"):
         next(answers)
-    assert len(begun) < 100
+    assert len(begun) <= CONCURRENT_READS + 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-s3")]

@@ -7,16 +7,21 @@ import multiprocessing
 import os
 import pickle
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import obstore
+import obstore.exceptions
 import pytest
+import trustme
 
 from swav_ray.data import s3 as s3_module
-from swav_ray.data import s3_client, s3_get
+from swav_ray.data import s3_client, s3_fast
 from swav_ray.data.__main__ import main
 from swav_ray.data.storage import CredentialsError, Place, PlaceError, StorageUnavailable, place, stats
 from tests.s3 import S3Server
@@ -195,19 +200,40 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
     made.server.server_close()
 
 
-@pytest.mark.parametrize("way", ["fast", "boto3"])
-def test_keys_with_empty_parts_are_read_back_as_they_are_listed(
-    answers: Answers, way: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("prefix", ["", "p/"])
+def test_keys_with_odd_parts_are_read_back_as_they_are_listed(
+    answers: Answers, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {"p//a.jpg": b"1", "p/a.jpg": b"2", "p/b//c.jpg": b"3", "p///d.jpg": b"4"}
+    names = ["/a.jpg", "a.jpg", "b//c.jpg", "//d.jpg", "b/.../e.jpg", "b/./f.jpg", "b/../g.jpg"]
+    keys = {f"{prefix}{name}": name.encode() for name in names}
     answers.paths = {f"/b/{key}": [(200, data)] for key, data in keys.items()}
     listed = [{"Key": key, "Size": 1, "ETag": key} for key in keys]
     monkeypatch.setattr(s3_module, "list_objects", lambda *_: iter(listed))
-    if way == "boto3":
-        monkeypatch.setattr(s3_get, "get", lambda *_: None)
-    root = place("s3://b/p")
+    root = place(f"s3://b/{prefix}")
     assert {entry.etag_or_mtime: (root / entry.name).read_bytes() for entry in root.list()} == keys
-    assert set(answers.asked) == {way}
+    assert answers.asked.count("fast") == 2  # a.jpg and e.jpg; obstore has no names for the others
+
+
+def test_a_server_with_a_certificate_of_ones_own_is_trusted_by_ca_bundle(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    answers.server.socket = context.wrap_socket(answers.server.socket, server_side=True)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{answers.server.server_port}")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    answers.paths = {"/b/x": [(200, b"y")]}
+    assert place("s3://b/x").read_bytes() == b"y"
+    assert answers.asked == ["fast"]
+    monkeypatch.setattr(s3_client, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    with pytest.raises(StorageUnavailable, match=r"(?i)certificate"):
+        place("s3://b/x").read_bytes()
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    with pytest.raises(s3_client.SettingsError, match=r"AWS_CA_BUNDLE = .*gone\.pem: is no file"):
+        place("s3://b/x").read_bytes()
 
 
 def test_objects_that_may_not_be_read_leave_the_fast_way_open(answers: Answers) -> None:
@@ -248,11 +274,11 @@ def test_reads_that_the_fast_way_cannot_do_go_through_boto3(s3: str, monkeypatch
     (place(s3) / "x").write_bytes(b"y")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "example.com")
-    assert s3_get._Getter().get(s3[5:], "x", None) is None
+    assert s3_fast._Getter().get(s3[5:], "x", None) is None
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    assert s3_get._Getter().get(s3[5:], "x", None) == b"y"
-    assert s3_get._Getter().get(s3[5:], "nope", None) is None
-    assert s3_get._Getter().get(s3[5:], "x", "bytes=7-9") is None
+    assert s3_fast._Getter().get(s3[5:], "x", None) == b"y"
+    assert s3_fast._Getter().get(s3[5:], "nope", None) is None
+    assert s3_fast._Getter().get(s3[5:], "x", (7, 3)) is None
 
 
 @pytest.mark.s3
@@ -268,6 +294,47 @@ def test_listing_follows_pages_and_folders(s3_server: S3Server, s3: str) -> None
     next(listing)
     listing.close()  # a listing left half way leaves no thread behind
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("list-s3")]
+
+
+@pytest.mark.s3
+def test_a_listing_is_what_boto3_lists(s3_server: S3Server, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"p/{name}": b"x" for name in ("a/1.jpg", "a/b c+d%.jpg", "a/é/日本.jpg", "a/b/c/d/e.jpg", "z", "0")}
+    marks = {f"p/{name}": b"" for name in ("a/", "a/empty.jpg", "m/", "m/n/")}
+    many = {f"{folder}{i:04d}.jpg": b"x" for folder in ("q/", "q/r/") for i in range(1001)}
+    client = s3_server.client()
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(
+                lambda one: client.put_object(Bucket=s3[5:], Key=one[0], Body=one[1]), (files | marks | many).items()
+            )
+        )
+    ours = sorted(place(s3).list())
+    monkeypatch.setattr(s3_fast, "_forked", True)
+    assert sorted(place(s3).list()) == ours
+    assert {entry.name for entry in ours} == {name for name in files | marks | many if not name.endswith("/")}
+
+
+@pytest.mark.s3
+def test_a_listing_that_breaks_off_goes_on_behind_its_last_key(
+    s3_server: S3Server, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"d/{i:02d}.jpg" for i in range(40)] + ["e/1.jpg"]
+    for name in names:
+        s3_server.client().put_object(Bucket=s3[5:], Key=name, Body=b"x")
+    given: list[str] = []
+
+    def broken(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for chunk in obstore_list(*arguments, **{**options, "chunk_size": 7}):
+            if len(given) == 14:
+                raise obstore.exceptions.GenericError("cut off")
+            given.extend(one["path"] for one in chunk if one["path"] != "e/1.jpg")
+            yield chunk
+
+    obstore_list = obstore.list
+    monkeypatch.setattr(obstore, "list", broken)
+    monkeypatch.setattr(s3_module, "_DEEPEST_OPENING", 1)
+    assert sorted(entry.name for entry in place(s3).list()) == names
+    assert given == names[:14]
 
 
 @pytest.mark.s3
@@ -359,7 +426,7 @@ def test_a_server_gone_for_twenty_seconds_costs_retries(own_server: S3Server) ->
 def test_a_stalled_server_costs_a_retry(own_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     root = place("s3://outage/y")
     (root / "x").write_bytes(b"y")
-    monkeypatch.setattr(s3_get, "_STALL_SECONDS", 1)
+    monkeypatch.setattr(s3_fast, "_STALL_SECONDS", 1)
     before = stats()["retries"]
     own_server.stall()
     waker = threading.Timer(2.0, own_server.wake)

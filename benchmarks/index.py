@@ -1,0 +1,153 @@
+"""The index of a bucket of 1.3 million images, beside a boto3 paginator that only lists it.
+
+    python benchmarks/index.py [--keys N] [--folders N] [--latency SECONDS]
+
+Prints one JSON line: seconds and peak memory of `load_or_build` (listing, labels, manifest written), of the same again
+with the manifest kept (listing, fingerprint), and of the paginator. Each runs in a process of its own. The server is a
+stand-in on this machine that answers ListObjectsV2 from the numbers of the keys, each page after `--latency`: nothing
+can hold 1.3 million objects here, and a real server takes about that long for a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.server
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+PAGE = 1000
+
+
+class Bucket(http.server.BaseHTTPRequestHandler):
+    """train/class_0000/000000.jpg, ... : folders of equal size, whose names sort as their numbers do."""
+
+    protocol_version = "HTTP/1.1"
+    each: int
+    folders: int
+    latency: float
+
+    def do_GET(self) -> None:
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        time.sleep(self.latency)
+        body = self._page(
+            query.get("prefix", ""), query.get("delimiter", ""), int(query.get("continuation-token", "0"))
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _page(self, prefix: str, delimiter: str, start: int) -> bytes:
+        if delimiter and prefix in ("", "train/"):
+            names = ["train/"] if not prefix else [f"train/class_{n:04d}/" for n in range(self.folders)]
+            found = [f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in names[start:][:PAGE]]
+            total = len(names)
+        else:
+            first = int(prefix.split("_")[1].strip("/")) * self.each if "_" in prefix else 0
+            total = self.each if "_" in prefix else self.each * self.folders
+            numbers = range(first + start, first + min(start + PAGE, total))
+            found = [self._entry(*divmod(number, self.each)) for number in numbers]
+        more = start + PAGE < total
+        token = f"<NextContinuationToken>{start + PAGE}</NextContinuationToken>" if more else ""
+        head = f"<IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(found)}</KeyCount>{token}"
+        return f'<?xml version="1.0"?><ListBucketResult>{head}{"".join(found)}</ListBucketResult>'.encode()
+
+    @staticmethod
+    def _entry(folder: int, number: int) -> str:
+        key, tag = f"train/class_{folder:04d}/{number:06d}.jpg", f"{folder:016x}{number:016x}"
+        about = "<LastModified>2026-01-01T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass>"
+        return (
+            f"<Contents><Key>{key}</Key>{about}<ETag>&quot;{tag}&quot;</ETag><Size>{60_000 + number}</Size></Contents>"
+        )
+
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def serve(arguments: argparse.Namespace, port: Any) -> None:
+    Bucket.each, Bucket.folders = arguments.keys // arguments.folders, arguments.folders
+    Bucket.latency = arguments.latency
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    port.put(server.server_port)
+    server.serve_forever()
+
+
+def index(cache: str) -> int:
+    from swav_ray.data.manifest import load_or_build
+    from swav_ray.data.storage import place
+
+    return len(load_or_build("s3://bucket", place(cache), progress=lambda _: None))
+
+
+def paginate(_: str) -> int:
+    import boto3
+
+    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket="bucket")
+    return len([(found["Key"], found["Size"], found["ETag"]) for page in pages for found in page["Contents"]])
+
+
+def in_a_process(work: Callable[[str], int], cache: str) -> dict[str, float]:
+    context = multiprocessing.get_context("spawn")
+    answers = context.SimpleQueue()
+    process = context.Process(target=_measure, args=(work, cache, answers))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{work.__name__} has failed")
+    answer: dict[str, float] = answers.get()
+    return answer
+
+
+def _measure(work: Callable[[str], int], cache: str, answers: Any) -> None:
+    import boto3  # noqa: F401
+
+    import swav_ray.data.manifest  # noqa: F401
+
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    keys = work(cache)
+    seconds, usage = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+    grown = (usage.ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
+    answers.put({"keys": keys, "s": round(seconds, 1), "cpu_s": round(usage.ru_utime, 1), "mb": round(grown / 1e6)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--keys", type=int, default=1_300_000)
+    parser.add_argument("--folders", type=int, default=1000)
+    parser.add_argument("--latency", type=float, default=0.1, help="of a page, in seconds (default %(default)s)")
+    arguments = parser.parse_args()
+    port: Any = multiprocessing.get_context("spawn").SimpleQueue()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(arguments, port), daemon=True)
+    server.start()
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ.update({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port.get()}", **keys})
+    with tempfile.TemporaryDirectory() as cache:
+        result = {name: in_a_process(work, cache) for name, work in (("index", index), ("again", index))}
+    result["paginator"] = in_a_process(paginate, "")
+    server.kill()
+    counts = {figures.pop("keys") for figures in result.values()}
+    if counts != {arguments.keys // arguments.folders * arguments.folders}:
+        raise SystemExit(f"different numbers of keys: {counts}")
+    ratio = round(result["paginator"]["s"] / result["index"]["s"], 2)
+    print(
+        json.dumps(
+            {"benchmark": "index", "keys": arguments.keys, "latency_s": arguments.latency, **result, "ratio": ratio}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
