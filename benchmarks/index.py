@@ -116,11 +116,12 @@ def _measure(work: Callable[[str], int], cache: str, answers: Any) -> None:
 
     import swav_ray.data.manifest  # noqa: F401
 
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     keys = work(cache)
-    seconds, usage = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-    grown = (usage.ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
-    answers.put({"keys": keys, "s": round(seconds, 1), "cpu_s": round(usage.ru_utime, 1), "mb": round(grown / 1e6)})
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    grown = (after.ru_maxrss - before.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+    answers.put({"keys": keys, "s": round(seconds, 1), "cpu_s": round(used, 1), "mb": round(grown / 1e6)})
 
 
 def main() -> None:

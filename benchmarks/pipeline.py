@@ -110,7 +110,9 @@ class Machine:
         total = 0
         for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
-                total += process.memory_full_info().uss
+                # A map of the object store that only one process has would else count as its own.
+                maps = [found for found in process.memory_maps() if not found.path.startswith("/dev/shm")]
+                total += sum(found.private_clean + found.private_dirty for found in maps)
         return total
 
     def close(self) -> None:

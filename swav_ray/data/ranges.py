@@ -37,9 +37,21 @@ def in_order(
     """
     job_of = {position: job for job, positions in jobs.items() for position in positions}
     ordered = list(dict.fromkeys(job_of[position] for position in range(len(job_of))))
+    failures: list[BaseException] = []
+
+    def run_unless_failed(job: Job) -> Sequence[Answer]:
+        """An outage costs its patience once: a job that comes to its turn after a failure does not wait as well."""
+        if failures:
+            raise failures[0]
+        try:
+            return run(job)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
     pool = None if is_local or len(ordered) < 2 else ThreadPoolExecutor(CONCURRENT_READS, "read-s3")
     try:
-        running = {job: pool.submit(run, job) for job in ordered} if pool else {}
+        running = {job: pool.submit(run_unless_failed, job) for job in ordered} if pool else {}
         held: dict[Job, dict[int, Answer]] = {}
         for position in range(len(job_of)):
             job = job_of[position]

@@ -13,12 +13,13 @@ import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
 from swav_ray.data import s3_fast
-from swav_ray.data.s3_client import client, counters, patiently
+from swav_ray.data.s3_client import client, counters, is_directory_bucket, patiently
 
 _LIST_THREADS = 16
 _PAGES_IN_FLIGHT = 64  # bounds what a listing holds: 64 pages of 1000 keys
 _ENOUGH_PREFIXES = 64  # folders are opened level by level until there is this much to list in parallel
 _DEEPEST_OPENING = 3
+_ONLY_FILES = 8  # pages in a row without a folder, after which no more are expected
 
 
 def read(bucket: str, key: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -76,7 +77,7 @@ def list_objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
     """Every object below ``prefix`` (Key, Size, ETag), in no order, listed in parallel over the folders found.
 
     Folders are opened level by level until there are enough to keep the threads busy; each is then listed flat. So is
-    one that begins with a page of nothing but files.
+    one that goes on and on with nothing but files.
     """
     folders, level = [prefix], 0
     while len(folders) < _ENOUGH_PREFIXES and level < _DEEPEST_OPENING and folders:
@@ -91,9 +92,11 @@ def list_objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
 
 def _opened(bucket: str, folder: str) -> Iterator[dict[str, Any]]:
     """Pages of its files and its folders, or from some page on of everything below it."""
+    files = 0  # pages of nothing else, one after the other
     for page in pages(bucket, folder, "/"):
         yield page
-        if page.get("IsTruncated") and not page.get("CommonPrefixes"):
+        files = 0 if page.get("CommonPrefixes") or not page.get("Contents") else files + 1
+        if files == _ONLY_FILES and page.get("IsTruncated") and not is_directory_bucket(bucket):
             yield from _flat(bucket, folder, page["Contents"][-1]["Key"])
             return
 

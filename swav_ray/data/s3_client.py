@@ -108,6 +108,11 @@ def client() -> Any:
         return _client(os.getpid(), aws_settings())
 
 
+def is_directory_bucket(bucket: str) -> bool:
+    """Whether it is one of S3 Express, which lists in no order and wants a session for its requests."""
+    return bucket.endswith("--x-s3")
+
+
 def aws_settings() -> tuple[str | None, ...]:
     """The variables that decide what a client is. Called for every read, so only these are looked up."""
     return tuple(map(os.environ.get, _SETTINGS))
@@ -118,8 +123,6 @@ os.register_at_fork(after_in_child=lambda: _CLIENT_LOCK._at_fork_reinit())  # ty
 
 @functools.lru_cache(maxsize=4)
 def _client(_pid: int, _settings: tuple[str | None, ...]) -> Any:
-    if (bundle := os.environ.get("AWS_CA_BUNDLE")) and not os.path.exists(bundle):
-        raise SettingsError(f"S3 cannot be asked: AWS_CA_BUNDLE = {bundle}: is no file; name one of certificates (PEM)")
     config = Config(
         connect_timeout=10,
         read_timeout=30,  # a stalled connection is dropped and tried again
@@ -133,6 +136,9 @@ def _client(_pid: int, _settings: tuple[str | None, ...]) -> Any:
         made = boto3.session.Session().client("s3", config=config)
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise SettingsError(f"S3 cannot be asked: {_brief(error)}; {_remedy(error)}") from None
+    bundle = os.environ.get("AWS_CA_BUNDLE")
+    if bundle and made.meta.endpoint_url.startswith("https") and not os.path.exists(bundle):
+        raise SettingsError(f"S3 cannot be asked: AWS_CA_BUNDLE = {bundle}: is no file; name one of certificates (PEM)")
     counts = counters()
     made.meta.events.register("before-call.s3", lambda **_: counts.add("calls"))
     made.meta.events.register("before-send.s3", lambda **_: counts.add("sends"))

@@ -2,8 +2,8 @@
 crops take as much, and a minute and a half for the names of a million.
 
 Only the quiet case is handled here. Whatever else comes (an error, a redirect, a proxy, no credentials) is left to the
-caller, who asks again through boto3, which knows what to do and retries. Address, region and credentials are boto3's:
-the address is taken from a URL that it makes for the bucket.
+caller, who asks again through boto3, which knows what to do and retries. Endpoint, region, credentials and certificates
+are boto3's.
 """
 
 from __future__ import annotations
@@ -11,40 +11,40 @@ from __future__ import annotations
 import collections
 import functools
 import os
-import re
 import threading
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import botocore.exceptions
+import botocore.session
 import obstore
-import obstore.exceptions
 from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from swav_ray.data.s3_client import aws_settings, client, counters
+from swav_ray.data.s3_client import aws_settings, client, counters, is_directory_bucket
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
+_CONNECT_SECONDS = 10
 _STALL_SECONDS = 30  # without a byte, after which a read is asked for again
-_LONGEST_SECONDS = 600  # of one read
-_ASK_AGAIN = timedelta(minutes=5)  # for the credentials, which boto3 renews in time
-_REFUSALS = 16  # in a row, after which it is the way to ask: another region, another way to sign
-_REFUSED = re.compile(r"status code: (3\d\d|400|401|403)|redirect")
+_LONGEST_SECONDS = 120  # of one read
+_CREDENTIALS_FOR = timedelta(minutes=10)  # after which they are asked for again; boto3 renews them in time
+_FAILURES = 16  # in a row, after which a bucket is left to boto3 for a while: another region, another way to sign
+_LEFT_SECONDS = 300
 _PAGE = 1000  # keys
 _THREADS = 2  # of obstore in a process; its default is one a core, in each of as many processes
 
 
 def get(bucket: str, key: str, byte_range: tuple[int, int] | None) -> bytes | None:
     """The bytes of an object (``byte_range``: offset and length), or None where boto3 should be asked."""
-    if _forked:
-        return None
-    return _buckets(aws_settings()).get(bucket, key, byte_range)
+    return None if _forked else _buckets().get(bucket, key, byte_range)
 
 
 class Unanswered(Exception):
@@ -58,7 +58,7 @@ def pages(bucket: str, folder: str, after: str = "") -> Iterator[list[dict[str, 
     """
     if _forked:
         raise Unanswered
-    return _buckets(aws_settings()).pages(bucket, folder, after)
+    return _buckets().pages(bucket, folder, after)
 
 
 _forked = False  # obstore's threads do not come along
@@ -71,9 +71,16 @@ def _mark_as_forked() -> None:
 
 os.register_at_fork(after_in_child=_mark_as_forked)
 
+_LOCK = threading.Lock()
+
+
+def _buckets() -> _Buckets:
+    with _LOCK:
+        return _buckets_of(aws_settings())
+
 
 @functools.lru_cache(maxsize=4)
-def _buckets(_settings: tuple[str | None, ...]) -> _Buckets:
+def _buckets_of(_settings: tuple[str | None, ...]) -> _Buckets:
     return _Buckets()
 
 
@@ -83,33 +90,28 @@ class _Buckets:
     def __init__(self) -> None:
         os.environ.setdefault("TOKIO_WORKER_THREADS", str(_THREADS))
         self._lock = threading.Lock()
-        self._region = client().meta.region_name  # first, since it tells the user of settings that are wrong
-        self._session = boto3.session.Session()
+        client()  # first, since it tells the user of settings that are wrong
+        self._session = botocore.session.get_session()
         self._stores: dict[str, S3Store | None] = {}
-        self._refusals: collections.Counter[str] = collections.Counter()
+        self._failures: collections.Counter[str] = collections.Counter()
+        self._left_until: dict[str, float] = {}
 
     def get(self, bucket: str, key: str, byte_range: tuple[int, int] | None) -> bytes | None:
         store = self._store(bucket)
         if store is None or not all(key.split("/")):  # obstore would drop the slash, and read another object
             return None
-        counters().add("calls")
-        counters().add("sends")
         try:
+            _count_request()
             if byte_range is None:
                 data = obstore.get(store, key).bytes()
             else:
                 data = obstore.get_range(store, key, start=byte_range[0], length=byte_range[1])
         except (FileNotFoundError, ValueError):  # a part of the key is "." or ".."
             return None
-        except obstore.exceptions.BaseError as error:
-            if _REFUSED.search(str(error).partition("\n")[0]):
-                self._refusals[bucket] += 1
-                if self._refusals[bucket] >= _REFUSALS:
-                    self._stores[bucket] = None
-            else:
-                counters().add("own_retries")  # by boto3, which is asked next
+        except BaseError as error:
+            self._has_failed(bucket, error)
             return None
-        self._refusals[bucket] = 0
+        self._failures[bucket] = 0
         return data.to_bytes()
 
     def pages(self, bucket: str, folder: str, after: str) -> Iterator[list[dict[str, Any]]]:
@@ -117,62 +119,90 @@ class _Buckets:
         # obstore has no names for keys with empty parts, and would drop the slash that a key begins with.
         if store is None or not all(folder.split("/")[:-1]) or (not folder and after < "0"):
             raise Unanswered
-        found = iter(obstore.list(store, prefix=folder, offset=after or None, chunk_size=_PAGE))
+        found: Iterator[Any] | None = None
         while True:
-            counters().add("calls")
-            counters().add("sends")
             try:
+                _count_request()
+                found = found or iter(obstore.list(store, prefix=folder, offset=after or None, chunk_size=_PAGE))
                 chunk = next(found, None)
-            except (ValueError, obstore.exceptions.BaseError) as error:  # a key may be one that obstore cannot name
+            except ValueError as error:  # a key may be one that obstore cannot name
+                raise Unanswered from error
+            except BaseError as error:
+                self._has_failed(bucket, error)
                 raise Unanswered from error
             if chunk is None:
                 return
             page = [{"Key": one["path"], "Size": one["size"], "ETag": one["e_tag"]} for one in chunk]
-            # Marks of folders are empty objects whose slash obstore drops: another than this folder's may be a file.
-            if any(not one["Size"] and f"{one['Key']}/" != folder for one in page):
-                raise Unanswered
-            yield [one for one in page if f"{one['Key']}/" != folder]
+            for one in page:
+                if f"{one['Key']}/" == folder:  # the folder's own mark, whose slash obstore drops
+                    one["Key"] = folder
+                elif not one["Size"]:  # a mark or a file
+                    raise Unanswered
+            yield page
+
+    def _has_failed(self, bucket: str, error: BaseError) -> None:
+        if not isinstance(error, PermissionDeniedError | UnauthenticatedError):
+            counters().add("own_retries")  # by boto3, which is asked next
+        self._failures[bucket] += 1
+        if self._failures[bucket] >= _FAILURES:
+            self._failures[bucket] = 0
+            self._left_until[bucket] = time.monotonic() + _LEFT_SECONDS
 
     def _store(self, bucket: str) -> S3Store | None:
         """The bucket as boto3 would address it; None where this module should keep out of the way."""
-        if bucket not in self._stores:
-            with self._lock:
-                if bucket not in self._stores:
-                    try:
-                        self._stores[bucket] = self._open(bucket)
-                    except (OSError, ValueError, botocore.exceptions.BotoCoreError, obstore.exceptions.BaseError):
-                        self._stores[bucket] = None
-        return self._stores[bucket]
+        if time.monotonic() < self._left_until.get(bucket, 0.0):
+            return None
+        with self._lock:
+            if bucket not in self._stores:
+                try:
+                    self._stores[bucket] = self._open(bucket)
+                except (
+                    OSError,
+                    ValueError,
+                    BaseError,
+                    botocore.exceptions.BotoCoreError,
+                    botocore.exceptions.ClientError,
+                ):
+                    self._left_until[bucket] = time.monotonic() + _LEFT_SECONDS
+                    return None
+            return self._stores[bucket]
 
     def _open(self, bucket: str) -> S3Store | None:
-        if self._session.get_credentials() is None:
+        if is_directory_bucket(bucket) or self._session.get_credentials() is None:
             return None
+        # A presigned URL has the way to address the bucket, but its host is not always that of boto3's requests.
         url = client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
-        parts = urllib.parse.urlsplit(url)
-        proxies = urllib.request.getproxies()
-        if parts.scheme in proxies and not urllib.request.proxy_bypass(parts.hostname or ""):
+        path, parts = urllib.parse.urlsplit(url).path, urllib.parse.urlsplit(client().meta.endpoint_url)
+        by_path = path == f"/{bucket}/k"
+        if not by_path and path != "/k":
             return None
-        by_path = parts.path == f"/{bucket}/k"
-        if not by_path and parts.path != "/k":
+        proxies = urllib.request.getproxies()
+        if not {parts.scheme, "all"}.isdisjoint(proxies) and not urllib.request.proxy_bypass(parts.hostname or ""):
             return None
         options: ClientConfig = {
             "allow_http": parts.scheme == "http",
-            "connect_timeout": timedelta(seconds=_STALL_SECONDS),
+            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
             "read_timeout": timedelta(seconds=_STALL_SECONDS),
             "timeout": timedelta(seconds=_LONGEST_SECONDS),
         }
-        if bundle := os.environ.get("AWS_CA_BUNDLE"):
-            with open(bundle, "rb") as file:
-                options["root_certificate"] = file.read()
-        endpoint = f"{parts.scheme}://{parts.netloc}"
+        bundle = self._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        if bundle and parts.scheme == "https":
+            options["root_certificate"] = Path(bundle).read_bytes()
+        endpoint = f"{parts.scheme}://{parts.netloc}" if by_path else f"{parts.scheme}://{bucket}.{parts.netloc}"
+        region = client().meta.region_name
         return S3Store(
             bucket,
             endpoint=endpoint,
             aws_endpoint_url_s3=endpoint,  # else the variable of that name would come first
-            region="us-east-1" if self._region == "aws-global" else self._region,
+            region="us-east-1" if region == "aws-global" else region,
             virtual_hosted_style_request=not by_path,
             skip_signature=False,
-            credential_provider=Boto3CredentialProvider(self._session, ttl=_ASK_AGAIN),
+            credential_provider=Boto3CredentialProvider(self._session, ttl=_CREDENTIALS_FOR),
             client_options=options,
             retry_config={"max_retries": 0},
         )
+
+
+def _count_request() -> None:
+    counters().add("calls")
+    counters().add("sends")

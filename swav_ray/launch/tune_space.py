@@ -160,38 +160,30 @@ def own_values(space: Space, base: Config, accept: Accept) -> Values | None:
     A setting that changes nothing there (the start of a queue of length 0) may have any value.
     """
     known = settings.field_types()
-    if any(name not in known for name in space):
-        return None
     values = {}
     for name, domain in space.items():
+        if name not in known:
+            return None
         section, field = name.split(".")
         own = getattr(getattr(base, section), field)
         alone = own[0] if isinstance(own, tuple) and len(own) == 1 else own
-        values[name] = next((value for value in (own, alone) if _holds(domain, value)), _any_of(domain))
+        if isinstance(domain, Float | Integer):
+            top = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
+            is_in = isinstance(alone, int | float) and domain.lower <= alone <= top
+            values[name] = alone if is_in else domain.lower
+        elif isinstance(domain, Domain) and not isinstance(domain, Categorical):
+            return None
+        else:
+            choices = _choices(name, domain)
+            values[name] = next((choice for choice in choices if _as_tuple(choice) in (own, alone)), choices[0])
     try:
         return values if effective(accept(values)) == effective(base) else None
     except ConfigError:
         return None
 
 
-def _holds(domain: Any, value: Any) -> bool:
-    if isinstance(domain, Categorical):
-        return value in domain.categories
-    if isinstance(domain, Float):
-        return bool(domain.lower <= value <= domain.upper)
-    if isinstance(domain, Integer):
-        return bool(domain.lower <= value < domain.upper)
-    listed = _listed(domain)
-    return value == domain if listed is None else value in listed
-
-
-def _any_of(domain: Any) -> Any:
-    if isinstance(domain, Categorical):
-        return domain.categories[0]
-    if isinstance(domain, Float | Integer):
-        return domain.lower
-    listed = _listed(domain)
-    return domain if listed is None else listed[0]
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def draw(space: Space, accept: Accept, count: int, seed: int, first: Values | None = None) -> Points:
@@ -236,7 +228,7 @@ def _choices(name: str, domain: Any) -> list[Any]:
     if isinstance(domain, Domain):
         raise ConfigError(f"space {name}", domain.domain_str, "is continuous; a grid needs tune.grid_search([...])")
     choices = _listed(domain)
-    return [domain] if choices is None else choices
+    return [domain] if choices is None else [_plain(value) for value in choices]
 
 
 def _listed(domain: Any) -> list[Any] | None:

@@ -68,8 +68,9 @@ class Sweep:
 
     @property
     def of_recipe(self) -> TrialRecord | None:
-        """The trial that has the recipe's own values."""
-        return next((trial for trial in self.trials if trial.values == self.own), None)
+        """The trial that has the recipe's own values, from its start to its end."""
+        own = (trial for trial in self.trials if trial.generations == 1 and trial.values == self.own)
+        return next(own, None)
 
     @property
     def objective(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -68,3 +70,28 @@ def test_a_failure_comes_at_its_place_and_ends_the_reading(is_local: bool, monke
         next(answers)
     assert len(begun) <= CONCURRENT_READS + 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-s3")]
+
+
+def test_reads_that_come_to_their_turn_after_a_failure_do_not_wait_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    together = threading.Barrier(CONCURRENT_READS)
+    finished = threading.Semaphore(0)
+
+    def run(job: int) -> list[int]:
+        begun.append(job)
+        if job < CONCURRENT_READS:
+            together.wait(30)
+        if not job:  # the one whose answer is waited for
+            assert all(finished.acquire(timeout=30) for _ in range(63))
+        raise StorageUnavailable(f"gone: {job}")
+
+    class Counted(ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **keywords: Any) -> Future[Any]:
+            future = super().submit(*arguments, **keywords)
+            future.add_done_callback(lambda _: finished.release())
+            return future
+
+    monkeypatch.setattr(ranges, "ThreadPoolExecutor", Counted)
+    with pytest.raises(StorageUnavailable, match="gone"):
+        next(in_order({job: [job] for job in range(64)}, run, is_local=False))
+    assert sorted(begun) == list(range(CONCURRENT_READS))

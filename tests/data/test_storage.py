@@ -246,11 +246,18 @@ def test_objects_that_may_not_be_read_leave_the_fast_way_open(answers: Answers) 
     assert answers.asked == ["fast"]
 
 
-def test_a_bucket_that_takes_only_boto3s_requests_is_left_to_it(answers: Answers) -> None:
-    answers.paths["/b/x"] = [(403, b""), (200, b"y")] * 16 + [(200, b"y")]
+@pytest.mark.parametrize("status", [301, 400, 403, 503])
+def test_a_bucket_that_takes_only_boto3s_requests_is_left_to_it_for_a_while(
+    answers: Answers, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.paths["/b/x"] = [(status, b""), (200, b"y")] * 16 + [(200, b"y")]
     for _ in range(17):
         assert place("s3://b/x").read_bytes() == b"y"
     assert answers.asked == ["fast", "boto3"] * 16 + ["boto3"]
+    now = time.monotonic()
+    monkeypatch.setattr(s3_fast.time, "monotonic", lambda: now + 301)
+    assert place("s3://b/x").read_bytes() == b"y"
+    assert answers.asked[-1] == "fast"
 
 
 def test_a_busy_server_counts_as_a_retry(answers: Answers) -> None:
@@ -274,11 +281,14 @@ def test_reads_that_the_fast_way_cannot_do_go_through_boto3(s3: str, monkeypatch
     (place(s3) / "x").write_bytes(b"y")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "example.com")
-    assert s3_fast._Getter().get(s3[5:], "x", None) is None
+    assert s3_fast._Buckets().get(s3[5:], "x", None) is None
+    monkeypatch.delenv("HTTP_PROXY")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    assert s3_fast._Buckets().get(s3[5:], "x", None) is None
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    assert s3_fast._Getter().get(s3[5:], "x", None) == b"y"
-    assert s3_fast._Getter().get(s3[5:], "nope", None) is None
-    assert s3_fast._Getter().get(s3[5:], "x", (7, 3)) is None
+    assert s3_fast._Buckets().get(s3[5:], "x", None) == b"y"
+    assert s3_fast._Buckets().get(s3[5:], "nope", None) is None
+    assert s3_fast._Buckets().get(s3[5:], "x", (7, 3)) is None
 
 
 @pytest.mark.s3
@@ -297,21 +307,61 @@ def test_listing_follows_pages_and_folders(s3_server: S3Server, s3: str) -> None
 
 
 @pytest.mark.s3
-def test_a_listing_is_what_boto3_lists(s3_server: S3Server, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("depth", [1, 3])  # folders opened by boto3
+def test_a_listing_is_what_boto3_lists(
+    s3_server: S3Server, s3: str, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {f"p/{name}": b"x" for name in ("a/1.jpg", "a/b c+d%.jpg", "a/é/日本.jpg", "a/b/c/d/e.jpg", "z", "0")}
-    marks = {f"p/{name}": b"" for name in ("a/", "a/empty.jpg", "m/", "m/n/")}
+    marks = {f"p/{name}": b"" for name in ("a/", "m/", "m/n/", "m/n/o/", "q/x.jpg")}
     many = {f"{folder}{i:04d}.jpg": b"x" for folder in ("q/", "q/r/") for i in range(1001)}
     client = s3_server.client()
     with ThreadPoolExecutor(8) as pool:
-        list(
-            pool.map(
-                lambda one: client.put_object(Bucket=s3[5:], Key=one[0], Body=one[1]), (files | marks | many).items()
-            )
-        )
-    ours = sorted(place(s3).list())
+        objects = (files | marks | many).items()
+        list(pool.map(lambda one: client.put_object(Bucket=s3[5:], Key=one[0], Body=one[1]), objects))
+    monkeypatch.setattr(s3_module, "_DEEPEST_OPENING", depth)
+    monkeypatch.setattr(s3_module, "_ONLY_FILES", 1)
+
+    def listed() -> list[tuple[str, int, str]]:
+        return sorted((found["Key"], found["Size"], found["ETag"]) for found in s3_module.list_objects(s3[5:], ""))
+
+    ours = listed()
     monkeypatch.setattr(s3_fast, "_forked", True)
-    assert sorted(place(s3).list()) == ours
-    assert {entry.name for entry in ours} == {name for name in files | marks | many if not name.endswith("/")}
+    assert listed() == ours
+    assert [key for key, _, _ in ours] == sorted(files | marks | many)
+    assert {entry.name for entry in place(s3).list()} == {name for name in files | marks | many if name[-1] != "/"}
+
+
+@pytest.mark.parametrize(
+    ("region", "style", "endpoint"),
+    [
+        ("eu-west-1", "auto", "https://bucket.s3.eu-west-1.amazonaws.com"),
+        ("eu-west-1", "path", "https://s3.eu-west-1.amazonaws.com"),
+        ("us-east-1", "auto", "https://bucket.s3.amazonaws.com"),
+    ],
+)
+def test_a_bucket_is_addressed_as_boto3_addresses_it(
+    region: str, style: str, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text(f"[default]\nregion={region}\ns3=\n  addressing_style={style}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    asked: list[str] = []
+
+    def sent(request: Any, **_: Any) -> None:
+        asked.append(request.url)
+        raise InterruptedError
+
+    boto3 = s3_client.client()
+    boto3.meta.events.register("before-send.s3", sent)
+    with pytest.raises(InterruptedError):
+        boto3.get_object(Bucket="bucket", Key="k")
+    store = s3_fast._Buckets()._open("bucket")
+    assert store is not None
+    assert store.config["endpoint"] == endpoint
+    assert asked == [f"{endpoint}/{'bucket/' if style == 'path' else ''}k"]
 
 
 @pytest.mark.s3

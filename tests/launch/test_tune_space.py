@@ -101,6 +101,10 @@ def test_random_points_all_pass_repeat_by_seed_and_differ_from_each_other() -> N
          {"train.temperature": 0.1, "optim.freeze_prototypes_steps": 100}),
         ({"train.temperature": tune.grid_search([0.2, 0.1]), "run.seed": 0}, {"train.temperature": 0.1, "run.seed": 0}),
         ({"model.prototypes": tune.choice([30, 100])}, {"model.prototypes": 100}),
+        ({"model.prototypes": tune.choice([[30], [100]])}, {"model.prototypes": [100]}),
+        ({"model.prototypes": tune.randint(30, 300)}, {"model.prototypes": 100}),
+        ({"crops.max_scales": tune.uniform(0.1, 1.0)}, None),
+        ({"run.seed": tune.sample_from(lambda _: 0)}, None),
         # What changes nothing may have any value of the space.
         ({"queue.length": tune.choice([512, 0]), "queue.start_epoch": tune.choice([3, 6])},
          {"queue.length": 0, "queue.start_epoch": 3}),

@@ -88,6 +88,13 @@ def test_the_best_is_set_beside_the_recipes_own_values(tmp_path: Path, own: floa
     assert "No picture of each parameter&#x27;s importance: it needs 8 trials" in page
 
 
+def test_a_trial_that_pbt_brought_to_the_recipes_values_is_not_the_recipe(tmp_path: Path) -> None:
+    write_search(tmp_path, ["knn"], {"train.temperature": "float"}, own={"train.temperature": 0.1})
+    write_trial(tmp_path, "t_0", "stopped", {"train.temperature": 0.2}, [40.0])
+    write_trial(tmp_path, "t_0", "finished", {"train.temperature": 0.1}, [50.0], generation=1, first=1)
+    assert read_sweep(place(tmp_path)).of_recipe is None
+
+
 def test_importance_compares_trials_at_an_epoch_that_enough_of_them_reached(found: Sweep) -> None:
     result = importances(found)
     assert result is not None
