@@ -64,8 +64,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "wide": {"model.width": 0.25},
     "narrow": {"model.width": 0.05},
     "diverges": {"optim.base_lr": 1e30},
-    # So hot that every prototype is predicted alike: the loss is ln K from the first step.
-    "flat": {"train.temperature": 1e6, "optim.freeze_prototypes_steps": 0, "optim.warmup_epochs": 0.0},
+    # So hot that every prototype is predicted alike: the loss is ln K from the first step. Long, since it trains on
+    # while its measurements are looked at.
+    "flat": {
+        "train.temperature": 1e6,
+        "train.epochs": 40,
+        "optim.freeze_prototypes_steps": 0,
+        "optim.warmup_epochs": 0.0,
+    },
     "no such queue": {"queue.length": 3},
 }
 
@@ -184,7 +190,7 @@ def test_a_collapsed_trial_ends_early_and_has_no_score(outcome: Outcome) -> None
     flat = outcome.trial("flat")
     assert flat.state == "collapsed"
     assert "the loss is stuck at 1.386, ln K is 1.386" in flat.reason
-    assert len(flat.rows) == 2
+    assert 2 <= len(flat.rows) < 40
     assert flat not in outcome.found.ranked()
 
 
@@ -250,7 +256,8 @@ def test_population_based_training_copies_the_weights_of_the_better_trial(
     found = read_sweep(place(tmp_path / "sweeps" / "pbt"))
     assert [trial.state for trial in found.trials] == ["finished", "finished"]
     copies = sorted(folder.name for folder in trials.iterdir() if "-g" in folder.name)
-    assert copies
+    steps = EPOCHS * STEPS
+    assert any(json.loads((trials / name / "trial.json").read_bytes())["origin"]["step"] < steps for name in copies)
     for copy in (place(trials / name) for name in copies):
         origin = json.loads((copy / "trial.json").read_bytes())["origin"]
         source, step = place(origin["run_dir"]), origin["step"]
@@ -258,8 +265,9 @@ def test_population_based_training_copies_the_weights_of_the_better_trial(
         weights, original = checkpoint.load(copy, step).model, checkpoint.load(source, step).model
         assert weights.keys() == original.keys()
         assert all(tensor.equal(original[name]) for name, tensor in weights.items())
-        # Trained from there on; what was measured before the first step is what the source's weights are worth.
-        assert read_metrics(copy)[0]["step"] == step
+        # Trained from there on, unless the other had come to its end; what was measured before the first step is what the
+        # source's weights are worth.
+        assert [row["step"] for row in read_metrics(copy)[:1]] == ([step] if step < steps else [])
         both = [{row["step"]: row["rankme"] for row in measurements.read(run)} for run in (copy, source)]
         assert both[0].get(step) == both[1].get(step)
     assert settings.from_yaml((copy / "config.yaml").read_bytes().decode(), base, "x").run.name == copy.name
