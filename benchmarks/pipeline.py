@@ -195,6 +195,7 @@ class Ray:
     def __init__(self, maker: BatchMaker, cpus: int) -> None:
         self._maker, self._cpus = maker, cpus
         self.first_batch: list[float] = []
+        self.memory: list[tuple[int, int]] = []  # at the start and at the end of each turn
 
     def round(self, seconds: float) -> tuple[float, float]:
         started = time.perf_counter()
@@ -203,7 +204,9 @@ class Ray:
         self.first_batch.append(time.perf_counter() - started)
         for _ in range(4 * self._cpus + 2):  # past those that the start of the feed delayed
             next(feed)
+        before = Machine.memory()
         figures = measured(lambda: len(next(feed).sample_ids), seconds)
+        self.memory.append((before, Machine.memory()))
         feed.close()
         wait_until_idle()
         return figures
@@ -317,12 +320,10 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
         files = sorted(file for file in Path(places["local"]).rglob("*") if file.is_file())
         contenders["torch"] = Torch(files, arguments.cpus)
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    memory = []
     for _ in range(arguments.rounds):
         for name, contender in contenders.items():
             rounds[name].append(contender.round(arguments.seconds))
             print(f"{name}: {rounds[name][-1][0]:.0f} images/s", file=sys.stderr)
-        memory.append(Machine.memory())
     waiting = {
         "paced": cores_while_waiting(makers["local"], arguments.seconds, data.Paced),
         "ray_data": cores_while_waiting(makers["local"], arguments.seconds, ExecutionCallback),
@@ -351,7 +352,7 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
         "first_batch_s": {"new_cluster": round(contenders["ray_local"].first_batch[0], 2)},
         "object_store_peak_mb": round(machine.peak_object_store / 1e6),
         "object_store_capacity_mb": round(ray.cluster_resources()["object_store_memory"] / 1e6),
-        "memory_mb_after_each_round": [round(value / 1e6) for value in memory],
+        "memory_mb_from_to": [[round(value / 1e6) for value in turn] for turn in contenders["ray_local"].memory],
         "load_average": round(os.getloadavg()[0], 1),
     }
     if len(contenders["ray_local"].first_batch) > 1:

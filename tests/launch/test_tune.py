@@ -265,7 +265,7 @@ def test_population_based_training_copies_the_weights_of_the_better_trial(
         weights, original = checkpoint.load(copy, step).model, checkpoint.load(source, step).model
         assert weights.keys() == original.keys()
         assert all(tensor.equal(original[name]) for name, tensor in weights.items())
-        # Trained from there on, unless the other had come to its end; what was measured before the first step is what the
+        # Trained from there on, unless the other was at its end; what was measured before the first step is what the
         # source's weights are worth.
         assert [row["step"] for row in read_metrics(copy)[:1]] == ([step] if step < steps else [])
         both = [{row["step"]: row["rankme"] for row in measurements.read(run)} for run in (copy, source)]
