@@ -1,5 +1,5 @@
-"""Reading and listing objects through obstore: a fifth of boto3's CPU time, which takes for an image as long as its crops
-do, and for the names of a million more than a minute.
+"""Reading and listing objects through obstore: a fifth of boto3's CPU time or less, which takes for an image as long as
+its crops do, and for the names of a million more than a minute.
 
 Only the quiet case is handled here. Whatever else comes (an error, a redirect, a proxy, no credentials) is left to the
 caller, who asks again through boto3, which knows what to do and retries. Endpoint, region, credentials and certificates
