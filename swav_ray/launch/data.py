@@ -33,7 +33,7 @@ SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its dri
 LEAD_BLOCKS = 256  # before the end of a segment, when the next one is planned: its driver takes seconds to start
 HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; they share the CPUs from then on
 PART_BYTES = 64 << 20  # of crops in a block, at most: a fraction of a second's work, and shares made by many CPUs
-# A task makes several blocks, half a second of work and more: it takes up to 0.3 s to start and to be seen to have ended.
+# A task makes several blocks, half a second of work and more: it takes 0.3 s to start and to be seen to have ended.
 TASK_BYTES, TASK_BLOCKS = 2 * PART_BYTES, 32
 TASK_THREADS = 2  # whose second ones take the cores that are without a task meanwhile
 STORE_SHARE = 0.25  # of the cluster's object stores that crops made ahead may fill
