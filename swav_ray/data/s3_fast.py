@@ -125,7 +125,7 @@ class _Buckets:
                 _count_request()
                 found = found or iter(obstore.list(store, prefix=folder, offset=after or None, chunk_size=_PAGE))
                 chunk = next(found, None)
-            except ValueError as error:  # a key may be one that obstore cannot name
+            except (FileNotFoundError, ValueError) as error:  # a key may be one that obstore cannot name
                 raise Unanswered from error
             except BaseError as error:
                 self._has_failed(bucket, error)

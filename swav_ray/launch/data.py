@@ -107,9 +107,12 @@ class _Reader:
     def get(self) -> Batch | None:
         """The next batch, or None at the segment's end; raises what the task or the thread failed with."""
         ready = self._ready.get()
-        if isinstance(ready, BaseException):
-            raise ready
-        return ready
+        try:
+            if isinstance(ready, BaseException):
+                raise ready
+            return ready
+        finally:
+            del ready  # or the error's traceback would hold the error, and with it the segment, for as long as it likes
 
     def close(self) -> None:
         """Ends the thread, and with it the segment's tasks."""
