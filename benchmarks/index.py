@@ -2,10 +2,10 @@
 
     python benchmarks/index.py [--keys N] [--folders N] [--latency SECONDS]
 
-Prints one JSON line: seconds and peak memory of `load_or_build` (listing, labels, manifest written), of the same again
+Prints one JSON line: seconds and grown memory of `load_or_build` (listing, labels, manifest written), of the same again
 with the manifest kept (listing, fingerprint), and of the paginator. Each runs in a process of its own. The server is a
 stand-in on this machine that answers ListObjectsV2 from the numbers of the keys, each page after `--latency`: nothing
-can hold 1.3 million objects here, and a real server takes about that long for a page.
+can hold 1.3 million objects here, and the latency of a page is an assumption.
 """
 
 from __future__ import annotations

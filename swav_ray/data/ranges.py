@@ -65,6 +65,7 @@ def in_order(
     finally:
         if pool:
             pool.shutdown(cancel_futures=True)
+        failures.clear()  # whose tracebacks hold this frame
 
 
 def _merged(names: Sequence[str], spans: Sequence[Span]) -> Iterator[tuple[str, list[Span]]]:
