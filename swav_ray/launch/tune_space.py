@@ -183,7 +183,7 @@ def own_values(space: Space, base: Config, accept: Accept) -> Values | None:
 
 
 def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(value) if isinstance(value, list | np.ndarray) else value
 
 
 def draw(space: Space, accept: Accept, count: int, seed: int, first: Values | None = None) -> Points:
@@ -191,6 +191,9 @@ def draw(space: Space, accept: Accept, count: int, seed: int, first: Values | No
 
     Raises ConfigError where none passes.
     """
+    for name, domain in space.items():
+        if isinstance(domain, Categorical | dict):
+            _choices(name, domain)
     points, generator = Points(), np.random.RandomState(seed)
     if first is not None:
         points.offer(first, accept)
@@ -223,12 +226,13 @@ def _draw_one(domain: Any, generator: np.random.RandomState) -> Any:
 
 
 def _choices(name: str, domain: Any) -> list[Any]:
-    if isinstance(domain, Categorical):
-        return [_plain(value) for value in domain.categories]
-    if isinstance(domain, Domain):
+    if isinstance(domain, Domain) and not isinstance(domain, Categorical):
         raise ConfigError(f"space {name}", domain.domain_str, "is continuous; a grid needs tune.grid_search([...])")
-    choices = _listed(domain)
-    return [domain] if choices is None else [_plain(value) for value in choices]
+    listed = domain.categories if isinstance(domain, Categorical) else _listed(domain)
+    choices = [domain] if listed is None else [_plain(value) for value in listed]
+    if not choices:
+        raise ConfigError(f"space {name}", choices, "has nothing to choose from; name one value or more")
+    return choices
 
 
 def _listed(domain: Any) -> list[Any] | None:

@@ -121,6 +121,13 @@ def test_the_recipes_own_values_are_known_where_the_space_holds_them(
     assert own_values(space, quickstart(), accept) == own
 
 
+@pytest.mark.parametrize("nothing", [tune.choice([]), tune.grid_search([])])
+def test_a_setting_without_a_value_is_named(nothing: object) -> None:
+    for search in (lambda space: own_values(space, quickstart(), accept), lambda space: draw(space, accept, 2, 0)):
+        with pytest.raises(ConfigError, match=r"space train.temperature = \[\]: has nothing to choose from"):
+            search({"train.temperature": nothing})
+
+
 def test_the_recipes_own_values_come_first_and_once() -> None:
     own = {"model.prototypes": 100, "queue.length": 0}
     space = {"model.prototypes": tune.choice([30, 100]), "queue.length": tune.choice([0, 512])}
