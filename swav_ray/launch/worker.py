@@ -111,8 +111,8 @@ class _Worker:
             missing = start not in [row["step"] for row in measured]
             if any(self.world.gather_objects(missing and self.chief)):
                 self._evaluate(start)
-        if start < self.end:
-            feed = self._feed(start)
+        feed = self._feed(start) if start < self.end else None
+        if feed is not None:
             hooks = Hooks(
                 record=self._record,
                 save=self._save,
@@ -124,7 +124,6 @@ class _Worker:
                 quarantine=self._quarantine,
             )
             reached, wish = train(self.learner, feed, hooks, start=start, end=self.end)
-            feed.close()
         if self._log is not None:
             self._log.close()
         if reached == self.end:
@@ -140,6 +139,8 @@ class _Worker:
                 self._last_word(leaving=reached, nodes=self._control.nodes)
             self.world.gather_objects(reached)  # Ray ends all workers as soon as one leaves
             raise _NodeLeaves(f"leaving before step {reached}, with a checkpoint: a node is to be taken away")
+        if feed is not None:
+            feed.close()  # not before: that may take seconds, which a node that goes does not have
 
     def _restore(self) -> int:
         """Loads the newest sound checkpoint, the same on every worker; the step to go on from."""
