@@ -46,20 +46,21 @@ def blur(planes: np.ndarray, size: int, sigma: float) -> np.ndarray:
     half, length = taps.size // 2, padded(size)
     pitch = length + 2 * half
     out, line = np.empty_like(planes), np.empty(3 * pitch, np.uint8)
-    weights, folded = np.empty(taps.size, np.uint16), np.empty(taps.size, np.uint16)
-    quantize(taps, taps.size, weights)
+    weights, folded = np.empty(taps.size + 1, np.uint8), np.empty(taps.size + 1, np.uint8)
+    skipped, count = quantize(np.cumsum(taps), 0, 1, taps.size, weights, 0)
     for x in range(size):
-        first, count, across = x - half, taps.size, weights
+        first, some, across = x - half + skipped, count, weights
         if not half <= x < size - half:
-            first, count = _fold(taps, x, size, folded)
+            first, some = _fold(taps, x, size, folded)
             across = folded
         for channel in range(3):
             source, start = (first * 3 + channel) * length, channel * pitch + half
-            weighted_rows(planes, source, 3 * length, across, count, line, start, length)
+            weighted_rows(planes, source, 3 * length, across, 0, some, line, start, length)
             for i in range(half):
                 line[start - 1 - i] = line[start]
                 line[start + size + i] = line[start + size - 1]
-            weighted_rows(line, start - half, 1, weights, taps.size, out, (x * 3 + channel) * length, length)
+            target = (x * 3 + channel) * length
+            weighted_rows(line, start - half + skipped, 1, weights, 0, count, out, target, length)
     return out
 
 
@@ -71,5 +72,5 @@ def _fold(taps: np.ndarray, x: int, size: int, folded: np.ndarray) -> tuple[int,
     exact = np.zeros(last - first + 1)
     for k in range(taps.size):
         exact[min(max(x - half + k, 0), size - 1) - first] += taps[k]
-    quantize(exact, exact.size, folded)
-    return first, exact.size
+    skipped, count = quantize(np.cumsum(exact), 0, 1, exact.size, folded, 0)
+    return first + skipped, count

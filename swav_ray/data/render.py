@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from swav_ray.data import blur, color, random_params, resize, transpose, weighted_rows
+from swav_ray.data import blur, color, color_lanes, random_params, resize, transpose, weighted_rows
 from swav_ray.data.blur import blur as blur_crop
 from swav_ray.data.color import jitter
 from swav_ray.data.random_params import SIGMA
@@ -26,7 +26,7 @@ SPARE = 2.0
 
 
 def _compiled_sources() -> int:
-    modules = (blur, color, random_params, resize, transpose, weighted_rows)
+    modules = (blur, color, color_lanes, random_params, resize, transpose, weighted_rows)
     texts = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     return int.from_bytes(hashlib.sha256(texts).digest()[:7], "big")
 
@@ -53,7 +53,7 @@ def _render(sources: int) -> Callable[..., None]:
             bottom = min((top + height) * scale, float(pixels.shape[0]))
             right = min((left + width) * scale, float(pixels.shape[1]))
             box = (top * scale, left * scale, bottom - top * scale, right - left * scale)
-            planes = resize_crop(pixels, box, flip != 0, size)
+            planes = resize_crop(pixels, box, flip != 0, size, out[crop, row])
             if with_color:
                 jitter(planes, size, colors[crop])
                 if colors[crop, SIGMA] > 0:

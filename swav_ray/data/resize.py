@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numba import njit
 
-from swav_ray.data.transpose import TILE, transpose
+from swav_ray.data.transpose import LINE, TILE, fetch, transpose
 from swav_ray.data.weighted_rows import quantize, weighted_rows
 
 
@@ -26,48 +26,57 @@ def padded(length: int) -> int:
 
 
 @njit(nogil=True)
-def bilinear_taps(start: float, extent: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bilinear_taps(start: float, extent: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Which source pixels make each of `size` output pixels that share source pixels start ... start + extent.
 
     The filter is the triangle of PIL's bilinear: one source pixel to each side, or one output pixel where that is
-    wider. Nothing outside the crop is looked at. Returns first (S,) int64, counts (S,) int64, weights (S, K) uint16.
+    wider. Nothing outside the crop is looked at. Returns first (S,) int64, counts (S,) int64, weights
+    (S * K,) uint8, K.
     """
     scale = extent / size
     support = max(scale, 1.0)
+    slope = 1.0 / support
     lowest, highest = math.floor(start), math.ceil(start + extent)
     first, counts = np.empty(size, np.int64), np.empty(size, np.int64)
-    weights = np.zeros((size, math.ceil(support) * 2 + 2), np.uint16)
-    exact = np.empty(weights.shape[1])
+    taps = math.ceil(support) * 2 + 1
+    offset, total, sums = np.empty(size), np.zeros(size), np.empty(taps * size)
+    weights = np.empty(size * (taps + 1), np.uint8)
     for i in range(size):
         center = start + (i + 0.5) * scale
         low = max(lowest, math.floor(center - support + 0.5))
-        high = min(highest, math.floor(center + support + 0.5))
-        while high - low > 1 and 1.0 - abs(low + 0.5 - center) / support <= 1e-6:
-            low += 1
-        while high - low > 1 and 1.0 - abs(high - 0.5 - center) / support <= 1e-6:
-            high -= 1
-        for k in range(high - low):
-            exact[k] = max(1.0 - abs(low + k + 0.5 - center) / support, 1e-9)
-        quantize(exact, high - low, weights[i])
-        first[i], counts[i] = low, high - low
-    return first, counts, weights
+        first[i], counts[i] = low, min(highest, math.floor(center + support + 0.5)) - low
+        offset[i] = low + 0.5 - center
+    # Tap by tap over all pixels runs in vectors; pixel by pixel, the processor guesses wrong how many taps there are.
+    for k in range(taps):
+        for i in range(size):
+            weight = 1.0 - abs(offset[i] + k) * slope
+            total[i] += weight if weight > 0.0 else 0.0
+            sums[k * size + i] = total[i]
+    for i in range(size):
+        skipped, counts[i] = quantize(sums, i, size, counts[i], weights, i * (taps + 1))
+        first[i] += skipped
+    return first, counts, weights, taps + 1
 
 
 @njit(nogil=True)
-def resize_crop(image: np.ndarray, box: tuple[float, float, float, float], flip: bool, size: int) -> np.ndarray:
+def resize_crop(
+    image: np.ndarray, box: tuple[float, float, float, float], flip: bool, size: int, out: np.ndarray
+) -> np.ndarray:
     """The crop `box` (top, left, height, width, in pixels of `image`, fractions allowed), resized to size x size.
 
-    image: (H, W, 3) uint8. Returns planes: flat uint8 of S * 3 * L, as [x][channel][y]; mirrored where `flip`.
+    image: (H, W, 3) uint8. out: (S, S, 3) uint8, where `write_crop` will put the crop; its memory is fetched meanwhile.
+    Returns planes: flat uint8 of S * 3 * L, as [x][channel][y]; mirrored where `flip`.
     """
     top, left, height, width = box
     line = padded(size)
     turned, column = _shrink_rows(image, top, height, left, width, size)
-    first, counts, weights = bilinear_taps(left, width, size)
-    planes = np.empty(padded(size * 3) * line, np.uint8)
+    first, counts, weights, taps = bilinear_taps(left, width, size)
+    planes, target = np.empty(padded(size * 3) * line, np.uint8), out.reshape(-1)
     for x in range(size):
+        fetch(target, x * size * 3, size * 3)  # type: ignore[call-arg]
         at = (size - 1 - x if flip else x) * 3 * line
         source = (first[x] - column) * 3 * line
-        weighted_rows(turned, source, 3 * line, weights[x], counts[x], planes, at, 3 * line)
+        weighted_rows(turned, source, 3 * line, weights, x * taps, counts[x], planes, at, 3 * line)
     return planes
 
 
@@ -80,15 +89,16 @@ def _shrink_rows(
     pitch = image.shape[1] * 3
     column = math.floor(left)
     lanes = (math.ceil(left + width) - column) * 3
-    first, counts, weights = bilinear_taps(top, height, size)
+    first, counts, weights, taps = bilinear_taps(top, height, size)
     line, stride = padded(size), padded(lanes)
-    strip = np.empty(TILE * stride, np.uint8)
+    strip = np.empty(LINE * stride, np.uint8)
     turned = np.empty(stride * line, np.uint8)
-    for y in range(0, size, TILE):
-        for i in range(min(TILE, size - y)):
+    for y in range(0, size, LINE):
+        rows = min(LINE, size - y)
+        for i in range(rows):
             at = first[y + i] * pitch + column * 3
-            weighted_rows(pixels, at, pitch, weights[y + i], counts[y + i], strip, i * stride, lanes)
-        transpose(strip, 0, stride, TILE, stride, turned, y, line)
+            weighted_rows(pixels, at, pitch, weights, (y + i) * taps, counts[y + i], strip, i * stride, lanes)
+        transpose(strip, 0, stride, padded(rows), stride, turned, y, line)
     return turned, column
 
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torchvision.transforms.functional as tv
+from numba import njit
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -14,7 +15,7 @@ from swav_ray.data.blur import blur
 from swav_ray.data.color import jitter
 from swav_ray.data.random_params import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from swav_ray.data.resize import resize_crop, write_crop
-from swav_ray.data.weighted_rows import weighted_rows
+from swav_ray.data.weighted_rows import CHUNK, PARTS, SMALL, native, quantize, weighted_lanes, weighted_rows
 from tests.data.pil_multi_crop import color_vector, pil_color, pil_cut
 
 PHOTO = Image.fromarray(load_sample_images().images[1]).resize((500, 375))
@@ -27,7 +28,8 @@ def difference(a: object, b: object) -> float:
 
 def cut(pixels: np.ndarray, box: tuple[int, int, int, int, int], size: int) -> np.ndarray:
     top, left, height, width, flip = box
-    planes = resize_crop(pixels, (float(top), float(left), float(height), float(width)), bool(flip), size)
+    out = np.empty((size, size, 3), np.uint8)
+    planes = resize_crop(pixels, (float(top), float(left), float(height), float(width)), bool(flip), size, out)
     return picture(planes, size)
 
 
@@ -39,7 +41,7 @@ def picture(planes: np.ndarray, size: int) -> np.ndarray:
 
 def planes_of(image: np.ndarray) -> np.ndarray:
     size = len(image)
-    return resize_crop(image, (0.0, 0.0, float(size), float(size)), False, size)
+    return resize_crop(image, (0.0, 0.0, float(size), float(size)), False, size, np.empty_like(image))
 
 
 @pytest.mark.parametrize("size", [8, 16, 30, 32, 96, 98, 224])
@@ -126,14 +128,51 @@ def test_weighted_rows_are_the_same_at_every_length() -> None:
     """Long rows take wide registers, short ones narrow ones or none: all must agree to the bit."""
     generator = np.random.default_rng(0)
     source = generator.integers(0, 256, 2000).astype(np.uint8)
-    weights = np.array((20000, 30000, 15535), np.uint16)
+    weights = np.array((255, 39, 58, 31, 0), np.uint8)
     whole = np.empty(300, np.uint8)
-    weighted_rows(source, 5, 400, weights, 3, whole, 0, 300)
-    rows = np.stack([source[5 + 400 * k : 305 + 400 * k] for k in range(3)]).astype(float)
-    assert np.abs(whole - weights @ rows / 65536).max() < 0.52
+    weighted_rows(source, 5, 400, weights, 1, 3, whole, 0, 300)
+    rows = np.stack([source[5 + 400 * k : 305 + 400 * k] for k in range(3)]).astype(int)
+    assert np.array_equal(whole, (weights[1:4].astype(int) @ rows + PARTS // 2) // PARTS)
     for length in (1, 7, 15, 16, 17, 31, 33, 63, 64, 65, 95, 96, 127, 299):
         part = np.zeros(320, np.uint8)
-        weighted_rows(source, 5, 400, weights, 3, part, 4, length)
+        weighted_rows(source, 5, 400, weights, 1, 3, part, 4, length)
         assert np.array_equal(part[4 : 4 + length], whole[:length])
         assert not part[:4].any()
         assert not part[4 + length :].any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("size", [SMALL, CHUNK])
+def test_every_processor_computes_the_same_weighted_sums(size: int, count: int) -> None:
+    """The instruction of this one, and what the others do instead, at the extremes of levels and of weights."""
+    lanes, generic = weighted_lanes(size, 1, native(size)), weighted_lanes(size, 1, False)
+
+    @njit
+    def sums(src: np.ndarray, weights: np.ndarray, count: int, a: np.ndarray, b: np.ndarray) -> None:
+        lanes(src, 0, size, weights, 0, count, a, 0)
+        generic(src, 0, size, weights, 0, count, b, 0)
+
+    generator = np.random.default_rng(0)
+    for level in (0, 1, 254, 255, None):
+        rows = generator.integers(0, 256, (count, size)) if level is None else np.full((count, size), level)
+        parts = np.bincount(generator.integers(0, count, PARTS), minlength=count) if count > 1 else np.array([64, 64])
+        weights = np.zeros(8, np.uint8)
+        weights[: len(parts)] = parts
+        ours, theirs = np.empty(size, np.uint8), np.empty(size, np.uint8)
+        sums(rows.astype(np.uint8).reshape(-1), weights, count, ours, theirs)
+        whole = parts @ rows if count > 1 else PARTS * rows[0]
+        assert np.array_equal(ours, (whole + PARTS // 2) // PARTS)
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (0.0, 2.5), (1.0, 2.0, 1.0), (1e-9, 1.0, 1e-9), (0.2,) * 5])
+def test_quantized_weights_are_a_whole_and_close(weights: tuple[float, ...]) -> None:
+    out = np.full(len(weights) + 2, 99, np.uint8)
+    first, count = quantize(np.cumsum(weights), 0, 1, len(weights), out, 1)
+    pairs = -(-count // 2) * 2
+    assert out[1 : 1 + pairs].astype(int).sum() == PARTS
+    assert out[1 : 1 + pairs].max() < PARTS
+    exact = np.array(weights) / sum(weights) * PARTS
+    found = np.zeros(len(weights))
+    found[first : first + count] = out[1 : 1 + count] if count > 1 else PARTS
+    assert np.abs(found - exact).max() <= 1
