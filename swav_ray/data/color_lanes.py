@@ -1,10 +1,10 @@
-"""The inner loop of colour: all operations of a crop on 16 pixels at a time, which stay in registers in between.
+"""The inner loop of colour: all operations of a crop on 32 pixels at a time, which stay in registers in between.
 
 A level is 8 bits, so 16-bit lanes hold it with 7 or 8 bits of fraction, and a product's upper half is one instruction
 (pmulhuw and its kin): 16 pixels an AVX2 register, where float32 would hold 8. Only hue's two quotients are taken in
 float32. The compiler would widen such loops to 32 or 64 bits, so they are spelled out as LLVM vector operations, which
-run on any CPU. An operation's result, cut to whole levels as PIL cuts it, comes out one level lower where the exact
-one is less than 1/64 above a whole level.
+run on any CPU. Results are cut to whole levels as PIL cuts them; within 1/64 of a whole level the cut may fall to the
+other side.
 """
 
 from __future__ import annotations

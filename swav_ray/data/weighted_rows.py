@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 PARTS = 128  # of a whole
@@ -44,8 +45,10 @@ def _packed(size: int) -> list[int]:
 
 
 def native(size: int) -> bool:
-    """Whether this processor has the instruction."""
-    return bool(binding.get_host_cpu_features().get(_MULTIPLY_ADD[size][0]))
+    """Whether the processor that numba compiles for, which its settings may change, has the instruction."""
+    chosen = config.CPU_FEATURES  # type: ignore[attr-defined]
+    features = get_host_cpu_features() if chosen is None else chosen
+    return f"+{_MULTIPLY_ADD[size][0]}" in features.split(",")
 
 
 def weighted_lanes(size: int, chunks: int, native: bool) -> Any:
