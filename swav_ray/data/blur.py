@@ -2,8 +2,8 @@
 
 PIL's GaussianBlur is three box blurs of fractional width after one another (Gwosdek et al., 2011: "Theoretical
 foundations of Gaussian convolution by extended box filtering"), so its kernel has few taps: three boxes folded
-together are run here as one kernel, along x and then along y. Outermost taps too light to move a pixel by half a
-level are dropped. Past the edge the border pixel repeats.
+together are run here as one kernel, along x and then along y. Outermost taps lighter than the least weight that there
+is are dropped. Past the edge the border pixel repeats.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numba import njit
 from swav_ray.data.resize import padded
 from swav_ray.data.weighted_rows import quantize, weighted_rows
 
-LIGHT = 1 / 1024  # two such taps, one at each end, move a pixel by less than half a level of 255
+LIGHT = 1 / 256  # half of the least weight that there is (weighted_rows.py)
 
 
 @njit(nogil=True)
@@ -28,10 +28,20 @@ def gaussian_taps(sigma: float) -> np.ndarray:
     box = np.ones(2 * whole + 3)
     box[0] = box[-1] = edge
     box /= box.sum()
-    taps = np.convolve(np.convolve(box, box), box)
+    taps = _convolve(_convolve(box, box), box)
     while taps.size > 1 and taps[0] < LIGHT:
         taps = taps[1:-1]
     return taps / taps.sum()
+
+
+@njit(nogil=True)
+def _convolve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As np.convolve, which adds in another order on another processor, since it asks BLAS."""
+    out = np.zeros(a.size + b.size - 1)
+    for i in range(a.size):
+        for j in range(b.size):
+            out[i + j] += a[i] * b[j]
+    return out
 
 
 @njit(nogil=True)

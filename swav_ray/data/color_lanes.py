@@ -3,8 +3,8 @@
 A level is 8 bits, so 16-bit lanes hold it with 7 or 8 bits of fraction, and a product's upper half is one instruction
 (pmulhuw and its kin): 16 pixels an AVX2 register, where float32 would hold 8. Only hue's two quotients are taken in
 float32. The compiler would widen such loops to 32 or 64 bits, so they are spelled out as LLVM vector operations, which
-run on any CPU. Results are cut to whole levels as PIL cuts them; within 1/64 of a whole level the cut may fall to the
-other side.
+run on any CPU. Results are cut to whole levels as PIL cuts them; a blend within 1/50 of a whole level may be cut to the
+other side, and a colour's hue to its neighbour of 256.
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ def _color_pixels(count: int) -> Any:
                 builder.store(value, channel)
 
         def argument(operation: Any, which: int) -> Any:
-            place = builder.add(builder.mul(operation, ir.Constant(number, 3)), ir.Constant(number, which))
-            return lanes.spread(builder.load(builder.gep(numbers, [place])))
+            index = builder.add(builder.mul(operation, ir.Constant(number, 3)), ir.Constant(number, which))
+            return lanes.spread(builder.load(builder.gep(numbers, [index])))
 
         for index, channel in enumerate(channels):
             loaded = builder.load(place(index))

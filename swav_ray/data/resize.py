@@ -64,8 +64,8 @@ def resize_crop(
 ) -> np.ndarray:
     """The crop `box` (top, left, height, width, in pixels of `image`, fractions allowed), resized to size x size.
 
-    image: (H, W, 3) uint8. out: (S, S, 3) uint8, where `write_crop` will put the crop; its memory is fetched meanwhile.
-    Returns planes: flat uint8 of S * 3 * L, as [x][channel][y]; mirrored where `flip`.
+    image: (H, W, 3) uint8, with the box inside. out: (S, S, 3) uint8, where `write_crop` will put the crop; its memory
+    is fetched meanwhile. Returns planes: flat uint8 of S * 3 * L, as [x][channel][y]; mirrored where `flip`.
     """
     top, left, height, width = box
     line = padded(size)

@@ -1,11 +1,12 @@
 """The inner loop of resizing and blurring: weighted sums of byte rows, many pixels an instruction.
 
 Weights are whole parts of 128 that add up to 128, so that two rows interleaved by bytes meet their two weights in one
-instruction (pmaddubsw: 32 products an AVX2 register, added in pairs to 16 bits). A weight's error, half a part, counts
-only as far as neighbouring pixels differ, since the errors of all weights add up to nothing: 0.01 of a level on photos.
-The result is rounded to the nearest level. Processors without that instruction do the same arithmetic in plain LLVM
-vector operations, to the same bit. Rows are offsets into a flat array: a resize steps by a row of the image, a blur
-along a line steps by one pixel.
+instruction (pmaddubsw: 32 products an AVX2 register, added in pairs to 16 bits). A weight is off by less than a part,
+and since the errors of all weights add up to nothing, that counts only as far as neighbouring pixels differ: 0.07 of
+a level on photos (root mean square). Where more than 128 pixels become one, some of them have no part in it. The result
+is rounded to the nearest level. Processors without that instruction do the same arithmetic in plain LLVM vector
+operations, to the same bit. Rows are offsets into a flat array: a resize steps by a row of the image, a blur along a
+line steps by one pixel.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ def native(size: int) -> bool:
     return f"+{_MULTIPLY_ADD[size][0]}" in features.split(",")
 
 
-def weighted_lanes(size: int, chunks: int, native: bool) -> Any:
+def weighted_lanes(size: int, chunks: int, multiply_add: bool) -> Any:
     """A compiled dst[to + i] = (1/2 + sum over k < count of weights[use + k] / PARTS * src[at + k * step + i]), cut,
     for i < chunks * size.
 
-    Weights are read in pairs; behind an odd count stands one more, of the last row. `native`: with the processor's
-    instruction.
+    Weights are read in pairs; behind an odd count stands one more, of the last row. `multiply_add`: with the
+    processor's instruction.
     """
     bytes_type, words = ir.VectorType(ir.IntType(8), size), ir.VectorType(ir.IntType(16), size // 2)
     word, index = ir.IntType(16), ir.IntType(32)
@@ -68,7 +69,7 @@ def weighted_lanes(size: int, chunks: int, native: bool) -> Any:
 
     def product(builder: Any, pairs: Any, weights: Any) -> Any:
         """a * weight of a + b * weight of b for each pair of bytes a, b, in 16-bit lanes."""
-        if native:
+        if multiply_add:
             kind = ir.FunctionType(words, [bytes_type] * 2)
             function = cgutils.get_or_insert_function(builder.module, kind, _MULTIPLY_ADD[size][1])
             return builder.call(function, [pairs, weights])

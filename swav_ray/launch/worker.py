@@ -140,7 +140,8 @@ class _Worker:
             self.world.gather_objects(reached)  # Ray ends all workers as soon as one leaves
             raise _NodeLeaves(f"leaving before step {reached}, with a checkpoint: a node is to be taken away")
         if feed is not None:
-            feed.close()  # not before: that may take seconds, which a node that goes does not have
+            # Not before: it may take seconds, which a node that goes does not have. Ray ends those that park or leave.
+            feed.close()
 
     def _restore(self) -> int:
         """Loads the newest sound checkpoint, the same on every worker; the step to go on from."""

@@ -141,9 +141,9 @@ def test_weighted_rows_are_the_same_at_every_length() -> None:
         assert not part[4 + length :].any()
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("parts", [(127, 1), (1, 127), (64, 64), (0, 127, 1, 0, 0), (26, 25, 26, 25, 26)])
 @pytest.mark.parametrize("size", [SMALL, CHUNK])
-def test_every_processor_computes_the_same_weighted_sums(size: int, count: int) -> None:
+def test_every_processor_computes_the_same_weighted_sums(size: int, parts: tuple[int, ...]) -> None:
     """The instruction of this one, and what the others do instead, at the extremes of levels and of weights."""
     lanes, generic = weighted_lanes(size, 1, native(size)), weighted_lanes(size, 1, False)
 
@@ -152,17 +152,22 @@ def test_every_processor_computes_the_same_weighted_sums(size: int, count: int) 
         lanes(src, 0, size, weights, 0, count, a, 0)
         generic(src, 0, size, weights, 0, count, b, 0)
 
-    generator = np.random.default_rng(0)
-    for level in (0, 1, 254, 255, None):
-        rows = generator.integers(0, 256, (count, size)) if level is None else np.full((count, size), level)
-        parts = np.bincount(generator.integers(0, count, PARTS), minlength=count) if count > 1 else np.array([64, 64])
-        weights = np.zeros(8, np.uint8)
-        weights[: len(parts)] = parts
+    count = len(parts)
+    weights = np.array((*parts, 0), np.uint8)
+    random = np.random.default_rng(0).integers(0, 256, (count, size))
+    even, odd = (np.where(np.arange(count)[:, None] % 2 == rest, 255, np.zeros((1, size), int)) for rest in (0, 1))
+    for rows in (random, even, odd, np.full((count, size), 255), np.full((count, size), 1)):
         ours, theirs = np.empty(size, np.uint8), np.empty(size, np.uint8)
         sums(rows.astype(np.uint8).reshape(-1), weights, count, ours, theirs)
-        whole = parts @ rows if count > 1 else PARTS * rows[0]
-        assert np.array_equal(ours, (whole + PARTS // 2) // PARTS)
+        assert np.array_equal(ours, (np.array(parts) @ rows + PARTS // 2) // PARTS)
         assert np.array_equal(ours, theirs)
+
+
+def test_a_whole_weight_is_two_halves_of_one_row() -> None:
+    source = np.arange(40, dtype=np.uint8) * 6
+    out = np.empty(40, np.uint8)
+    weighted_rows(source, 0, 40, np.array((PARTS // 2, PARTS // 2), np.uint8), 0, 1, out, 0, 40)
+    assert np.array_equal(out, source)
 
 
 @pytest.mark.parametrize("weights", [(1.0,), (0.0, 2.5), (1.0, 2.0, 1.0), (1e-9, 1.0, 1e-9), (0.2,) * 5])

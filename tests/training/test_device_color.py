@@ -42,7 +42,7 @@ def test_the_device_and_the_cpu_agree(device: str) -> None:
     error = np.abs(expected - result).mean((1, 2, 3))
     sharp = error[params[:, SIGMA] == 0]
     assert np.quantile(sharp, 0.9) < 0.05
-    assert sharp.max() < 0.5  # where contrast's mean grey is a level apart, since it rounds the other way
+    assert sharp.max() < 0.2  # factors near 5/3 put many products so near a whole level that the cuts differ
     assert error.max() < 1
 
 
