@@ -2,8 +2,8 @@
 
 PIL's GaussianBlur is three box blurs of fractional width after one another (Gwosdek et al., 2011: "Theoretical
 foundations of Gaussian convolution by extended box filtering"), so its kernel has few taps: three boxes folded
-together are run here as one kernel, along x and then along y. Outermost taps lighter than the least weight that there
-is are dropped. Past the edge the border pixel repeats.
+together are run here as one kernel, along x and then along y. Outermost taps lighter than half the least weight that
+there is are dropped. Past the edge the border pixel repeats.
 """
 
 from __future__ import annotations

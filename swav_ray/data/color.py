@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from swav_ray.data.color_lanes import UNIT, color_line
+from swav_ray.data.color_lanes import UNIT, color_lines
 from swav_ray.data.random_params import CONTRAST, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SATURATION
 from swav_ray.data.resize import padded
 
@@ -41,11 +41,11 @@ def jitter(planes: np.ndarray, size: int, color: np.ndarray) -> None:
         codes[count] = SATURATION
         _set_blend(factors[3 * count : 3 * count + 3], 0.0)
         count += 1
-    mean = 0
+    mean, length = 0, padded(size)
     if contrast >= 0:
-        total = _run(planes, size, codes, factors, 0, contrast, 0, True)
+        total = color_lines(planes, size, length, codes, factors, 0, contrast, 0, True)
         mean = int(total / (size * size) + 0.5)
-    _run(planes, size, codes, factors, max(contrast, 0), count, mean, False)
+    color_lines(planes, size, length, codes, factors, max(contrast, 0), count, mean, False)
 
 
 @njit(nogil=True)
@@ -53,21 +53,3 @@ def _set_blend(factors: np.ndarray, factor: float) -> None:
     """The factor, its distance below 1 and its distance above 1, in 16 bits."""
     whole = min(int(factor * UNIT + 0.5), 2 * UNIT - 1)
     factors[0], factors[1], factors[2] = whole, max(UNIT - whole, 0), max(whole - UNIT, 0)
-
-
-@njit(nogil=True)
-def _run(
-    planes: np.ndarray,
-    size: int,
-    codes: np.ndarray,
-    factors: np.ndarray,
-    start: int,
-    stop: int,
-    mean: int,
-    measure: bool,
-) -> int:
-    """Operations start ... stop - 1 on every line; returns the crop's sum of grey after them, if asked."""
-    length, total = padded(size), 0
-    for x in range(size if stop > start or measure else 0):
-        total += color_line(planes, x * 3 * length, length, size, codes, factors, start, stop, mean, measure)
-    return total

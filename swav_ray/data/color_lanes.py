@@ -163,7 +163,7 @@ def _turn_hue(lanes: _Lanes, channels: list[Any], shift: Any) -> list[Any]:
 def _color_pixels(count: int) -> Any:
     """A compiled function that runs operations on `count` pixels in place and returns the sum of their grey, if asked.
 
-    Its arguments are those of `color_line` and the place of the pixels in their line.
+    Its arguments are those of `color_lines`, and where the line begins and the pixels in it.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -247,11 +247,10 @@ _wide_pixels, _narrow_pixels = _color_pixels(WIDE), _color_pixels(NARROW)
 
 
 @njit(nogil=True)
-def color_line(
+def color_lines(
     planes: np.ndarray,
-    at: int,
-    length: int,
     size: int,
+    length: int,
     codes: np.ndarray,
     factors: np.ndarray,
     start: int,
@@ -259,17 +258,19 @@ def color_line(
     mean: int,
     measure: bool,
 ) -> int:
-    """Run operations start ... stop - 1 on one line of a crop in place; the sum of its grey afterwards, if asked.
+    """Run operations start ... stop - 1 on every line of a crop in place; its sum of grey afterwards, if asked.
 
-    planes: flat uint8, red, green and blue at `at` + 0, 1 and 2 times `length`, which is a multiple of NARROW and of
-    which `size` pixels count for the sum. codes: flat int64, the operations (random_params.py). factors: flat uint16,
+    planes: flat uint8 as [x][channel][y] (resize.py), `size` times 3 lines of `length`, which is a multiple of NARROW;
+    `size` pixels of each count for the sum. codes: flat int64, the operations (random_params.py). factors: flat uint16,
     three an operation: factor, toward and away of a blend, or the shift of hue. mean: the grey of the whole crop that
     contrast blends with.
     """
-    total, pixel = 0, 0
-    while pixel + WIDE <= length:
-        total += _wide_pixels(planes, at, length, size, codes, factors, start, stop, mean, measure, pixel)
-        pixel += WIDE
-    if pixel < length:
-        total += _narrow_pixels(planes, at, length, size, codes, factors, start, stop, mean, measure, pixel)
+    total = 0
+    for x in range(size if stop > start or measure else 0):
+        at, pixel = x * 3 * length, 0
+        while pixel + WIDE <= length:
+            total += _wide_pixels(planes, at, length, size, codes, factors, start, stop, mean, measure, pixel)
+            pixel += WIDE
+        if pixel < length:
+            total += _narrow_pixels(planes, at, length, size, codes, factors, start, stop, mean, measure, pixel)
     return total
