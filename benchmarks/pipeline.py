@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--skip-torch", action="store_true", help="without the DataLoader")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    # A crop task has two threads: with more cores than are counted Ray would be flattered.
+    # Ray has processes beside the crop tasks: with more cores than are counted it would be flattered.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cpus])
     with tempfile.TemporaryDirectory(prefix="pipeline") as temporary, images(Path(temporary), arguments) as places:
         print(json.dumps(compared(places, arguments)))

@@ -19,6 +19,7 @@ from swav_ray.config import CropsConfig, DataConfig
 from swav_ray.data import storage
 from swav_ray.data.decode import UnreadableImage
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.data.sources import read_samples
@@ -163,13 +164,16 @@ class BatchMaker:
     max_bad_fraction: float = DataConfig().max_bad_fraction
     threads: int = 1
 
-    def make(self, step: int, sample_ids: np.ndarray) -> Batch:
-        """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable."""
+    def make(self, step: int, sample_ids: np.ndarray, memory: ReusedMemory | None = None) -> Batch:
+        """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable.
+
+        With `memory` the pixels lie in it, until nothing refers to them.
+        """
         started, before = time.perf_counter(), storage.stats()
         epoch, rows = step // self.plan.steps_per_epoch, len(sample_ids)
         crops = self.multi_crop.crops
         pixel_count = rows * sum(n * s * s * 3 for n, s in zip(crops.counts, crops.sizes, strict=True))
-        pixels = np.empty(pixel_count, np.uint8)
+        pixels = memory.take(pixel_count) if memory else np.empty(pixel_count, np.uint8)
         views = crop_views(pixels, crops, rows)
         parameters = self.multi_crop.color_params
         color = None if parameters is None else np.empty((crops.total, rows, parameters), np.float32)

@@ -33,9 +33,8 @@ SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its dri
 LEAD_BLOCKS = 256  # before the end of a segment, when the next one is planned: its driver takes seconds to start
 HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; they share the CPUs from then on
 PART_BYTES = 64 << 20  # of crops in a block, at most: a fraction of a second's work, and shares made by many CPUs
-# A task makes several blocks, half a second of work and more: it takes 0.3 s to start and to be seen to have ended.
+# A task makes several blocks: half a second of work, of which starting it and seeing that it has ended is a small part.
 TASK_BYTES, TASK_BLOCKS = 2 * PART_BYTES, 32
-TASK_THREADS = 2  # whose second ones take the cores that are without a task meanwhile
 STORE_SHARE = 0.25  # of the cluster's object stores that crops made ahead may fill
 TASK_CPUS = 1.0  # more tasks than CPUs fill them better, but Ray ends and starts their surplus processes all the time
 PREFETCH = 2  # batches ready in a worker, and blocks on their way to it
@@ -156,6 +155,8 @@ class Feed:
         start, end: the steps to feed.
         owner: the run's name on the cluster, for `forget_earlier_segments`.
         cpus: that make batches, at most; 0: all that training leaves.
+        training_cpus: that the workers hold. Where that is half of the cluster or more, a task has a second thread: one
+            core each would leave the others idle whenever training waits.
         segment_blocks, lead_blocks, handover_blocks: see the constants.
     """
 
@@ -168,6 +169,7 @@ class Feed:
         *,
         owner: str = "",
         cpus: float = 0.0,
+        training_cpus: float = 0.0,
         segment_blocks: int = SEGMENT_BLOCKS,
         lead_blocks: int = LEAD_BLOCKS,
         handover_blocks: int = HANDOVER_BLOCKS,
@@ -180,7 +182,8 @@ class Feed:
         self._lead = max(1, lead_blocks // blocks_a_step)
         self._handover = max(1, handover_blocks // blocks_a_step)
         self._segment_steps = max(segment_blocks // blocks_a_step, self._lead + 1)
-        self._shared_maker = ray.put(replace(maker, threads=TASK_THREADS)) if world.rank == 0 else None
+        threads = 2 if 2 * training_cpus >= ray.cluster_resources()["CPU"] else 1
+        self._shared_maker = ray.put(replace(maker, threads=threads)) if world.rank == 0 else None
         self._planned = self._step = start
         self._waiting: ray.data.DataIterator | None = None  # of the next segment, planned and not started
         self._boundary = start  # the first step of the next segment

@@ -200,12 +200,20 @@ class _Worker:
         raise RuntimeError("the number of workers was to change, and did not")
 
     def _feed(self, start: int) -> Feed:
-        config = self.config
+        config, scaling = self.config, self.config.scaling
         multi_crop = MultiCrop(config.crops, config.augment, config.run.seed)
         if self.chief:
             forget_earlier_segments(self.run_dir.uri)
         maker = BatchMaker(self.manifest, self.plan, multi_crop, config.data.max_bad_fraction)
-        return Feed(maker, self.world, start, self.end, owner=self.run_dir.uri, cpus=config.scaling.crop_cpus)
+        return Feed(
+            maker,
+            self.world,
+            start,
+            self.end,
+            owner=self.run_dir.uri,
+            cpus=scaling.crop_cpus,
+            training_cpus=self.world.size * scaling.cpus_per_worker,
+        )
 
     def _record(self, record: Record) -> None:
         if self._log is None:

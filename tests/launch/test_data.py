@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ import ray.train.torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.cluster_utils import Cluster
+from ray.data._internal.execution import streaming_executor_state
+from ray.data._internal.execution.metadata_fetcher import InlineMetadataFetcher
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import manifest
 from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
+from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import StorageUnavailable
@@ -118,11 +123,11 @@ def test_two_workers_and_one_cpu_for_crops_pass_from_segment_to_segment(nodes: C
 
 
 class Noted(BatchMaker):
-    """Leaves a file for each batch that it makes, with the process that made it."""
+    """Leaves a file for each batch that it makes, with the process that made it and its threads."""
 
-    def make(self, step: int, sample_ids: np.ndarray) -> Batch:
-        batch = super().make(step, sample_ids)
-        (Path(self.manifest.root).parent / f"made-{step}").write_text(str(os.getpid()))
+    def make(self, step: int, sample_ids: np.ndarray, memory: ReusedMemory | None = None) -> Batch:
+        batch = super().make(step, sample_ids, memory)
+        (Path(self.manifest.root).parent / f"made-{step}").write_text(f"{os.getpid()} {self.threads}")
         return batch
 
 
@@ -144,20 +149,56 @@ def test_the_next_epoch_is_made_while_this_one_trains_and_by_the_same_processes(
     assert len({(tmp_path / f"made-{step}").read_text() for step in range(36)}) <= 2  # the segments may have one each
 
 
-def test_the_scheduling_loop_rests_where_its_own_wait_was_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, slept = [100.0], []
+def test_the_scheduling_loop_turns_at_a_tasks_word_and_rests_where_that_was_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, slept, waited_for = [100.0], [], []
+    words = [0.005, 0.0, 0.05]  # seconds until a task has something to tell
 
     def sleep(seconds: float) -> None:
         slept.append(round(seconds, 6))
         clock[0] += seconds
 
+    def wait(tasks: list[str], *, num_returns: int, timeout: float, fetch_local: bool) -> None:
+        assert (num_returns, timeout, fetch_local) == (1, Paced.WAIT, False)
+        waited_for.append(tasks)
+        clock[0] += words.pop(0)
+
+    def running(*names: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            get_active_tasks=lambda: [SimpleNamespace(get_waitable=lambda name=name: name) for name in names]
+        )
+
     monkeypatch.setattr(crops.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(crops.time, "sleep", sleep)
+    monkeypatch.setattr(crops.ray, "wait", wait)
     paced = Paced()
-    for took in (0.01, 0.0, 0.3):
-        clock[0] += took
-        paced.on_execution_step(None)
-    assert slept == [0.04, 0.05, 0.0]
+    for _ in range(3):
+        paced.on_execution_step(SimpleNamespace(_topology=[running(), running("first", "second")]))
+    paced.on_execution_step(SimpleNamespace(_topology=[running()]))
+    assert waited_for == [["first", "second"]] * 3
+    assert slept == [0.015, 0.02, 0.0, 0.02]
+
+
+def test_ray_data_still_has_what_its_pace_is_set_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "_metadata_fetcher" in StreamingExecutor.run.__code__.co_names
+    assert "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S" in streaming_executor_state.process_completed_tasks.__code__.co_names
+    monkeypatch.setattr(streaming_executor_state, "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S", 0.1)
+    executor = StreamingExecutor(ray.data.DataContext.get_current())
+    Paced().before_execution_starts(executor)
+    assert isinstance(executor._metadata_fetcher, InlineMetadataFetcher)
+    assert streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S == 0.0
+
+
+@pytest.mark.parametrize(("training_cpus", "threads"), [(0.4, "1"), (0.5, "2")])
+def test_a_task_has_a_second_thread_where_training_holds_half_of_the_cpus(
+    nodes: Cluster, tmp_path: Path, training_cpus: float, threads: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    feed = Feed(maker_of(tmp_path / "images", kind=Noted), World(), 0, 1, training_cpus=training_cpus)
+    next(feed)
+    feed.close()
+    assert (tmp_path / "made-0").read_text().split()[1] == threads
 
 
 def test_a_slow_trainer_bounds_what_is_made_ahead(nodes: Cluster, tmp_path: Path) -> None:
@@ -212,10 +253,10 @@ def test_added_nodes_make_crops_and_a_lost_one_costs_no_batch(nodes: Cluster, tm
 class Broken(BatchMaker):
     error: Exception
 
-    def make(self, step: int, sample_ids: np.ndarray) -> Batch:
+    def make(self, step: int, sample_ids: np.ndarray, memory: ReusedMemory | None = None) -> Batch:
         if step == 4:
             raise self.error
-        return super().make(step, sample_ids)
+        return super().make(step, sample_ids, memory)
 
 
 class Buggy(Broken):
