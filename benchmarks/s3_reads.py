@@ -2,7 +2,7 @@
 
     python benchmarks/s3_reads.py [--images DIR] [--latency SECONDS] [--seconds S] [--rounds N]
 
-Prints one JSON line: CPU milliseconds of this process to read an image, as `read_samples` does (obstore) and as it
+Prints one JSON line: CPU milliseconds of this process to read an image, as `read_samples` does (libcurl) and as it
 would through boto3; then milliseconds by the clock to read and crop one, from local files, from a SeaweedFS on this
 machine, and from the same behind a line that delays each request by `--latency`, as it is (crops are made while the
 next images are on their way) and with each batch read before it is cropped. The contenders take turns in one run.
@@ -29,7 +29,7 @@ import torch
 from pipeline import images
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data import batches, s3_fast
+from swav_ray.data import batches, s3_address
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker
 from swav_ray.data.multi_crop import MultiCrop
@@ -122,7 +122,7 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
         plan = SamplePlan(found.train_ids(), 0, BATCH)
         makers[name] = BatchMaker(found, plan, MultiCrop(CropsConfig(), AugmentConfig(), 0))
     local, s3 = makers["local"], makers["s3"]
-    through_boto3 = mock.patch.object(s3_fast, "_forked", True)
+    through_boto3 = mock.patch.object(s3_address, "_forked", True)
     contenders = {
         "read": Contender(s3, near, crops=False),
         "read_boto3": Contender(s3, near, crops=False, patch=through_boto3),

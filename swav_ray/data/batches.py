@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,7 +22,7 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
-from swav_ray.data.sources import read_samples
+from swav_ray.data.sources import Sample, read_samples
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -150,6 +150,23 @@ def crop_views(pixels: np.ndarray, crops: CropsConfig, rows: int) -> list[np.nda
     return views
 
 
+class SampleReader:
+    """The samples of one batch after the other, read ahead (see `read_samples`)."""
+
+    def __init__(self, manifest: Manifest, sample_ids: np.ndarray) -> None:
+        self._samples, self._before = read_samples(manifest, sample_ids), storage.stats()
+
+    def take(self, rows: int) -> Iterator[Sample]:
+        """The next ones; raises RuntimeError where there are fewer."""
+        for _ in range(rows):
+            yield next(self._samples)
+
+    def cost(self) -> tuple[int, int]:
+        """Bytes read and requests repeated by this process since the last call, for whichever batch."""
+        before, self._before = self._before, storage.stats()
+        return self._before["bytes_read"] - before["bytes_read"], self._before["retries"] - before["retries"]
+
+
 @dataclass(frozen=True, eq=False)
 class BatchMaker:
     """Makes any batch of a run from its place in the plan: all that a task on another machine needs.
@@ -164,12 +181,19 @@ class BatchMaker:
     max_bad_fraction: float = DataConfig().max_bad_fraction
     threads: int = 1
 
-    def make(self, step: int, sample_ids: np.ndarray, memory: ReusedMemory | None = None) -> Batch:
+    def make(
+        self,
+        step: int,
+        sample_ids: np.ndarray,
+        memory: ReusedMemory | None = None,
+        samples: SampleReader | None = None,
+    ) -> Batch:
         """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable.
 
-        With `memory` the pixels lie in it, until nothing refers to them.
+        With `memory` the pixels lie in it until nothing refers to them. `samples` reads these ids next, and those of
+        batches to come, which are then on their way while these are cropped; after an error it is of no more use.
         """
-        started, before = time.perf_counter(), storage.stats()
+        started = time.perf_counter()
         epoch, rows = step // self.plan.steps_per_epoch, len(sample_ids)
         crops = self.multi_crop.crops
         pixel_count = rows * sum(n * s * s * 3 for n, s in zip(crops.counts, crops.sizes, strict=True))
@@ -178,13 +202,13 @@ class BatchMaker:
         parameters = self.multi_crop.color_params
         color = None if parameters is None else np.empty((crops.total, rows, parameters), np.float32)
 
-        def fill(sample: tuple[int, bytes | np.ndarray | Exception]) -> list[Bad]:
+        def fill(sample: tuple[int, Sample]) -> list[Bad]:
             row, data = sample
             return self._fill(data, epoch, int(sample_ids[row]), views, row, color)
 
-        samples = enumerate(read_samples(self.manifest, sample_ids))
-        bad = [bad for found in _each(fill, samples, self.threads) for bad in found]
-        after = storage.stats()
+        samples = samples or SampleReader(self.manifest, sample_ids)
+        bad = [bad for found in _each(fill, enumerate(samples.take(rows)), self.threads) for bad in found]
+        bytes_read, retries = samples.cost()
         return Batch(
             step=step,
             sample_ids=np.asarray(sample_ids, np.int64),
@@ -192,13 +216,13 @@ class BatchMaker:
             color=np.empty(0, np.float32) if color is None else color.reshape(-1),
             bad=bad,
             seconds=time.perf_counter() - started,
-            bytes_read=after["bytes_read"] - before["bytes_read"],
-            retries=after["retries"] - before["retries"],
+            bytes_read=bytes_read,
+            retries=retries,
         )
 
     def _fill(
         self,
-        data: bytes | np.ndarray | Exception,
+        data: Sample,
         epoch: int,
         sample_id: int,
         views: list[np.ndarray],

@@ -22,7 +22,8 @@ class ReusedMemory:
     def take(self, size: int) -> np.ndarray:
         """(size,) uint8 with anything in it."""
         self._pieces = [(memory, array) for memory, array in self._pieces if array() is not None or len(memory) == size]
-        index = next((i for i, (_, array) in enumerate(self._pieces) if array() is None), None)
+        fits = (index for index, (memory, user) in enumerate(self._pieces) if len(memory) == size and user() is None)
+        index = next(fits, None)
         memory = np.empty(size, np.uint8) if index is None else self._pieces.pop(index)[0]
         # Through a memoryview, since views of a view of an array refer to that array and not to the view.
         array = np.frombuffer(memory.data, np.uint8)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from swav_ray.data.s3_read import CONCURRENT_READS, begun_ahead
 from swav_ray.data.storage import Place, StorageUnavailable
 
-CONCURRENT_READS = 32  # requests to S3 at a time, in one process: at 30 ms each, more images than a core crops
 _LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
 _LARGEST_READ = 8 << 20  # bytes of one merged request
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 Span = tuple[int, int, int]  # (position in the answer, offset, length); offset -1: the whole file
+_Spans = tuple[str, tuple[Span, ...]]  # of the file of that name, that are read in one request
 
 
 def read_spans(root: Place, names: Sequence[str], spans: Sequence[Span]) -> Iterator[bytes | Exception]:
@@ -24,20 +25,38 @@ def read_spans(root: Place, names: Sequence[str], spans: Sequence[Span]) -> Iter
     ``spans[i]`` belongs to ``names[i]`` and its position must be i. Raises StorageUnavailable only.
     """
     jobs = {(name, tuple(group)): [position for position, _, _ in group] for name, group in _merged(names, spans)}
-    return in_order(jobs, lambda job: _read_group(root, *job), is_local=root.is_local)
+
+    def read(job: _Spans) -> list[bytes | Exception]:
+        return _read_group(root, *job)
+
+    def read_ahead(
+        begun: Sequence[_Spans], otherwise: Callable[[int], Future[Sequence[bytes | Exception]]]
+    ) -> Iterator[Sequence[bytes | Exception] | Future[Sequence[bytes | Exception]]]:
+        requests = [(name, _range_of(group)) for name, group in begun]
+        for (name, group), answer in zip(begun, root.read_ahead(requests, otherwise), strict=True):
+            yield answer if isinstance(answer, Future) else _cut(root / name, group, answer)
+
+    return in_order(jobs, read, is_local=root.is_local, ahead=read_ahead)
 
 
 def in_order(
-    jobs: Mapping[Job, Sequence[int]], run: Callable[[Job], Sequence[Answer]], *, is_local: bool
+    jobs: Mapping[Job, Sequence[int]],
+    run: Callable[[Job], Sequence[Answer]],
+    *,
+    is_local: bool,
+    ahead: Callable[[Sequence[Job], Callable[[int], Future[Sequence[Answer]]]], Iterator[Any]] | None = None,
 ) -> Iterator[Answer]:
     """The answers of jobs by their positions 0, 1, ..., each given as soon as it is there.
 
-    On S3 all jobs are begun at once, CONCURRENT_READS at a time, so whoever works on an answer does not wait for the
-    next one. Local reads come from one disk: each when it is asked for.
+    On S3 the next READ_AHEAD jobs are begun, CONCURRENT_READS at a time, so whoever works on an answer does not wait
+    for the next one: each in a thread, or all by ``ahead(jobs, begin)``, which gives their answers in order, and for
+    those that it leaves to a thread what it got from ``begin(index)``. Local reads come from one disk: each when it is
+    asked for.
     """
     job_of = {position: job for job, positions in jobs.items() for position in positions}
     ordered = list(dict.fromkeys(job_of[position] for position in range(len(job_of))))
     failures: list[BaseException] = []
+    pool = ThreadPoolExecutor(CONCURRENT_READS, "read-s3")  # without a thread until one is needed
 
     def run_unless_failed(job: Job) -> Sequence[Answer]:
         """An outage costs its patience once: a job that comes to its turn after a failure does not wait as well."""
@@ -49,22 +68,30 @@ def in_order(
             failures.append(error)
             raise
 
-    pool = None if is_local or len(ordered) < 2 else ThreadPoolExecutor(CONCURRENT_READS, "read-s3")
+    def begin(index: int) -> Future[Sequence[Answer]]:
+        return pool.submit(run_unless_failed, ordered[index])
+
+    answers: Iterator[Any]
+    if is_local or (len(ordered) < 2 and not ahead):
+        answers = map(run, ordered)
+    elif ahead:
+        answers = ahead(ordered, begin)
+    else:
+        answers = begun_ahead(begin, len(ordered))
     try:
-        running = {job: pool.submit(run_unless_failed, job) for job in ordered} if pool else {}
         held: dict[Job, dict[int, Answer]] = {}
         for position in range(len(job_of)):
             job = job_of[position]
             if job not in held:
-                answers = running.pop(job).result() if pool else run(job)
-                held[job] = dict(zip(jobs[job], answers, strict=True))
+                found = next(answers)
+                found = found.result() if isinstance(found, Future) else found
+                held[job] = dict(zip(jobs[job], found, strict=True))
             answer = held[job].pop(position)
             if not held[job]:
                 del held[job]
             yield answer
     finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
         failures.clear()  # whose tracebacks hold this frame
 
 
@@ -88,23 +115,29 @@ def _merged(names: Sequence[str], spans: Sequence[Span]) -> Iterator[tuple[str, 
         yield name, run
 
 
+def _range_of(group: Sequence[Span]) -> tuple[int, int] | None:
+    """Offset and length of the one request for spans that lie together; None: the whole file."""
+    start = group[0][1]
+    return None if start < 0 else (start, max(offset + length for _, offset, length in group) - start)
+
+
 def _read_group(root: Place, name: str, group: Sequence[Span]) -> list[bytes | Exception]:
-    path, start = root / name, group[0][1]
+    path, byte_range = root / name, _range_of(group)
     try:
-        if start < 0:
-            data, start = path.read_bytes(), 0
-            group = [(position, 0, length if length >= 0 else len(data)) for position, _, length in group]
-            whole = True
-        else:
-            end = max(offset + length for _, offset, length in group)
-            data, whole = path.read_range(start, end - start), False
+        data = path.read_range(*byte_range) if byte_range else path.read_bytes()
     except StorageUnavailable:
         raise
     except (OSError, ValueError) as error:
         return [error] * len(group)
+    return _cut(path, group, data)
+
+
+def _cut(path: Place, group: Sequence[Span], data: bytes) -> list[bytes | Exception]:
+    """The spans' own bytes of what their request gave."""
+    start = max(0, group[0][1])
     out: list[bytes | Exception] = []
     for _, offset, length in group:
-        found = data if whole else data[offset - start : offset - start + length]
+        found = data if offset < 0 else data[offset - start : offset - start + length]
         if len(found) < length:
             out.append(EOFError(f"{path}: gave {len(found):,} bytes of the {length:,} it had when it was indexed"))
         else:

@@ -12,7 +12,7 @@ from typing import Any
 import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
-from swav_ray.data import s3_fast
+from swav_ray.data import s3_list, s3_read
 from swav_ray.data.s3_client import client, counters, is_directory_bucket, patiently
 
 _LIST_THREADS = 16
@@ -34,10 +34,10 @@ def read(bucket: str, key: str, offset: int = 0, length: int | None = None) -> b
                 return b""  # the object ends before offset
             raise
 
-    data = s3_fast.get(bucket, key, None if length is None else (offset, length))
+    data = s3_read.get(bucket, key, None if length is None else (offset, length))
     if data is None:
         data = patiently(f"s3://{bucket}/{key}", get)
-    counters().add("bytes_read", len(data))
+        counters().add("bytes_read", len(data))
     return data
 
 
@@ -104,10 +104,10 @@ def _opened(bucket: str, folder: str) -> Iterator[dict[str, Any]]:
 def _flat(bucket: str, folder: str, after: str = "") -> Iterator[dict[str, Any]]:
     """Pages of everything below a folder, behind the key ``after``."""
     try:
-        for found in s3_fast.pages(bucket, folder, after):
+        for found in s3_list.pages(bucket, folder, after):
             yield {"Contents": found}
             after = found[-1]["Key"] if found else after
-    except s3_fast.Unanswered:
+    except s3_list.Unanswered:
         yield from pages(bucket, folder, after=after)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from swav_ray.data import s3
+from swav_ray.data import s3, s3_read
 from swav_ray.data.s3_client import CredentialsError, PlaceError, StorageUnavailable, client, counters, patiently
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 _RETRY_SECONDS = 5.0
 _PART = ".part"
@@ -148,6 +149,18 @@ class Place:
             raise _missing(self) from None
         counters().add("bytes_read", len(data))
         return data
+
+    def read_ahead(
+        self, requests: Sequence[tuple[str, tuple[int, int] | None]], otherwise: Callable[[int], Other]
+    ) -> Iterator[bytes | Other]:
+        """The bytes of each request below this place on S3, in order, while the next ones are on their way.
+
+        requests: a name, and the offset and length of a range or None for the whole file. Where a read is not as simple
+        as that, ``otherwise(index)`` stands in its place, called as soon as that is known: `read_bytes` and
+        `read_range` then say what is wrong.
+        """
+        keys = [((self / name)._key, byte_range) for name, byte_range in requests]
+        return s3_read.fetch(self._bucket, keys, otherwise)
 
     def write_bytes(self, data: bytes) -> None:
         """Writes the whole file or, on any failure, nothing; folders are made as needed."""

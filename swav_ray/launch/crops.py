@@ -22,7 +22,7 @@ from ray.data._internal.execution.metadata_fetcher import InlineMetadataFetcher
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
+from swav_ray.data.batches import Batch, BatchMaker, SampleReader, TooManyBadImages
 from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import share
 from swav_ray.data.storage import StorageUnavailable
@@ -116,16 +116,21 @@ def _make(maker: Any, segment: Any, task: int) -> Iterator[pa.Table]:
     """
     plan: Segment = ray.get(segment)
     batch_maker: BatchMaker = ray.get(maker)
-    for block in plan.blocks_of(task):
-        yield _block(batch_maker, *plan.rows_of(block))
+    blocks = [plan.rows_of(block) for block in plan.blocks_of(task)]
+    samples: SampleReader | None = SampleReader(batch_maker.manifest, np.concatenate([ids for _, ids in blocks]))
+    for step, ids in blocks:
+        made = _block(batch_maker, step, ids, samples)
+        if made["failure"][0].is_valid:
+            samples = None  # what comes next there is not the next batch's
+        yield made
 
 
-def _block(maker: BatchMaker, step: int, ids: np.ndarray) -> pa.Table:
+def _block(maker: BatchMaker, step: int, ids: np.ndarray, samples: SampleReader | None) -> pa.Table:
     """A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
     exception would end the segment with a traceback through Ray Data.
     """
     try:
-        batch = maker.make(step, ids, _MEMORY)
+        batch = maker.make(step, ids, _MEMORY, samples)
     except TooManyBadImages as error:
         return _failure("TooManyBadImages", str(error))
     except StorageUnavailable as error:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import batches, manifest
-from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
+from swav_ray.data.batches import Batch, BatchMaker, SampleReader, TooManyBadImages
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
@@ -45,6 +45,21 @@ def test_shares_put_together_are_the_global_batch(tmp_path: Path) -> None:
     for index, group in enumerate(whole):
         assert np.array_equal(np.concatenate([part[index] for part in parts], axis=1), group)
     assert [group.shape for group in whole] == [(2, 6, 16, 16, 3), (3, 6, 8, 8, 3)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_samples_that_are_read_for_several_batches_make_the_same_ones(tmp_path: Path, threads: int) -> None:
+    write_images(tmp_path, 18, broken=(2,))
+    maker = dataclasses.replace(make(tmp_path, max_bad_fraction=0.2), threads=threads)
+    planned = list(maker.plan.batches(0, 3))
+    samples = SampleReader(maker.manifest, np.concatenate(planned))
+    for step, ids in enumerate(planned):
+        alone, together = maker.make(step, ids), maker.make(step, ids, samples=samples)
+        assert (together.pixels == alone.pixels).all()
+        assert together.bad == alone.bad
+        assert len(together.bad) == (2 in ids)
+    with pytest.raises(RuntimeError):
+        maker.make(2, planned[2], samples=samples)
 
 
 def test_threads_make_the_same_batch_as_one(tmp_path: Path) -> None:

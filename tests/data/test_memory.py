@@ -78,3 +78,6 @@ def test_memory_of_another_size_is_given_back() -> None:
     for size in (1000, 2000, 3000):
         memory.take(size)
     assert [len(piece) for piece, _ in memory._pieces] == [3000]
+    freed_meanwhile = iter([object(), None])
+    memory._pieces = [(np.empty(100, np.uint8), lambda: next(freed_meanwhile))]  # type: ignore[list-item]
+    assert len(memory.take(200)) == 200

@@ -25,7 +25,6 @@ from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import manifest
 from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
-from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.storage import StorageUnavailable
@@ -125,8 +124,8 @@ def test_two_workers_and_one_cpu_for_crops_pass_from_segment_to_segment(nodes: C
 class Noted(BatchMaker):
     """Leaves a file for each batch that it makes, with the process that made it and its threads."""
 
-    def make(self, step: int, sample_ids: np.ndarray, memory: ReusedMemory | None = None) -> Batch:
-        batch = super().make(step, sample_ids, memory)
+    def make(self, step: int, sample_ids: np.ndarray, *how: Any) -> Batch:
+        batch = super().make(step, sample_ids, *how)
         (Path(self.manifest.root).parent / f"made-{step}").write_text(f"{os.getpid()} {self.threads}")
         return batch
 
@@ -253,10 +252,10 @@ def test_added_nodes_make_crops_and_a_lost_one_costs_no_batch(nodes: Cluster, tm
 class Broken(BatchMaker):
     error: Exception
 
-    def make(self, step: int, sample_ids: np.ndarray, memory: ReusedMemory | None = None) -> Batch:
+    def make(self, step: int, sample_ids: np.ndarray, *how: Any) -> Batch:
         if step == 4:
             raise self.error
-        return super().make(step, sample_ids, memory)
+        return super().make(step, sample_ids, *how)
 
 
 class Buggy(Broken):
