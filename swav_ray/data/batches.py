@@ -6,6 +6,7 @@ An unreadable image is replaced by the one that the plan names for it, so a batc
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from swav_ray.data.sources import Sample, read_samples
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
+_READ_TOGETHER = 512  # samples whose files and row groups are opened once, and whose bytes may have to be held
 _SMALL_BUDGET = 0.1  # of unreadable images: DRAWS of them in a row then have a chance of 1e-16
 
 
@@ -151,10 +153,12 @@ def crop_views(pixels: np.ndarray, crops: CropsConfig, rows: int) -> list[np.nda
 
 
 class SampleReader:
-    """The samples of one batch after the other, read ahead (see `read_samples`)."""
+    """The samples of one batch after the other, read ahead (see `read_samples`) within so many at a time."""
 
     def __init__(self, manifest: Manifest, sample_ids: np.ndarray) -> None:
-        self._samples, self._before = read_samples(manifest, sample_ids), storage.stats()
+        spans = [sample_ids[start : start + _READ_TOGETHER] for start in range(0, len(sample_ids), _READ_TOGETHER)]
+        self._samples = itertools.chain.from_iterable(read_samples(manifest, ids) for ids in spans)
+        self._before = storage.stats()
 
     def take(self, rows: int) -> Iterator[Sample]:
         """The next ones; raises RuntimeError where there are fewer."""

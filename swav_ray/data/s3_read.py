@@ -1,4 +1,4 @@
-"""Reading many small objects through libcurl, which signs for S3 itself: a tenth of boto3's CPU time.
+"""Reading many small objects through libcurl, which signs for S3 itself: a twelfth of boto3's CPU time.
 
 One thread drives all transfers of a batch. It looks after them whenever the next answer is asked for; between two of
 those the kernel takes in what arrives, and nobody wakes anybody.
