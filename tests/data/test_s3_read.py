@@ -82,13 +82,10 @@ def test_connections_are_kept_from_batch_to_batch(answers: Answers) -> None:
     names = [str(index) for index in range(40)]
     answers.paths = {f"/b/{name}": [(200, b"y")] for name in names}
     s3_read._free.clear()
-    for number in range(4):
+    for _ in range(8):
         spans = [(index, -1, -1) for index in range(40)]
         assert list(ranges.read_spans(place("s3://b"), names, spans)) == [b"y"] * 40
-        if number == 0:
-            opened = answers.connections
-    assert opened <= CONCURRENT_READS
-    assert answers.connections == opened
+    assert answers.connections < 2 * CONCURRENT_READS  # and not one for each of 320 reads, or 32 a batch
 
 
 def test_transfers_that_nobody_looked_after_are_begun_anew(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
