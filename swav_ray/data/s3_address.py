@@ -110,6 +110,7 @@ class Addresses:
             return None
 
     def has_answered(self, bucket: str) -> None:
+        """Call for a request that went well: only failures in a row count."""
         self._failures[bucket] = 0
 
     def has_failed(self, bucket: str, *, refused: bool) -> None:
@@ -147,5 +148,6 @@ class Addresses:
 
 
 def count_request() -> None:
+    """Call for each request that does not go through boto3, which counts its own."""
     counters().add("calls")
     counters().add("sends")

@@ -180,7 +180,7 @@ class _Reader:
         self._running[curl] = index, into
 
     def _ended(self) -> Iterator[tuple[int, int, bytes]]:
-        """Index, HTTP status and bytes of the transfers that have ended; the status is 0 where they failed."""
+        """Index, HTTP status and bytes of those that have ended; the status of a good answer that was cut off is 0."""
         left = 1
         while left:
             left, whole, failed = self._multi.info_read()
@@ -190,7 +190,8 @@ class _Reader:
                 self._idle.append(curl)
                 data = into.getvalue()
                 into.close()  # or the idle handle would keep it
-                yield index, curl.getinfo(pycurl.RESPONSE_CODE) if arrived else 0, data
+                status = curl.getinfo(pycurl.RESPONSE_CODE)  # an error's page may be longer than the range asked for
+                yield index, status if arrived or status >= 300 else 0, data
 
 
 def _is_plain(key: str) -> bool:

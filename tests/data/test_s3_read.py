@@ -46,6 +46,13 @@ def test_a_range_is_one_only_if_the_server_says_so(answers: Answers, status: int
     assert list(fetch("b", [("x", (3, 1))], lambda _: "boto3")) == [found]
 
 
+def test_an_error_whose_page_is_longer_than_the_range_is_that_error(answers: Answers) -> None:
+    answers.paths = {f"/b/{status}": [(status, b"an XML page")] for status in (404, 503)}
+    before = stats()["retries"]
+    assert list(fetch("b", [("404", (0, 3)), ("503", (0, 3))], lambda index: index)) == [0, 1]
+    assert stats()["retries"] - before == 1
+
+
 def test_no_more_is_read_ahead_than_a_bound(answers: Answers) -> None:
     answers.paths = {f"/b/{index}": [(200, b"y")] for index in range(500)}
     found = fetch("b", [(str(index), None) for index in range(500)], lambda index: index)
