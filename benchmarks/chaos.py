@@ -43,9 +43,9 @@ from benchmarks.chaos_parts.storage import storage_for  # noqa: E402
 from swav_ray.config import Config, replace  # noqa: E402
 from swav_ray.data import manifest as manifests  # noqa: E402
 from swav_ray.data.batches import BatchMaker  # noqa: E402
-from swav_ray.data.multi_crop import MultiCrop  # noqa: E402
+from swav_ray.data.crops.multi_crop import MultiCrop  # noqa: E402
+from swav_ray.data.holdout import split  # noqa: E402
 from swav_ray.data.sample_plan import SamplePlan  # noqa: E402
-from swav_ray.evaluate.probe import split  # noqa: E402
 from swav_ray.recipes import quickstart  # noqa: E402
 
 BATCH, STEPS_PER_EPOCH = 8, 20

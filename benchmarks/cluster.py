@@ -36,16 +36,16 @@ from ray.core.generated import common_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.parts.s3_server import S3Server
 from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.data.shapes import write_shapes
-from swav_ray.data.storage import place
 from swav_ray.launch.train import train
 from swav_ray.recipes import quickstart
-from swav_ray.report.metrics_log import read_metrics
-from tests.s3 import S3Server
+from swav_ray.run.metrics_log import read_metrics
+from swav_ray.storage.place import place
 
 CPUS_PER_WORKER = 1.5
 STORE = 150 * 2**20

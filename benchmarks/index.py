@@ -87,7 +87,7 @@ def serve(arguments: argparse.Namespace, port: Any) -> None:
 
 def index(cache: str) -> int:
     from swav_ray.data.manifest import load_or_build
-    from swav_ray.data.storage import place
+    from swav_ray.storage.place import place
 
     return len(load_or_build("s3://bucket", place(cache), progress=lambda _: None))
 

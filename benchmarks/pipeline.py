@@ -46,11 +46,11 @@ from torch.utils.data import DataLoader, Dataset
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker
-from swav_ray.data.multi_crop import MultiCrop
+from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
-from swav_ray.data.storage import place
-from swav_ray.launch import data
-from swav_ray.launch.data import Feed
+from swav_ray.launch import feed as data
+from swav_ray.launch.feed import Feed
+from swav_ray.storage.place import place
 from swav_ray.training.distributed import World
 
 STEPS = 1_000_000  # more than any round reads
@@ -267,7 +267,7 @@ def images(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, st
         yield places
         return
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from tests.s3 import S3Server
+    from benchmarks.parts.s3_server import S3Server
 
     server = S3Server(folder / "weed")
     server.start()

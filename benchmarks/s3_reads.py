@@ -29,12 +29,13 @@ import torch
 from pipeline import images
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data import batches, s3_address
+from swav_ray.data import batches
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker
-from swav_ray.data.multi_crop import MultiCrop
+from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.sources import Sample, read_samples
+from swav_ray.storage.s3 import address as s3_address
 
 BATCH = 128
 

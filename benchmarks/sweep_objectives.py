@@ -34,23 +34,24 @@ from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import Batch, BatchMaker
+from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
-from swav_ray.data.storage import place
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
-from swav_ray.evaluate.probe import knn, split
+from swav_ray.evaluate.probe import knn
+from swav_ray.launch.sweep.choice import default_grace
+from swav_ray.launch.sweep.search import Asha
+from swav_ray.launch.sweep.space import Values, check, config_of, describe, draw
+from swav_ray.launch.sweep.trial import TrialCollapsed
 from swav_ray.launch.train import images_of
-from swav_ray.launch.tune_choice import default_grace
-from swav_ray.launch.tune_search import Asha
-from swav_ray.launch.tune_space import Values, check, config_of, describe, draw
-from swav_ray.launch.tune_trial import TrialCollapsed
 from swav_ray.model.swav import Trunk
 from swav_ray.recipes import RECIPES
-from swav_ray.report import measurements
-from swav_ray.report.sweep import TrialRecord, read_sweep
+from swav_ray.report.sweep.page import TrialRecord, read_sweep
+from swav_ray.run import measurements
+from swav_ray.storage.place import place
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner
 from swav_ray.training.loop import Hooks, Wish, train

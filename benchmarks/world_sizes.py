@@ -11,10 +11,10 @@ import json
 
 import torch
 
+from benchmarks.parts.gloo import GlooPool
 from swav_ray.config import Config
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Learner
-from tests.gloo import GlooPool
 from tests.training.test_learner import crops, small_config
 
 

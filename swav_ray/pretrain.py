@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError
-from swav_ray.data.storage import PlaceError
 from swav_ray.recipes import RECIPES
 from swav_ray.report.complaint import complain
+from swav_ray.storage.place import PlaceError
 
 USAGE = "python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--config FILE]"
 

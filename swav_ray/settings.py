@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from swav_ray.config import Config, ConfigError
-from swav_ray.data.storage import place
+from swav_ray.storage.place import place
 
 _SECTIONS: dict[str, Any] = typing.get_type_hints(Config)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gloo import GlooPool
-from tests.s3 import S3Server
+from benchmarks.parts.gloo import GlooPool
+from benchmarks.parts.s3_server import S3Server
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 
 from swav_ray.config import Config
-from swav_ray.launch.tune_command import main
+from swav_ray.launch.sweep.command import main
 
 SPACE = {
     "small crops": tune.choice([0, 2, 4, 6]),

@@ -8,7 +8,7 @@ import sys
 
 from ray import tune
 
-from swav_ray.launch.tune_command import main
+from swav_ray.launch.sweep.command import main
 
 SPACE = {
     "assignment.epsilon": tune.loguniform(0.01, 0.2),

@@ -8,7 +8,7 @@ import sys
 
 from ray import tune
 
-from swav_ray.launch.tune_command import main
+from swav_ray.launch.sweep.command import main
 
 SPACE = {
     "model.prototypes": tune.choice([10, 30, 100, 300]),

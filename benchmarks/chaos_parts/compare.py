@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from swav_ray.data.sample_plan import SamplePlan, digest
-from swav_ray.data.storage import Place
-from swav_ray.report.metrics_log import read_metrics
+from swav_ray.run.metrics_log import read_metrics
+from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
 
 Record = dict[str, Any]

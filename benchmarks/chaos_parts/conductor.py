@@ -16,7 +16,7 @@ from benchmarks.chaos_parts.job import COMMAND, Job, Progress
 from benchmarks.chaos_parts.schedule import Event, Nodes
 from benchmarks.chaos_parts.storage import Storage
 from swav_ray.config import Config
-from swav_ray.data.storage import Place, place
+from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 
 PATIENCE = 600.0  # seconds without a step, an event or a start after which a run counts as stuck

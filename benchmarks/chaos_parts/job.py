@@ -14,8 +14,8 @@ from pathlib import Path
 
 from swav_ray import settings
 from swav_ray.config import Config
-from swav_ray.data.storage import Place
-from swav_ray.report.metrics_log import METRICS
+from swav_ray.run.metrics_log import METRICS
+from swav_ray.storage.place import Place
 
 COMMAND = ("-m", "swav_ray.pretrain")
 _STEP = re.compile(r"\bstep (\d+)/\d+")

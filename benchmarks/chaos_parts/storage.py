@@ -18,9 +18,9 @@ from typing import Literal
 
 import numpy as np
 
+from benchmarks.parts.s3_server import S3Server
 from swav_ray.data.shapes import write_shapes
-from swav_ray.data.storage import place
-from tests.s3 import S3Server
+from swav_ray.storage.place import place
 
 Outage = Literal["refused", "stalled"]
 

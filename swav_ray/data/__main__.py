@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, RunConfig
 from swav_ray.data.manifest import Manifest, cache_of, cached_at, load_or_build, save
-from swav_ray.data.storage import CredentialsError, Place, PlaceError, place
+from swav_ray.storage.place import CredentialsError, Place, PlaceError, place
 
 _FIRST_CONTACT = 10.0  # seconds after which an S3 that never answered is taken for a wrong address
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
@@ -129,7 +129,7 @@ def _index(options: argparse.Namespace) -> str:
 
 def _import(options: argparse.Namespace) -> str:
     """Writes images, byte for byte, into Parquet shards with labels and splits. Cut short, run it again: it goes on."""
-    from swav_ray.data.importer import import_shards
+    from swav_ray.data.tools.importer import import_shards
 
     _reach(place(options.out))
     progress = _Progress("imported")
@@ -141,7 +141,7 @@ def _import(options: argparse.Namespace) -> str:
 
 def _check(options: argparse.Namespace) -> str:
     """Decodes every image in parallel and reports the bad ones by kind."""
-    from swav_ray.data.check import check
+    from swav_ray.data.tools.check import check
 
     manifest = _manifest(options.place, options.storage)
     progress = _Progress("decoded")
@@ -156,7 +156,7 @@ def _check(options: argparse.Namespace) -> str:
 
 def _preview(options: argparse.Namespace) -> str:
     """Draws a contact sheet of originals and of their crops exactly as training would see them."""
-    from swav_ray.data.preview import contact_sheet
+    from swav_ray.data.tools.preview import contact_sheet
 
     config = _recipe(options.recipe)
     if options.config:

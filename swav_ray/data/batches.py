@@ -17,13 +17,13 @@ from typing import TypeVar
 import numpy as np
 
 from swav_ray.config import CropsConfig, DataConfig
-from swav_ray.data import storage
-from swav_ray.data.decode import UnreadableImage
+from swav_ray.data.crops.decode import UnreadableImage
+from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.memory import ReusedMemory
-from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.data.sources import Sample, read_samples
+from swav_ray.storage import place as storage
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")

@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swav_ray.data.folder import index_folder
-from swav_ray.data.idx import index_idx
-from swav_ray.data.listing import KINDS, MANIFEST_KEY, TEST, TRAIN, Listing, survey
-from swav_ray.data.rows import Rows
-from swav_ray.data.shards import index_shards
-from swav_ray.data.storage import Place, PlaceError, StorageUnavailable, place
-from swav_ray.data.tars import index_tars
+from swav_ray.data.formats.folder import index_folder
+from swav_ray.data.formats.idx import index_idx
+from swav_ray.data.formats.listing import KINDS, MANIFEST_KEY, TEST, TRAIN, Listing, survey
+from swav_ray.data.formats.rows import Rows
+from swav_ray.data.formats.shards import index_shards
+from swav_ray.data.formats.tars import index_tars
+from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
 
 __all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_or_build", "save"]
 

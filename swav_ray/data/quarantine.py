@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from swav_ray.data.batches import Bad, TooManyBadImages
-from swav_ray.data.storage import Place
+from swav_ray.storage.place import Place
 
 QUARANTINE = "quarantine.jsonl"
 

@@ -46,7 +46,7 @@ Uniform = Callable[[float, float], float]
 
 
 class Folder(Protocol):
-    """What `write_shapes` needs of a place (`swav_ray.data.storage.Place` has it)."""
+    """What `write_shapes` needs of a place (`swav_ray.storage.place.Place` has it)."""
 
     def __truediv__(self, name: str) -> Self: ...
     def exists(self) -> bool: ...

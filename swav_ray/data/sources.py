@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.idx import read_idx
+from swav_ray.data.formats.idx import read_idx
+from swav_ray.data.formats.shards import read_row_groups
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.ranges import read_spans
-from swav_ray.data.shards import read_row_groups
-from swav_ray.data.storage import Place, place
+from swav_ray.storage.place import Place, place
+from swav_ray.storage.ranges import read_spans
 
 Sample = bytes | np.ndarray | Exception
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from swav_ray.training.normalize import normalize
+from swav_ray.model.normalize import normalize
 
 SMALL = 64  # up to this side an image is embedded whole, not cut by the 256/224 margin
 _LONGEST = 8  # times its short side, of an image that is resized

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swav_ray.config import AugmentConfig, CropsConfig, EvalConfig
-from swav_ray.data.decode import UnreadableImage
+from swav_ray.data.crops.decode import UnreadableImage
+from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.sources import read_samples
 from swav_ray.evaluate.features import extract
-from swav_ray.evaluate.probe import evenly
 from swav_ray.loss.sinkhorn import sinkhorn
 from swav_ray.model.swav import SwAVModel
 

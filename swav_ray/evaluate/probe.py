@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swav_ray.config import ConfigError, DataConfig, EvalConfig
-from swav_ray.data.decode import UnreadableImage, decode
+from swav_ray.config import EvalConfig
+from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import read_samples
 from swav_ray.evaluate.features import center_crop, extract, pixels
@@ -22,32 +23,6 @@ from swav_ray.training.distributed import World
 
 _CHUNK = 512  # images decoded at a time
 _THREADS = 4
-
-
-def split(manifest: Manifest, data: DataConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Ids to train on and ids held out for kNN, both ascending.
-
-    Held out is the data set's own test or validation split; where it has none, `data.holdout_fraction` of the images.
-    Both need labels: without any, everything is trained on.
-    """
-    train, test = manifest.train_ids(), manifest.test_ids()
-    if data.holdout_fraction and not len(test):
-        if not (manifest.labels >= 0).any():
-            raise ConfigError(
-                "data.holdout_fraction", data.holdout_fraction, "needs labels (class folders); set it to 0"
-            )
-        order = np.random.default_rng(0).permutation(len(train))
-        held = round(data.holdout_fraction * len(train))
-        train, test = np.sort(train[order[held:]]), np.sort(train[order[:held]])
-    labelled = test[manifest.labels[test] >= 0]
-    return evenly(train, data.limit), labelled
-
-
-def evenly(ids: np.ndarray, limit: int) -> np.ndarray:
-    """At most `limit` (0: all) of the ids, spread evenly over them, so over the classes of a sorted data set."""
-    if not limit or len(ids) <= limit:
-        return ids
-    return ids[np.arange(limit) * len(ids) // limit]
 
 
 def _images(manifest: Manifest, ids: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:

@@ -25,17 +25,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError
 from swav_ray.data import manifest as manifests
+from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.shapes import write_shapes
-from swav_ray.data.storage import Place, persistently, place
-from swav_ray.evaluate.probe import split
-from swav_ray.launch.data import TASK_CPUS
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
-from swav_ray.launch.lease import Lease
+from swav_ray.launch.feed import TASK_CPUS
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.worker import MANIFEST, SUMMARY, run
 from swav_ray.report.terminal import Terminal
+from swav_ray.run.lease import Lease
+from swav_ray.storage.place import Place, persistently, place
 
 CONFIG = "config.yaml"
 SHAPES = "shapes://"

@@ -16,19 +16,20 @@ import torch
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker, TooManyBadImages
+from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
-from swav_ray.data.storage import Place, persistently
 from swav_ray.evaluate import label_free
-from swav_ray.evaluate.probe import knn, split
-from swav_ray.launch.crops import BatchFailed
-from swav_ray.launch.data import Feed, forget_earlier_segments
+from swav_ray.evaluate.probe import knn
+from swav_ray.launch.crop_task import BatchFailed
+from swav_ray.launch.feed import Feed, forget_earlier_segments
 from swav_ray.model.swav import Trunk
-from swav_ray.report import measurements
-from swav_ray.report.history import History, goodput, read_history
-from swav_ray.report.metrics_log import MetricsLog, logged_steps, read_metrics
+from swav_ray.run import measurements
+from swav_ray.run.history import History, goodput, read_history
+from swav_ray.run.metrics_log import MetricsLog, logged_steps, read_metrics
+from swav_ray.storage.place import Place, persistently
 from swav_ray.training import checkpoint
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model

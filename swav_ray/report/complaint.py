@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from swav_ray.data.storage import CredentialsError
+from swav_ray.storage.place import CredentialsError
 
 _MISTAKES = (ValueError, CredentialsError)  # ConfigError, UnknownSetting and PlaceError are ValueErrors
 _SYSTEM_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)

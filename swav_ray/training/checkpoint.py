@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from swav_ray.data.storage import Place, StorageUnavailable
+from swav_ray.storage.place import Place, StorageUnavailable
 from swav_ray.training.learner import Learner
 
 SCHEMA = 2  # 2: refused_steps and knn_top1 in meta.json

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swav_ray.data.random_params import CONTRAST, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SATURATION, SIGMA
+from swav_ray.data.crops.random_params import CONTRAST, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SATURATION, SIGMA
 
 
 def color_and_blur(crops_u8: Tensor, params: Tensor, max_sigma: float = 2.0) -> Tensor:

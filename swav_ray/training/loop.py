@@ -18,10 +18,10 @@ from swav_ray.config import Config
 from swav_ray.data.batches import Batch
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import digest
+from swav_ray.model.normalize import normalize
 from swav_ray.training.device_color import color_and_blur
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner
-from swav_ray.training.normalize import normalize
 
 Record = dict[str, Any]
 

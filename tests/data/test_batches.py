@@ -13,10 +13,10 @@ from PIL import Image
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import batches, manifest
 from swav_ray.data.batches import Batch, BatchMaker, SampleReader, TooManyBadImages
-from swav_ray.data.multi_crop import MultiCrop
+from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
-from swav_ray.data.storage import place
+from swav_ray.storage.place import place
 from tests.pools import pool
 
 CROPS = CropsConfig(sizes=(16, 8), counts=(2, 3), min_scales=(0.3, 0.1), max_scales=(1.0, 0.4))

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from swav_ray.data import manifest as manifest_module
 from swav_ray.data.__main__ import main
+from swav_ray.data.formats.rows import SCHEMA
 from swav_ray.data.manifest import PlaceError, build, cache_of, cached_at, load, load_or_build, save
-from swav_ray.data.rows import SCHEMA
-from swav_ray.data.storage import Entry, Place, place
+from swav_ray.storage.place import Entry, Place, place
 from tests.data.images import image, write_files, write_parquet, write_tar
 
 PARTS = st.text(string.ascii_letters + string.digits + "_ é", min_size=1, max_size=6).filter(lambda p: p.strip() == p)

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from swav_ray.data import shards as shards_module
-from swav_ray.data.idx import images_of
-from swav_ray.data.importer import import_shards
+from benchmarks.parts.s3_server import S3Server
+from swav_ray.data.formats import shards as shards_module
+from swav_ray.data.formats.idx import images_of
 from swav_ray.data.manifest import PlaceError, build
-from swav_ray.data.s3_client import SettingsError
 from swav_ray.data.sources import read_samples
-from swav_ray.data.storage import Place, StorageUnavailable, place, stats
+from swav_ray.data.tools.importer import import_shards
+from swav_ray.storage.place import Place, StorageUnavailable, place, stats
+from swav_ray.storage.s3.client import SettingsError
 from tests.data.images import image, with_class_names, write_files, write_idx, write_parquet, write_tar
-from tests.s3 import S3Server
 
 COUNT = 10
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from swav_ray.data.normalize import MEAN, STD
 from swav_ray.evaluate.features import center_crop, extract, pixels
-from swav_ray.training.normalize import normalize
+from swav_ray.model.normalize import MEAN, STD, normalize
 
 
 def random_images(count: int, side: int = 16) -> torch.Tensor:

@@ -11,9 +11,9 @@ import torch
 from swav_ray.config import EvalConfig
 from swav_ray.data import manifest
 from swav_ray.data.shapes import write_shapes
-from swav_ray.data.storage import place
 from swav_ray.evaluate.label_free import code_agreement, code_information, measure, prototype_entropy, rank_me
 from swav_ray.model.swav import SwAVModel
+from swav_ray.storage.place import place
 
 
 def one_hot(labels: torch.Tensor, prototypes: int) -> torch.Tensor:

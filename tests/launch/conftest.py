@@ -10,8 +10,8 @@ import ray
 
 from swav_ray.config import Config, replace
 from swav_ray.data.shapes import write_shapes
-from swav_ray.data.storage import place
 from swav_ray.recipes import quickstart
+from swav_ray.storage.place import place
 
 
 @pytest.fixture(scope="package")

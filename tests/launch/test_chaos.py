@@ -27,7 +27,7 @@ from benchmarks.chaos_parts.job import Progress
 from benchmarks.chaos_parts.schedule import KINDS, MOST_AT_ONCE, Nodes, draw
 from benchmarks.chaos_parts.storage import Gate
 from swav_ray.data.sample_plan import SamplePlan, digest
-from swav_ray.data.storage import place
+from swav_ray.storage.place import place
 from swav_ray.training import checkpoint
 from tests.launch.conftest import tiny
 

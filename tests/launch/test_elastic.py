@@ -20,9 +20,9 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from swav_ray import settings
 from swav_ray.config import Config
-from swav_ray.data.storage import place
-from swav_ray.report.history import read_history
-from swav_ray.report.metrics_log import read_metrics
+from swav_ray.run.history import read_history
+from swav_ray.run.metrics_log import read_metrics
+from swav_ray.storage.place import place
 from tests.launch.conftest import tiny
 from tests.launch.test_train import assert_exactly_once
 

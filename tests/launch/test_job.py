@@ -19,14 +19,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.parts.s3_server import S3Server
 from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.data.shapes import write_shapes
-from swav_ray.data.storage import place
-from swav_ray.report.metrics_log import read_metrics
+from swav_ray.run.metrics_log import read_metrics
+from swav_ray.storage.place import place
 from swav_ray.training import checkpoint
 from tests.launch.conftest import tiny
-from tests.s3 import S3Server
 
 # Minutes of clusters and job servers: with -m slow.
 pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.slow, pytest.mark.timeout(1200)]

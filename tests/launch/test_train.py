@@ -24,11 +24,11 @@ from swav_ray import pretrain, settings
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
-from swav_ray.data.storage import place
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.train import RunFailed, _check_room, _prepare, make_trainer, train
-from swav_ray.report.metrics_log import read_metrics
 from swav_ray.report.terminal import Terminal
+from swav_ray.run.metrics_log import read_metrics
+from swav_ray.storage.place import place
 from swav_ray.training import checkpoint
 from tests.data.test_batches import write_images
 from tests.launch.conftest import tiny

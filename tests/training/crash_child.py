@@ -22,9 +22,9 @@ from typing import Any
 import torch
 
 from swav_ray.data.quarantine import Quarantine
-from swav_ray.data.storage import place
-from swav_ray.report.history import History
-from swav_ray.report.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.history import History
+from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.storage.place import place
 from swav_ray.training import checkpoint
 from swav_ray.training.learner import Learner
 from swav_ray.training.loop import Hooks, Wish, train

@@ -13,7 +13,7 @@ from swav_ray.config import Config, replace
 from swav_ray.data.batches import Batch
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan, digest
-from swav_ray.data.storage import place
+from swav_ray.storage.place import place
 from swav_ray.training.learner import Diverged, Learner
 from swav_ray.training.loop import Hooks, Wish, train
 from tests.training.test_learner import small_config

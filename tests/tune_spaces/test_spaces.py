@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from types import ModuleType
 import pytest
 
 from swav_ray.config import Config
-from swav_ray.data.storage import StorageUnavailable
-from swav_ray.launch import tune
-from swav_ray.launch.tune_command import _parse, main
-from swav_ray.launch.tune_space import Values, check, config_of, draw
+from swav_ray.launch.sweep.command import _parse, main
+from swav_ray.launch.sweep.space import Values, check, config_of, draw
 from swav_ray.recipes import RECIPES
+from swav_ray.storage.place import StorageUnavailable
+
+tune = importlib.import_module("swav_ray.launch.sweep.sweep")
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "tune_spaces").glob("*.py"))
 

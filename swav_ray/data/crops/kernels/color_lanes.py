@@ -1,0 +1,276 @@
+"""The inner loop of colour: all operations of a crop on 32 pixels at a time, which stay in registers in between.
+
+A level is 8 bits, so 16-bit lanes hold it with 7 or 8 bits of fraction, and a product's upper half is one instruction
+(pmulhuw and its kin): 16 pixels an AVX2 register, where float32 would hold 8. Only hue's two quotients are taken in
+float32. The compiler would widen such loops to 32 or 64 bits, so they are spelled out as LLVM vector operations, which
+run on any CPU. Results are cut to whole levels as PIL cuts them; a blend within 1/50 of a whole level may be cut to the
+other side, and a colour's hue to its neighbour of 256.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from swav_ray.data.crops.random_params import CONTRAST, HUE, SATURATION
+
+UNIT = 1 << 15  # a factor of 1
+WIDE, NARROW = 32, 16  # pixels at a time: the wide ones hide each other's delays, the narrow ones are left over
+_LUMA = (19595, 38470, 7471)  # PIL's weights, of 65536
+_CIRCLE = 255  # of PIL's hue
+
+
+class _Lanes:
+    """16-bit lanes as expressions; numbers stand for themselves in every lane."""
+
+    def __init__(self, builder: Any, count: int) -> None:
+        self.builder, self.count = builder, count
+        self.bytes_type, self.words_type, self.longs_type = (
+            ir.VectorType(ir.IntType(bits), count) for bits in (8, 16, 32)
+        )
+        self.floats_type = ir.VectorType(ir.FloatType(), count)
+
+    def word(self, value: Any) -> Any:
+        return ir.Constant(self.words_type, [value] * self.count) if isinstance(value, int) else value
+
+    def number(self, value: float) -> Any:
+        return ir.Constant(self.floats_type, [float(value)] * self.count)
+
+    def spread(self, scalar: Any) -> Any:
+        """The same word in every lane."""
+        first = self.builder.insert_element(self.word(0), scalar, ir.Constant(ir.IntType(32), 0))
+        return self.builder.shuffle_vector(first, first, ir.Constant(self.longs_type, [0] * self.count))
+
+    def upper(self, a: Any, b: Any) -> Any:
+        """a * b / 65536, unsigned."""
+        a, b = (self.builder.zext(self.word(factor), self.longs_type) for factor in (a, b))
+        shift = ir.Constant(self.longs_type, [16] * self.count)
+        return self.builder.trunc(self.builder.lshr(self.builder.mul(a, b), shift), self.words_type)
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self.builder.add(self.word(a), self.word(b))
+
+    def sub(self, a: Any, b: Any) -> Any:
+        return self.builder.sub(self.word(a), self.word(b))
+
+    def mul(self, a: Any, b: Any) -> Any:
+        return self.builder.mul(self.word(a), self.word(b))
+
+    def left(self, a: Any, bits: int) -> Any:
+        return self.builder.shl(a, self.word(bits))
+
+    def right(self, a: Any, bits: int) -> Any:
+        return self.builder.lshr(a, self.word(bits))
+
+    def least(self, a: Any, b: Any) -> Any:
+        """The lesser, unsigned."""
+        a, b = self.word(a), self.word(b)
+        return self.builder.select(self.builder.icmp_unsigned("<", a, b), a, b)
+
+    def most(self, a: Any, b: Any) -> Any:
+        """The greater, unsigned."""
+        a, b = self.word(a), self.word(b)
+        return self.builder.select(self.builder.icmp_unsigned(">", a, b), a, b)
+
+    def less(self, a: Any, b: Any) -> Any:
+        """a - b, but never below 0, unsigned."""
+        # The operation by its name: where an operand is a product, the compiler would compare in 32 bits.
+        kind = ir.FunctionType(self.words_type, [self.words_type] * 2)
+        saturating = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.usub.sat.v{self.count}i16")
+        return self.builder.call(saturating, [self.word(a), self.word(b)])
+
+    def equal(self, a: Any, b: Any) -> Any:
+        return self.builder.icmp_unsigned("==", a, b)
+
+    def choose(self, condition: Any, a: Any, b: Any) -> Any:
+        return self.builder.select(condition, self.word(a), self.word(b))
+
+    def distance(self, a: Any, b: Any) -> Any:
+        """|a - b|, of numbers below 2**15."""
+        ahead = self.sub(a, b)
+        return self.choose(self.builder.icmp_signed("<", ahead, self.word(0)), self.sub(0, ahead), ahead)
+
+    def floats(self, a: Any, *, signed: bool = False) -> Any:
+        widen = self.builder.sext if signed else self.builder.zext
+        return self.builder.sitofp(widen(a, self.longs_type), self.floats_type)
+
+    def words(self, a: Any) -> Any:
+        """The whole part of floats that are not negative."""
+        return self.builder.trunc(self.builder.fptosi(a, self.longs_type), self.words_type)
+
+
+def _luma(lanes: _Lanes, channels: list[Any]) -> Any:
+    """PIL's grey, whole levels."""
+    total: Any = 128 + 1  # half a level to round, and what cutting three products loses on average
+    for channel, weight in zip(channels, _LUMA, strict=True):
+        total = lanes.add(total, lanes.upper(lanes.left(channel, 8), weight))
+    return lanes.right(total, 8)
+
+
+def _blend(lanes: _Lanes, channels: list[Any], base: Any, factor: Any, toward: Any, away: Any) -> list[Any]:
+    """base + factor * (channel - base), cut to a whole level and to 0 ... 255.
+
+    `toward` is 1 - factor where the factor is below 1, `away` is factor - 1 where it is above, the other is 0; all in
+    units of 1 / UNIT. Sums have 7 bits of fraction.
+    """
+    base = lanes.left(base, 8)
+    plus, minus = lanes.add(lanes.upper(base, toward), 1), lanes.upper(base, away)
+    blended = []
+    for channel in channels:
+        product = lanes.upper(lanes.left(channel, 8), factor)
+        blended.append(lanes.least(lanes.right(lanes.add(lanes.less(product, minus), plus), 7), 255))
+    return blended
+
+
+def _turn_hue(lanes: _Lanes, channels: list[Any], shift: Any) -> list[Any]:
+    """To PIL's HSV of 8 bits each, cut; `shift` in 1/256 of a circle; back to RGB, rounded."""
+    red, green, blue = channels
+    builder = lanes.builder
+    high, low = lanes.most(lanes.most(red, green), blue), lanes.least(lanes.least(red, green), blue)
+    chroma = lanes.sub(high, low)
+    reddest, greenest = lanes.equal(red, high), lanes.equal(green, high)
+    slope = lanes.choose(greenest, lanes.sub(blue, red), lanes.sub(red, green))
+    slope = lanes.choose(reddest, lanes.sub(green, blue), slope)
+    # A circle added before the cut and taken away after it: a cut goes towards zero.
+    corner = lanes.choose(reddest, -_CIRCLE, lanes.choose(greenest, _CIRCLE // 3 - _CIRCLE, 2 * _CIRCLE // 3 - _CIRCLE))
+    part = builder.fdiv(lanes.floats(slope, signed=True), lanes.floats(lanes.most(chroma, 1)))
+    part = builder.fadd(builder.fmul(part, lanes.number(_CIRCLE / 6)), lanes.number(_CIRCLE))
+    hue = lanes.add(lanes.words(part), corner)
+    hue = lanes.add(lanes.add(hue, builder.ashr(hue, lanes.word(15))), shift)  # below 0 a circle more, 255 or -1 of 256
+    sixths = lanes.mul(builder.and_(hue, lanes.word(255)), 6)  # of a circle / 255
+    saturation = builder.fdiv(lanes.floats(lanes.mul(chroma, 255)), lanes.floats(lanes.most(high, 1)))
+    depth = lanes.mul(high, lanes.words(saturation))
+    depth = lanes.add(lanes.add(depth, lanes.right(depth, 7)), 1)  # of 65025 / 258 levels, 8 bits of fraction
+    top = lanes.add(lanes.left(high, 8), 128)
+
+    def lowered(share: Any) -> Any:
+        """high - depth * share / 255, rounded; share 0 ... 255, or more for 255."""
+        fall = lanes.upper(depth, lanes.left(lanes.least(share, 255), 8))
+        return lanes.right(lanes.sub(top, fall), 8)
+
+    return [
+        lowered(lanes.less(2 * 255, lanes.distance(sixths, 3 * 255))),
+        lowered(lanes.less(lanes.distance(sixths, 2 * 255), 255)),
+        lowered(lanes.less(lanes.distance(sixths, 4 * 255), 255)),
+    ]
+
+
+def _color_pixels(count: int) -> Any:
+    """A compiled function that runs operations on `count` pixels in place and returns the sum of their grey, if asked.
+
+    Its arguments are those of `color_lines`, and where the line begins and the pixels in it.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pixels, operations, numbers = (
+            context.make_array(signature.args[array])(context, builder, args[array]).data for array in (0, 4, 5)
+        )
+        at, length, size, start, stop, mean, measure, pixel = (args[i] for i in (1, 2, 3, 6, 7, 8, 9, 10))
+        lanes, number = _Lanes(builder, count), length.type
+        channels = [cgutils.alloca_once(builder, lanes.words_type) for _ in range(3)]
+        summed = cgutils.alloca_once_value(builder, ir.Constant(number, 0))
+        mean = lanes.spread(builder.trunc(mean, ir.IntType(16)))
+
+        def place(channel: int) -> Any:
+            offset = builder.add(builder.add(at, pixel), builder.mul(length, ir.Constant(number, channel)))
+            return builder.bitcast(builder.gep(pixels, [offset]), lanes.bytes_type.as_pointer())
+
+        def values() -> list[Any]:
+            return [builder.load(channel) for channel in channels]
+
+        def keep(changed: list[Any]) -> None:
+            for channel, value in zip(channels, changed, strict=True):
+                builder.store(value, channel)
+
+        def argument(operation: Any, which: int) -> Any:
+            index = builder.add(builder.mul(operation, ir.Constant(number, 3)), ir.Constant(number, which))
+            return lanes.spread(builder.load(builder.gep(numbers, [index])))
+
+        for index, channel in enumerate(channels):
+            loaded = builder.load(place(index))
+            loaded.align = 1
+            builder.store(builder.zext(loaded, lanes.words_type), channel)
+        with cgutils.for_range_slice(builder, start, stop, ir.Constant(number, 1)) as (operation, _):
+            code = builder.load(builder.gep(operations, [operation]))
+
+            def is_code(wanted: int) -> Any:
+                return builder.icmp_signed("==", code, ir.Constant(code.type, wanted))
+
+            with builder.if_else(is_code(HUE)) as (turn, blend):
+                with turn:
+                    keep(_turn_hue(lanes, values(), argument(operation, 0)))
+                with blend:
+                    # Without a branch: the compiler finds upper halves of products within a block only.
+                    base = builder.select(is_code(CONTRAST), mean, lanes.word(0))
+                    base = builder.select(is_code(SATURATION), _luma(lanes, values()), base)
+                    keep(_blend(lanes, values(), base, *(argument(operation, which) for which in range(3))))
+        with builder.if_then(builder.icmp_signed("<", start, stop)):
+            for index, value in enumerate(values()):
+                builder.store(builder.trunc(value, lanes.bytes_type), place(index)).align = 1
+        with builder.if_then(measure):
+            left = lanes.spread(builder.trunc(builder.sub(size, pixel), ir.IntType(16)))
+            inside = builder.icmp_signed("<", ir.Constant(lanes.words_type, list(range(count))), left)
+            grey = lanes.choose(inside, _luma(lanes, values()), 0)
+            kind = ir.FunctionType(ir.IntType(16), [lanes.words_type])
+            add_up = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{count}i16")
+            builder.store(builder.zext(builder.call(add_up, [grey]), number), summed)
+        return builder.load(summed)
+
+    @intrinsic
+    def color_pixels(
+        _typing: Any,
+        planes: Any,
+        _at: Any,
+        _length: Any,
+        _size: Any,
+        codes: Any,
+        factors: Any,
+        _start: Any,
+        _stop: Any,
+        _mean: Any,
+        _measure: Any,
+        _pixel: Any,
+    ) -> tuple[Any, Any]:
+        number = types.intp
+        before, after = (planes, number, number, number), (number, number, number, types.boolean, number)
+        return number(*before, codes, factors, *after), generate
+
+    return color_pixels
+
+
+_wide_pixels, _narrow_pixels = _color_pixels(WIDE), _color_pixels(NARROW)
+
+
+@njit(nogil=True)
+def color_lines(
+    planes: np.ndarray,
+    size: int,
+    length: int,
+    codes: np.ndarray,
+    factors: np.ndarray,
+    start: int,
+    stop: int,
+    mean: int,
+    measure: bool,
+) -> int:
+    """Run operations start ... stop - 1 on every line of a crop in place; its sum of grey afterwards, if asked.
+
+    planes: flat uint8 as [x][channel][y] (resize.py), `size` times 3 lines of `length`, which is a multiple of NARROW;
+    `size` pixels of each count for the sum. codes: flat int64, the operations (random_params.py). factors: flat uint16,
+    three an operation: factor, toward and away of a blend, or the shift of hue. mean: the grey of the whole crop that
+    contrast blends with.
+    """
+    total = 0
+    for x in range(size if stop > start or measure else 0):
+        at, pixel = x * 3 * length, 0
+        while pixel + WIDE <= length:
+            total += _wide_pixels(planes, at, length, size, codes, factors, start, stop, mean, measure, pixel)
+            pixel += WIDE
+        if pixel < length:
+            total += _narrow_pixels(planes, at, length, size, codes, factors, start, stop, mean, measure, pixel)
+    return total

@@ -1,0 +1,267 @@
+"""Parquet shards with an image column: bytes, or the {bytes, path} struct of public data sets.
+
+Shards that `import` wrote say in their footer where each image's bytes lie, so a sample is one range read in any order.
+Of other shards the row group is the smallest piece that can be read: `read_row_groups` reads each once per call.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from swav_ray.data.formats.listing import MOST_CLASSES, TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
+from swav_ray.data.formats.rows import Rows, concatenate
+from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
+from swav_ray.storage.ranges import RangeFile, in_order
+from swav_ray.storage.s3.client import counters
+
+RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
+PLAN_NAME = "_import.json"  # beside the shards that `import` writes: how many there will be
+
+_IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
+_LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
+_THREADS = 8
+_LARGE_GROUP = 2 << 20  # bytes read for one sample above which the user is told
+_CACHED_BYTES = 64 << 20  # of row groups kept by a process, for neighbours that the next call asks for
+
+
+def index_shards(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
+    """Rows of a listing of Parquet shards, file after file, in each in the order of its rows."""
+    names = listing.files["name"].to_pylist()
+    sizes = listing.files["size"].to_pylist()
+    _require_whole_import(listing.place, names)
+    _footer.cache_clear()  # the place may have changed since this process last read it
+    _group_cache.cache_clear()
+    splits = splits_of_files(listing.files)
+    parts: list[Rows] = []
+    with ThreadPoolExecutor(min(_THREADS, len(names)), "index-parquet") as pool:
+        for done in pool.map(lambda n, s, t: _index_shard(listing.place, n, s, t), names, sizes, splits):
+            parts.append(done)
+            if progress is not None:
+                progress(sum(len(part.uri) for part in parts))
+    labels, classes = _joined_labels(parts)
+    plain = [Rows(**{**vars(part), "label": None, "notes": ()}) for part in parts]
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))[:1]
+    return Rows(**{**vars(concatenate(plain)), "label": labels, "classes": classes, "notes": notes})
+
+
+def _require_whole_import(where: Place, names: Sequence[str]) -> None:
+    """An import that has not finished would pass for a smaller data set."""
+    try:
+        wanted = sum(json.loads((where / PLAN_NAME).read_bytes())["shards"].values())
+    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+        return
+    if len(names) < wanted:
+        raise PlaceError(
+            f"{where}: has {len(names):,} of the {wanted:,} shards of an import; run the import again to finish"
+        )
+
+
+def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
+    """Rows of one shard; ``label`` holds what the column holds, numbers or words, or None."""
+    path = root / name
+    file = _open(path, size)
+    schema, metadata = file.schema_arrow, file.metadata
+    image = _image_column(path, schema)
+    count = metadata.num_rows
+    found: dict[str, Any] = {"uri": pa.array([name] * count, pa.string()), "split": np.full(count, split, np.int8)}
+    notes: tuple[str, ...] = ()
+    ranges = (metadata.metadata or {}).get(RANGES_KEY)
+    if ranges is not None:
+        pairs = np.frombuffer(base64.b64decode(ranges), "<i8").reshape(-1, 2)
+        found |= {"offset": pairs[:, 0], "length": pairs[:, 1]}
+    else:
+        groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        found["row_group"] = np.repeat(np.arange(len(groups), dtype=np.int32), groups)
+        found["row"] = np.concatenate([np.arange(rows, dtype=np.int32) for rows in groups] or [np.empty(0, np.int32)])
+        notes = _note_large_groups(path, metadata, image)
+    has_splits = "split" in schema.names and _is_words(schema.field("split").type)
+    wanted = [c for c in (_label_column(schema), "split" if has_splits else None) if c]
+    columns = file.read(columns=wanted) if wanted else pa.table({})
+    if has_splits:
+        words = [split_word(word or "") for word in columns["split"].cast(pa.string()).to_pylist()]
+        found["split"] = np.array([TEST if word == "test" else TRAIN for word in words], np.int8)
+    if _label_column(schema):
+        found["label"] = columns[_label_column(schema)]
+    return Rows(**found, classes=_class_names(metadata.metadata or {}, _label_column(schema)), notes=notes)
+
+
+def _note_large_groups(path: Place, metadata: pq.FileMetaData, image: str) -> tuple[str, ...]:
+    largest = max(
+        (_column(metadata, group, image).total_compressed_size for group in range(metadata.num_row_groups)), default=0
+    )
+    if largest < _LARGE_GROUP:
+        return ()
+    return (
+        f"{path}: each image of a shuffled epoch costs a read of its row group, up to {largest / (1 << 20):.0f} MiB; "
+        "`python -m swav_ray.data import` makes shards that are read image by image",
+    )
+
+
+def _image_column(path: Place, schema: pa.Schema) -> str:
+    """The column, ``image`` or ``image.bytes``, that holds encoded images."""
+    fitting = [field.name for field in schema if _leaf(field) is not None]
+    named = [name for name in _IMAGE_COLUMNS if name in fitting]
+    structs = [name for name in fitting if pa.types.is_struct(schema.field(name).type)]
+    chosen = named or structs or fitting
+    if len(chosen) == 1 or named:
+        return str(_leaf(schema.field(chosen[0])))
+    seen = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    raise PlaceError(
+        f"{path}: {'no column' if not chosen else 'more than one column'} could hold images among {seen}; "
+        "name one `image`, of binary or of struct<bytes: binary, path: string>"
+    )
+
+
+def _leaf(field: pa.Field) -> str | None:
+    if pa.types.is_struct(field.type):
+        index = field.type.get_field_index("bytes")
+        return f"{field.name}.bytes" if index >= 0 and _is_binary(field.type.field(index).type) else None
+    return field.name if _is_binary(field.type) else None
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _label_column(schema: pa.Schema) -> str | None:
+    def fits(kind: pa.DataType) -> bool:
+        return pa.types.is_integer(_values(kind)) or _is_words(kind)
+
+    return next((name for name in _LABEL_COLUMNS if name in schema.names and fits(schema.field(name).type)), None)
+
+
+def _values(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_words(kind: pa.DataType) -> bool:
+    kind = _values(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:
+    """Label names from the footer entry of Hugging Face's library, which our own shards have too."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[label]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def _joined_labels(parts: list[Rows]) -> tuple[pa.ChunkedArray | None, list[str]]:
+    """Numbers stay what they are, up to MOST_CLASSES or the names there are; larger ones and words are numbered.
+
+    They are numbered in their order. A number below 0 is no label.
+    """
+    if all(part.label is None for part in parts):
+        return None, []
+    columns = [pa.chunked_array([pa.nulls(len(p.uri), pa.int32())]) if p.label is None else p.label for p in parts]
+    if any(not pa.types.is_integer(part.label.type) for part in parts if part.label is not None):
+        return encode_labels(column.cast(pa.string()).to_pylist() for column in columns)
+    tops = (pc.max(column).as_py() for column in columns)
+    top = max((top for top in tops if top is not None), default=-1)
+    classes = max((part.classes for part in parts), key=len)
+    if top >= max(MOST_CLASSES, len(classes)):
+        named = ([None if n is None or n < 0 else str(n) for n in column.to_pylist()] for column in columns)
+        return encode_labels(named, int)
+    numbers = [chunk.cast(pa.int64()).fill_null(-1).to_numpy() for column in columns for chunk in column.chunks]
+    labels = pa.chunked_array([np.maximum(chunk, -1).astype(np.int32) for chunk in numbers], pa.int32())
+    return labels, classes if len(classes) > top else [str(label) for label in range(top + 1)]
+
+
+def _open(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    source = path.uri if path.is_local else pa.PythonFile(RangeFile(path, size), mode="r")
+    try:
+        return pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
+    except pa.ArrowInvalid as error:
+        raise PlaceError(
+            f"{path}: is not a Parquet file or is cut short ({_first_line(error)}); copy it anew"
+        ) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _footer(path: Place) -> tuple[int, pq.FileMetaData, str]:
+    """Size, metadata and image column of a shard; kept by the process, since every read needs it."""
+    size = path.stat().size
+    file = _open(path, size)
+    return size, file.metadata, _image_column(path, file.schema_arrow)
+
+
+def _column(metadata: pq.FileMetaData, group: int, name: str) -> pq.ColumnChunkMetaData:
+    chunks = (metadata.row_group(group).column(i) for i in range(metadata.num_columns))
+    return next(chunk for chunk in chunks if chunk.path_in_schema == name)
+
+
+def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int, int]]) -> Iterator[bytes | Exception]:
+    """The images at (row group, row) of the files of those names, in order, as by `in_order`.
+
+    Every row group is read once, whatever the order.
+    """
+    wanted: dict[tuple[str, int], list[int]] = {}
+    for position, (name, (group, _)) in enumerate(zip(names, where, strict=True)):
+        wanted.setdefault((name, group), []).append(position)
+
+    def run(job: tuple[str, int]) -> list[bytes | Exception]:
+        try:
+            column = _images(root / job[0], job[1])
+        except StorageUnavailable:
+            raise
+        except (OSError, ValueError) as error:
+            return [error] * len(wanted[job])
+        rows = [where[position][1] for position in wanted[job]]
+        found = [column[row].as_py() if row < len(column) else None for row in rows]
+        return [ValueError(f"{root}/{job[0]}: row has no image bytes") if data is None else data for data in found]
+
+    return in_order(wanted, run, is_local=root.is_local)
+
+
+def _images(path: Place, group: int) -> pa.ChunkedArray:
+    cached = _group_cache().get((path, group))
+    if cached is not None:
+        return cached
+    size, metadata, name = _footer(path)
+    try:
+        table = _open(path, size, metadata).read_row_group(group, columns=[name], use_threads=False)
+    except (pa.ArrowInvalid, IndexError) as error:
+        raise OSError(f"{path}: row group {group} cannot be read ({_first_line(error)})") from None
+    column = table.column(0)
+    if pa.types.is_struct(column.type):
+        column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks])
+    if path.is_local:
+        counters().add("bytes_read", _column(metadata, group, name).total_compressed_size)
+    _group_cache().put((path, group), column)
+    return column
+
+
+class _GroupCache:
+    """The row groups used last, up to _CACHED_BYTES (or one). Threads may race: the worst is a second read."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Place, int], pa.ChunkedArray] = {}
+
+    def get(self, key: tuple[Place, int]) -> pa.ChunkedArray | None:
+        return self._held.get(key)
+
+    def put(self, key: tuple[Place, int], column: pa.ChunkedArray) -> None:
+        self._held[key] = column
+        while len(self._held) > 1 and sum(held.nbytes for held in list(self._held.values())) > _CACHED_BYTES:
+            self._held.pop(next(iter(self._held)), None)
+
+
+@functools.cache
+def _group_cache() -> _GroupCache:
+    return _GroupCache()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,148 @@
+"""WebDataset tars, and plain ones: one sample an image member, read later as one byte range.
+
+A member's key is its path up to the first dot of its name; ``KEY.cls`` or ``KEY.json`` beside ``KEY.jpg`` gives the
+label, else the member's folder does. Indexing reads every header, on S3 by streaming the tar once.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os.path
+import tarfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from swav_ray.data.formats.listing import IMAGE_SUFFIXES, MOST_CLASSES, Listing, encode_labels, splits_of_files
+from swav_ray.data.formats.rows import Rows, concatenate
+from swav_ray.storage.place import Place, PlaceError
+from swav_ray.storage.ranges import RangeFile
+
+_READ_AHEAD = 4 << 20  # bytes of a request to S3; larger members are skipped without reading them
+_READ_AHEAD_LOCAL = 8 << 10
+_THREADS = 8
+_NUMBER_DIGITS = 18  # of a label at most; longer ones are words
+_LABEL_KEYS = ("label", "cls", "class", "class_id", "target")
+
+
+@dataclass
+class _Found:
+    """What one tar holds, a column each."""
+
+    offset: list[int] = field(default_factory=list)
+    length: list[int] = field(default_factory=list)
+    label: list[str | None] = field(default_factory=list)
+    folder: list[str | None] = field(default_factory=list)
+    others: int = 0
+
+
+def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
+    """Rows of a listing of tars, tar after tar, in each in the order of its members."""
+    names = listing.files["name"].to_pylist()
+    sizes = listing.files["size"].to_pylist()
+    found: list[_Found] = []
+    with ThreadPoolExecutor(min(_THREADS, len(names)), "index-tar") as pool:
+        for done in pool.map(lambda name, size: _scan(listing.place / name, size), names, sizes):
+            found.append(done)
+            if progress is not None:
+                progress(sum(len(tar.offset) for tar in found))
+    if not any(tar.offset for tar in found):
+        raise PlaceError(
+            f"{listing.place}: its {len(names):,} tars hold no image ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        )
+    splits = splits_of_files(listing.files)
+    parts = [_rows(name, split, tar) for name, split, tar in zip(names, splits, found, strict=True)]
+    labels, classes = _labels(found)
+    others = sum(tar.others for tar in found)
+    notes = (f"left out {others:,} members of the tars that are neither images nor labels",) if others else ()
+    return Rows(**{**vars(concatenate(parts)), "label": labels, "classes": classes, "notes": notes})
+
+
+def _rows(name: str, split: int, tar: _Found) -> Rows:
+    count = len(tar.offset)
+    return Rows(
+        uri=pa.array([name] * count, pa.string()),
+        offset=np.array(tar.offset, np.int64),
+        length=np.array(tar.length, np.int64),
+        split=np.full(count, split, np.int8),
+    )
+
+
+def _labels(found: list[_Found]) -> tuple[pa.ChunkedArray | None, list[str]]:
+    """Numbers stay what they are, up to MOST_CLASSES; larger ones, and names, are numbered in their order.
+
+    Folders count where no sample has a label.
+    """
+    words = [tar.label for tar in found]
+    if not any(word is not None for part in words for word in part):
+        labels, classes = encode_labels(tar.folder for tar in found)
+        return (labels, classes) if len(classes) > 1 else (None, [])
+    if not all(word is None or (word.isdecimal() and len(word) <= _NUMBER_DIGITS) for part in words for word in part):
+        return encode_labels(words)
+    numbers = [-1 if word is None else int(word) for part in words for word in part]
+    if max(numbers) >= MOST_CLASSES:
+        return encode_labels([[None if number < 0 else str(number) for number in numbers]], int)
+    return pa.chunked_array([pa.array(numbers, pa.int32())]), [str(i) for i in range(max(numbers) + 1)]
+
+
+def _scan(path: Place, size: int) -> _Found:
+    found = _Found()
+    with io.BufferedReader(RangeFile(path, size), _READ_AHEAD_LOCAL if path.is_local else _READ_AHEAD) as file:
+        try:
+            for _, members in itertools.groupby(_members(file), key=lambda member: _key(member.name)[0]):
+                _add_sample(found, list(members), file, path)
+        except (tarfile.TarError, EOFError) as error:
+            raise PlaceError(f"{path}: is a damaged tar ({error}); copy it anew or take it away") from None
+    return found
+
+
+def _members(file: io.BufferedIOBase) -> Iterator[tarfile.TarInfo]:
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+            if member.isreg() and not os.path.basename(member.name).startswith("."):
+                yield member
+
+
+def _key(name: str) -> tuple[str, str]:
+    """WebDataset's key and suffix: ``a/b.seg.png`` -> ``a/b``, ``.seg.png``."""
+    folder, _, base = name.rpartition("/")
+    stem, dot, suffix = base.partition(".")
+    return f"{folder}/{stem}", f"{dot}{suffix}".lower()
+
+
+def _add_sample(found: _Found, members: list[tarfile.TarInfo], file: io.BufferedIOBase, path: Place) -> None:
+    images = [member for member in members if _key(member.name)[1] in IMAGE_SUFFIXES]
+    if not images:  # names with dots of their own, as in photo.v2.jpg
+        images = [member for member in members if os.path.splitext(member.name)[1].lower() in IMAGE_SUFFIXES]
+    label, used = None, 0
+    for member in members:
+        suffix = _key(member.name)[1]
+        if images and suffix in (".cls", ".json"):
+            used += 1
+            # The tar reader seeks for itself before its next header, so its place in the file need not be kept.
+            file.seek(member.offset_data)
+            label = _label(suffix, file.read(member.size), f"{path}: member {member.name}") or label
+    found.others += len(members) - len(images) - used
+    for image in images:
+        found.offset.append(image.offset_data)
+        found.length.append(image.size)
+        found.label.append(label)
+        found.folder.append(image.name.removeprefix("./").rpartition("/")[0].rpartition("/")[2] or None)
+
+
+def _label(suffix: str, data: bytes, what: str) -> str | None:
+    try:
+        if suffix == ".cls":
+            return data.decode().strip() or None
+        fields = json.loads(data)
+    except ValueError:
+        raise PlaceError(f"{what}: cannot be read as {'a label' if suffix == '.cls' else 'JSON'}") from None
+    if isinstance(fields, dict):
+        return next((str(fields[key]) for key in _LABEL_KEYS if isinstance(fields.get(key), int | str)), None)
+    return None

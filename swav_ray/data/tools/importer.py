@@ -1,0 +1,178 @@
+"""Other formats into Parquet shards of even size. Kill it and run it again: it goes on, and the result is the same.
+
+The plan (how many shards, of which samples) is written first and never changes; a shard is written whole or not at all.
+So what is there is right, and what is missing is the work left.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from swav_ray.data.formats.listing import SPLITS
+from swav_ray.data.formats.shard_writer import Sample, write_shard
+from swav_ray.data.formats.shards import PLAN_NAME
+from swav_ray.data.manifest import Manifest, build
+from swav_ray.data.sources import read_samples
+from swav_ray.data.tools.torchvision_source import PREFIX, TorchvisionSource
+from swav_ray.storage.place import Place, PlaceError, is_leftover, place
+
+SHARD_BYTES = 64 << 20
+_FORMAT = 1
+_LARGEST_SHARD_ROWS = 65_536
+_READ_TOGETHER = 128  # samples
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an import did: images and shards in all, and how many shards this run wrote."""
+
+    images: int
+    shards: int
+    written: int
+
+
+class _Source(Protocol):
+    """A place or a torchvision data set, as the import reads it."""
+
+    name: str
+    classes: list[str]
+    has_labels: bool
+    fingerprint: str
+    counts: dict[str, int]
+    threads: int
+
+    def mean_bytes(self) -> float: ...
+
+    def read(self, split: str, ids: np.ndarray) -> Iterator[Sample]: ...
+
+
+class _PlaceSource:
+    """Any place that can be indexed."""
+
+    threads = 4  # shards in the making; bounds memory at this many times SHARD_BYTES, a few times over
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._ids = dict(zip(SPLITS, (manifest.train_ids(), manifest.test_ids()), strict=True))
+        self.name = manifest.root
+        self.classes = manifest.classes
+        self.has_labels = bool((manifest.labels >= 0).any())
+        self.fingerprint = manifest.fingerprint
+        self.counts = {split: len(ids) for split, ids in self._ids.items() if len(ids)}
+
+    def mean_bytes(self) -> float:
+        lengths = self._manifest.table["length"].to_numpy()
+        if (lengths >= 0).all():
+            return float(lengths.mean())
+        ids = np.linspace(0, len(self._manifest) - 1, 64).astype(int)
+        return float(
+            np.mean([len(_encoded(s)) for s in read_samples(self._manifest, ids) if not isinstance(s, Exception)])
+        )
+
+    def read(self, split: str, ids: np.ndarray) -> Iterator[Sample]:
+        sample_ids = self._ids[split][ids]
+        rows = self._manifest.take(sample_ids)
+        names, labels = rows.table["uri"].to_pylist(), rows.labels
+        for start in range(0, len(rows), _READ_TOGETHER):
+            positions = np.arange(start, min(start + _READ_TOGETHER, len(rows)))
+            for i, data in zip(map(int, positions), read_samples(rows, positions), strict=True):
+                if isinstance(data, Exception):
+                    raise OSError(f"{rows.uri_of(i)}: cannot be read ({data}); run again to go on from here")
+                yield Sample(_encoded(data), names[i], int(labels[i]))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which shards there will be; equal for equal sources."""
+
+    format: int
+    source: str
+    fingerprint: str
+    counts: dict[str, int]
+    shards: dict[str, int]
+
+    def names(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Name, split and indices (into the split) of every shard; sizes differ by at most one."""
+        for split, shards in self.shards.items():
+            edges = np.linspace(0, self.counts[split], shards + 1).astype(np.int64)
+            for i in range(shards):
+                yield f"{split}-{i:05d}-of-{shards:05d}.parquet", split, np.arange(edges[i], edges[i + 1])
+
+
+def import_shards(
+    source: str, out: str, *, shard_bytes: int = SHARD_BYTES, progress: Callable[[int, int], None] | None = None
+) -> Summary:
+    """Writes the images of ``source`` into Parquet shards in ``out``, byte for byte; arrays become PNG.
+
+    ``source`` is a place or ``torchvision:CLASS:ROOT``; ``progress(images done, images in all)``. Raises PlaceError
+    where the source cannot be read or ``out`` holds something else.
+    """
+    target = place(out)
+    reader = _open(source)
+    plan = _plan_for(reader, target, shard_bytes)
+    there = {entry.name for entry in target.list()}
+    for name in filter(is_leftover, there):
+        (target / name).delete()
+    work = [(name, split, ids) for name, split, ids in plan.names() if name not in there]
+    total = sum(plan.counts.values())
+    done = total - sum(len(ids) for _, _, ids in work)
+
+    def write(job: tuple[str, str, np.ndarray]) -> int:
+        name, split, ids = job
+        samples = reader.read(split, ids)
+        (target / name).write_bytes(write_shard(samples, reader.classes, has_labels=reader.has_labels))
+        return len(ids)
+
+    pool = ThreadPoolExecutor(reader.threads, "import")
+    try:
+        for count in pool.map(write, work):
+            done += count
+            if progress is not None:
+                progress(done, total)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return Summary(total, sum(plan.shards.values()), len(work))
+
+
+def _open(source: str) -> _Source:
+    return TorchvisionSource(source) if source.startswith(PREFIX) else _PlaceSource(build(source))
+
+
+def _plan_for(source: _Source, target: Place, shard_bytes: int) -> _Plan:
+    """The plan that ``target`` was begun with, or a new one, written there."""
+    try:
+        begun = json.loads((target / PLAN_NAME).read_bytes())
+    except FileNotFoundError:
+        begun = None
+        other = next((entry.name for entry in target.list() if not is_leftover(entry.name)), None)
+        if other is not None:
+            raise PlaceError(f"{target}: holds other files ({other}); give an empty folder or prefix") from None
+    if begun is not None:
+        if (begun["format"], begun["fingerprint"], begun["counts"]) != (_FORMAT, source.fingerprint, source.counts):
+            raise PlaceError(
+                f"{target}: was begun from {begun['source']} as that was then; give another folder or delete this one"
+            )
+        return _Plan(**begun)
+    rows = int(np.clip(shard_bytes / max(1.0, source.mean_bytes()), 1, _LARGEST_SHARD_ROWS))
+    shards = {split: -(-count // rows) for split, count in source.counts.items()}
+    plan = _Plan(_FORMAT, source.name, source.fingerprint, source.counts, shards)
+    (target / PLAN_NAME).write_bytes(json.dumps(asdict(plan), indent=1).encode())
+    return plan
+
+
+def _encoded(sample: bytes | np.ndarray) -> bytes:
+    """Bytes as they are; an array as PNG, with one channel where all three are equal."""
+    if not isinstance(sample, np.ndarray):
+        return sample
+    grey = (sample == sample[..., :1]).all()
+    sink = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(sample[..., 0] if grey else sample)).save(sink, "PNG")
+    return sink.getvalue()

@@ -1,0 +1,196 @@
+"""What a crop task is: one block of a segment, made on any node and packed for its way through the object store.
+
+Imported by every process that makes crops, so it and what it imports do without torch: a crop process then starts in
+half the time and holds a third of the memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data._internal.execution import streaming_executor_state
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.metadata_fetcher import InlineMetadataFetcher
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from swav_ray.data.batches import Batch, BatchMaker, SampleReader, TooManyBadImages
+from swav_ray.data.memory import ReusedMemory
+from swav_ray.data.sample_plan import share
+from swav_ray.storage.place import StorageUnavailable
+
+
+class BatchFailed(RuntimeError):
+    """A batch cannot be made, for a reason that is no image's and no storage's fault, and the run ends with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """What a task needs to know of its segment: the planned ids of every step, (steps, global batch).
+
+    A block is a worker's share of a step or one of the `parts` of it; a task makes `task_blocks` of them one by one.
+    """
+
+    start: int
+    ids: np.ndarray
+    workers: int
+    parts: int
+    task_blocks: int
+
+    @property
+    def blocks(self) -> int:
+        return len(self.ids) * self.parts * self.workers
+
+    @property
+    def tasks(self) -> int:
+        return -(-self.blocks // self.task_blocks)
+
+    def blocks_of(self, task: int) -> range:
+        return range(task * self.task_blocks, min((task + 1) * self.task_blocks, self.blocks))
+
+    def rows_of(self, block: int) -> tuple[int, np.ndarray]:
+        """The step of a block and its sample ids."""
+        offset, rest = divmod(block, self.parts * self.workers)
+        part, rank = divmod(rest, self.workers)
+        own = self.ids[offset][share(self.ids.shape[1], self.workers, rank)]
+        return self.start + offset, own[share(len(own), self.parts, part)]
+
+
+def pack(batch: Batch) -> pa.Table:
+    """One row, its arrays as bytes without a copy."""
+    return pa.table(
+        {
+            "about": pa.array([batch.about()], pa.string()),
+            "sample_ids": _as_bytes(batch.sample_ids),
+            "pixels": _as_bytes(batch.pixels),
+            "color": _as_bytes(batch.color),
+            "failure": pa.array([None], pa.string()),
+        }
+    )
+
+
+def _as_bytes(array: np.ndarray) -> pa.Array:
+    ends = pa.py_buffer(np.array([0, array.nbytes], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(array)])
+
+
+def unpack(row: pa.Table) -> Batch:
+    """The inverse of `pack`: arrays are views of the object store's memory, which is read-only."""
+
+    def view(name: str, dtype: type) -> np.ndarray:
+        column = row[name].chunk(0)
+        start, end = np.frombuffer(column.buffers()[1], np.int64, count=2, offset=8 * column.offset)
+        return np.frombuffer(column.buffers()[2], np.uint8, count=end - start, offset=start).view(dtype)
+
+    if (failure := row["failure"][0].as_py()) is not None:
+        kind, _, message = failure.partition(": ")
+        raise {"TooManyBadImages": TooManyBadImages, "StorageUnavailable": StorageUnavailable}.get(kind, BatchFailed)(
+            message
+        )
+    about = row["about"][0].as_py()
+    return Batch.of(about, view("sample_ids", np.int64), view("pixels", np.uint8), view("color", np.float32))
+
+
+def _failure(kind: str, message: str) -> pa.Table:
+    empty = _as_bytes(np.empty(0, np.uint8))
+    failure = pa.array([f"{kind}: {' '.join(message.split())}"], pa.string())
+    about = pa.array([None], pa.string())
+    return pa.table({"about": about, "sample_ids": empty, "pixels": empty, "color": empty, "failure": failure})
+
+
+_MEMORY = ReusedMemory()  # of this process, which runs one task at a time
+
+
+def _make(maker: Any, segment: Any, task: int) -> Iterator[pa.Table]:
+    """The task: its batches in order, each a block that is on its way while the next one is made.
+
+    `maker` and `segment` are references, read from the object store in place.
+    """
+    plan: Segment = ray.get(segment)
+    batch_maker: BatchMaker = ray.get(maker)
+    blocks = [plan.rows_of(block) for block in plan.blocks_of(task)]
+    samples: SampleReader | None = SampleReader(batch_maker.manifest, np.concatenate([ids for _, ids in blocks]))
+    for step, ids in blocks:
+        made = _block(batch_maker, step, ids, samples)
+        if made["failure"][0].is_valid:
+            samples = None  # what comes next there is not the next batch's
+        yield made
+
+
+def _block(maker: BatchMaker, step: int, ids: np.ndarray, samples: SampleReader | None) -> pa.Table:
+    """A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
+    exception would end the segment with a traceback through Ray Data.
+    """
+    try:
+        batch = maker.make(step, ids, _MEMORY, samples)
+    except TooManyBadImages as error:
+        return _failure("TooManyBadImages", str(error))
+    except StorageUnavailable as error:
+        return _failure("StorageUnavailable", str(error))
+    except Exception as error:
+        message = f"the crops of step {step} cannot be made: {type(error).__name__}: {error}"
+        return _failure("BatchFailed", message)
+    return pack(dataclasses.replace(batch, made_on=(ray.get_runtime_context().get_node_id(),)))
+
+
+class Crops(Datasource):
+    """The batches of a segment as Ray Data reads them.
+
+    `ray.data.range` with a map would do the same, but pickles a function by value for every task: 2.6 times the CPU
+    time, which every start of a run waits for.
+    """
+
+    def __init__(self, maker: Any, plan: Segment) -> None:
+        super().__init__()
+        self._make = functools.partial(_make, maker, ray.put(plan))
+        self._plan = plan
+
+    def get_name(self) -> str:
+        return "Crops"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:  # noqa: ARG002
+        def task(index: int) -> ReadTask:
+            about = BlockMetadata(
+                num_rows=len(self._plan.blocks_of(index)), size_bytes=None, exec_stats=None, input_files=None
+            )
+            return ReadTask(functools.partial(self._make, index), about)
+
+        return [task(index) for index in range(self._plan.tasks)]
+
+
+class Paced(ExecutionCallback):
+    """Ray Data's scheduling loop turns as soon as a task has something to tell, and not before `SECONDS` have passed.
+
+    By itself it waits until every running task has, or for 0.1 s, and needs three such turns to see that one has ended
+    (Ray 2.60): a core is idle meanwhile, for a third of a task's time. And while crops wait for the training (every
+    run whose GPUs are its bottleneck) all tasks have ended, so that its wait returns at once, and it turns as fast as a
+    core allows. The loop of a segment has a process to itself, so what is set here is nobody else's.
+    """
+
+    SECONDS = 0.02
+    WAIT = 0.1  # at most, without a word from a task: as long as the loop itself
+
+    def __init__(self) -> None:
+        self._turned = time.monotonic()
+
+    def before_execution_starts(self, executor: Any) -> None:
+        streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = 0.0
+        executor._metadata_fetcher = InlineMetadataFetcher()
+
+    def on_execution_step(self, executor: Any) -> None:
+        running = [task.get_waitable() for operator in executor._topology for task in operator.get_active_tasks()]
+        if running:
+            ray.wait(running, num_returns=1, timeout=self.WAIT, fetch_local=False)
+        time.sleep(max(0.0, self._turned + self.SECONDS - time.monotonic()))
+        self._turned = time.monotonic()

@@ -1,0 +1,341 @@
+"""A place: a local path or s3://bucket/prefix, the same word everywhere.
+
+`Place` is a name, not a connection: picklable, hashable and cheap. What S3 needs (client, retries, listing in parallel)
+lives in s3.py; nothing here knows what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from swav_ray.storage.s3 import objects as s3
+from swav_ray.storage.s3 import read as s3_read
+from swav_ray.storage.s3.client import CredentialsError, PlaceError, StorageUnavailable, client, counters, patiently
+
+__all__ = [
+    "CredentialsError",
+    "Entry",
+    "Place",
+    "PlaceError",
+    "StorageUnavailable",
+    "is_leftover",
+    "persistently",
+    "place",
+    "stats",
+]
+
+Result = TypeVar("Result")
+Other = TypeVar("Other")
+
+_RETRY_SECONDS = 5.0
+_PART = ".part"
+_DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
+
+
+class Entry(NamedTuple):
+    """One file below a place: name relative to it, size in bytes, and what changes when the content does."""
+
+    name: str
+    size: int
+    etag_or_mtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or folder, local or on S3. Made by `place`; ``uri`` is an absolute path or s3://bucket/key."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __truediv__(self, name: str) -> Place:
+        # A key on S3 may go on with a slash of its own (prefix//a.jpg): a listed name is read back as it is.
+        name = name.strip("/") if self.is_local else name.rstrip("/")
+        return Place(f"{self.uri.rstrip('/')}/{name}") if name else self
+
+    @property
+    def is_local(self) -> bool:
+        return not self.uri.startswith("s3://")
+
+    @property
+    def local_path(self) -> Path:
+        """The path, of a local place only."""
+        if not self.is_local:
+            raise ValueError(f"{self.uri}: not a local path")
+        return Path(self.uri)
+
+    @property
+    def name(self) -> str:
+        """The last part of the uri; empty for a bucket."""
+        return Path(self.uri).name if self.is_local else self._key.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Place:
+        return Place(self.uri.rpartition("/")[0] or "/") if self.is_local or self._key else self
+
+    @property
+    def _bucket(self) -> str:
+        return self.uri[5:].partition("/")[0]
+
+    @property
+    def _key(self) -> str:
+        return self.uri[5:].partition("/")[2]
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self._key}/" if self._key else ""
+
+    def exists(self, *, patience: float | None = None) -> bool:
+        """Whether there is a file here, or a folder with something in it (local: any folder).
+
+        ``patience`` in seconds bounds the wait for an S3 that does not answer: a first contact should fail fast.
+        """
+        if self.is_local:
+            return self.local_path.exists()
+        return self.is_file(patience=patience) or self._has_keys(patience)
+
+    def is_file(self, *, patience: float | None = None) -> bool:
+        """Whether there is a file (an object) of exactly this name."""
+        if self.is_local:
+            return self.local_path.is_file()
+        return bool(self._key) and s3.head(self._bucket, self._key, patience) is not None
+
+    def _has_keys(self, patience: float | None) -> bool:
+        def first() -> bool:
+            return client().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)["KeyCount"] > 0
+
+        try:
+            return patiently(self.uri, first, patience)
+        except FileNotFoundError:
+            return False
+
+    def stat(self) -> Entry:
+        """Size and version of this file; FileNotFoundError where there is none."""
+        if self.is_local:
+            try:
+                found = self.local_path.stat()
+            except FileNotFoundError:
+                raise _missing(self) from None
+            return Entry(self.name, found.st_size, str(found.st_mtime_ns))
+        head = s3.head(self._bucket, self._key)
+        if head is None:
+            raise _missing(self)
+        return Entry(self.name, head["ContentLength"], head["ETag"])
+
+    def read_bytes(self) -> bytes:
+        """The whole file."""
+        return self._read(0, None)
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``; fewer where the file ends before."""
+        return self._read(offset, length) if length > 0 else b""
+
+    def _read(self, offset: int, length: int | None) -> bytes:
+        if not self.is_local:
+            return s3.read(self._bucket, self._key, offset, length)
+        try:
+            with open(self.uri, "rb") as file:  # reads larger than its buffer go around it
+                file.seek(offset)
+                data = file.read(-1 if length is None else length)
+        except FileNotFoundError:
+            raise _missing(self) from None
+        counters().add("bytes_read", len(data))
+        return data
+
+    def read_ahead(
+        self, requests: Sequence[tuple[str, tuple[int, int] | None]], otherwise: Callable[[int], Other]
+    ) -> Iterator[bytes | Other]:
+        """The bytes of each request below this place on S3, in order, while the next ones are on their way.
+
+        requests: a name, and the offset and length of a range or None for the whole file. Where a read is not as simple
+        as that, ``otherwise(index)`` stands in its place, called as soon as that is known: `read_bytes` and
+        `read_range` then say what is wrong.
+        """
+        keys = [((self / name)._key, byte_range) for name, byte_range in requests]
+        return s3_read.fetch(self._bucket, keys, otherwise)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Writes the whole file or, on any failure, nothing; folders are made as needed."""
+        if not self.is_local:
+            put = client().put_object
+            patiently(self.uri, lambda: put(Bucket=self._bucket, Key=self._key, Body=data))
+            return
+        with _replacing(self.local_path) as temporary:
+            temporary.write_bytes(data)
+
+    def upload_file(self, path: str | os.PathLike[str]) -> None:
+        """Copies a local file here, in parts where it is large; whole or absent."""
+        if not self.is_local:
+            options = {"Config": s3.transfer_config()}
+            upload = client().upload_file
+            patiently(self.uri, lambda: upload(os.fspath(path), self._bucket, self._key, **options))
+            return
+        with _replacing(self.local_path) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def download_file(self, path: str | os.PathLike[str]) -> None:
+        """Copies this file to a local path, in parts where it is large; whole or absent."""
+        with _replacing(Path(path)) as temporary:
+            if self.is_local:
+                try:
+                    shutil.copyfile(self.uri, temporary)
+                except FileNotFoundError:
+                    raise _missing(self) from None
+            else:
+                options = {"Config": s3.transfer_config()}
+                download = client().download_file
+                patiently(self.uri, lambda: download(self._bucket, self._key, str(temporary), **options))
+            counters().add("bytes_read", temporary.stat().st_size)
+
+    def list(self) -> Iterator[Entry]:
+        """Every file below this place, recursively, in no particular order, in bounded memory.
+
+        Nothing where the place does not exist. Symbolic links to files and folders are followed.
+        """
+        if self.is_local:
+            yield from _list_local(self.uri, "")
+            return
+        prefix = self._prefix
+        for found in s3.list_objects(self._bucket, prefix):
+            name = found["Key"][len(prefix) :]
+            if name and not name.endswith("/"):  # consoles mark folders by empty objects that end in a slash
+                yield Entry(name, found["Size"], found["ETag"])
+
+    def delete(self) -> None:
+        """Removes this file; no error where there is none."""
+        if self.is_local:
+            self.local_path.unlink(missing_ok=True)
+            return
+        remove = client().delete_object
+        patiently(self.uri, lambda: remove(Bucket=self._bucket, Key=self._key))
+
+    def delete_tree(self) -> None:
+        """Removes this place and everything below it; no error where there is nothing."""
+        if self.is_local:
+            if self.local_path.is_dir():
+                shutil.rmtree(self.uri)
+            else:
+                self.delete()
+            return
+        batch = []
+        for found in s3.list_objects(self._bucket, self._prefix):
+            batch.append(found["Key"])
+            if len(batch) == _DELETE_BATCH:
+                self._delete_keys(batch)
+                batch = []
+        if self._key:
+            batch.append(self._key)
+        self._delete_keys(batch)
+
+    def _delete_keys(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        remove = client().delete_objects
+        answer = patiently(self.uri, lambda: remove(Bucket=self._bucket, Delete=wanted))
+        for failed in answer.get("Errors", []):
+            raise OSError(f"s3://{self._bucket}/{failed['Key']}: not deleted ({failed.get('Message')})")
+
+
+def place(uri: str | os.PathLike[str]) -> Place:
+    """The place of that name: a local path (``~`` expanded, made absolute), file://, or s3://bucket/prefix.
+
+    Raises PlaceError for another scheme or a missing bucket.
+    """
+    text = os.fspath(uri)
+    scheme, found, rest = text.partition("://")
+    if not found or scheme == "file":
+        path = rest if found else text
+        if not path:
+            raise PlaceError(f"place = {text!r}: must be a local path or s3://bucket/prefix")
+        return Place(os.path.abspath(os.path.expanduser(path)))
+    if scheme != "s3":
+        raise PlaceError(
+            f"place = {text!r}: the scheme {scheme}:// is not known; use a local path or s3://bucket/prefix"
+        )
+    parts = [part for part in rest.split("/") if part]
+    if not parts or rest.startswith("/"):
+        raise PlaceError(f"place = {text!r}: names no bucket; use s3://bucket/prefix")
+    return Place("s3://" + "/".join(parts))
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file's name is that of a local write cut short by a kill."""
+    return os.path.basename(name).startswith(".") and name.endswith(_PART)
+
+
+def stats() -> dict[str, int]:
+    """What this process has done so far: bytes_read (local and S3), requests and retries (S3)."""
+    return counters().snapshot()
+
+
+def _missing(where: Place) -> FileNotFoundError:
+    return FileNotFoundError(f"{where.uri}: no such file" if where.is_local else f"{where.uri}: no such object")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary neighbour of ``path`` that takes its name once the block has succeeded and its bytes are on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}"
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _list_local(root: str, below: str, above: frozenset[str] = frozenset()) -> Iterator[Entry]:
+    real = os.path.realpath(os.path.join(root, below))
+    if real in above:  # a link to a folder that it lies in
+        return
+    try:
+        found = os.scandir(os.path.join(root, below))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    folders = []
+    with found:
+        for item in found:
+            name = f"{below}{item.name}"
+            if item.is_dir():
+                folders.append(f"{name}/")
+            elif item.is_file():
+                details = item.stat()
+                yield Entry(name, details.st_size, str(details.st_mtime_ns))
+    for folder in folders:
+        yield from _list_local(root, folder, above | {real})
+
+
+def persistently(do: Callable[[], Result], warn: Callable[[str], None], seconds: float = 600.0) -> Result:
+    """Runs `do` until storage lets it: for what a run cannot go on without, on a disk that is full for a while.
+
+    Args:
+        do: reads or writes; raises OSError where that fails.
+        warn: is told so once, in a line.
+        seconds: after which the error is raised.
+    """
+    end, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            return do()
+        except (FileNotFoundError, PermissionError, NotADirectoryError):
+            raise  # no waiting mends these
+        except OSError as error:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                warn(f"storage is away or full, waiting for it: {error}")
+            told = True
+        time.sleep(_RETRY_SECONDS)

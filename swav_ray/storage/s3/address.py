@@ -1,0 +1,153 @@
+"""Where the quick ways to S3 (s3_read.py, s3_list.py) send a bucket's requests, and which buckets they leave to boto3.
+
+They handle only the quiet case. Whatever else comes (an error, a redirect, a proxy, no credentials) is left to the
+caller, who asks again through boto3, which knows what to do and retries. Endpoint, region, credentials and certificates
+are boto3's.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+import threading
+import time
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import botocore.exceptions
+import botocore.session
+from botocore.credentials import ReadOnlyCredentials
+
+from swav_ray.storage.s3.client import aws_settings, client, counters, is_directory_bucket
+
+CONNECT_SECONDS = 10
+STALL_SECONDS = 30  # without a byte, after which a read is asked for again
+LONGEST_SECONDS = 120  # of one read
+_FAILURES = 16  # in a row, after which a bucket is left to boto3 for a while: another region, another way to sign
+_LEFT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Address:
+    """A bucket as boto3 would address it.
+
+    Attributes:
+        endpoint: scheme and host, which has the bucket's name in it unless `by_path`.
+        certificates: a PEM file, for https only; None: those that botocore trusts by itself.
+    """
+
+    bucket: str
+    endpoint: str
+    by_path: bool
+    region: str
+    certificates: str | None
+
+    @property
+    def url(self) -> str:
+        """What keys are added to."""
+        return f"{self.endpoint}/{self.bucket}/" if self.by_path else f"{self.endpoint}/"
+
+
+_forked = False  # connections and threads are the parent's
+
+
+def _mark_as_forked() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_mark_as_forked)
+
+_LOCK = threading.Lock()
+
+
+def addresses() -> Addresses | None:
+    """Those of this process under the present AWS_* variables; None in a forked child."""
+    if _forked:
+        return None
+    with _LOCK:
+        return _addresses_of(aws_settings())
+
+
+@functools.lru_cache(maxsize=4)
+def _addresses_of(_settings: tuple[str | None, ...]) -> Addresses:
+    return Addresses()
+
+
+class Addresses:
+    """The buckets of one process, and which of them the quick ways leave alone for now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        client()  # first, since it tells the user of settings that are wrong
+        self.session = botocore.session.get_session()
+        self._found: dict[str, Address | None] = {}
+        self._failures: collections.Counter[str] = collections.Counter()
+        self._left_until: dict[str, float] = {}
+
+    def of(self, bucket: str) -> Address | None:
+        """None where the quick ways should keep out of the way."""
+        with self._lock:
+            if time.monotonic() < self._left_until.get(bucket, 0.0):
+                return None
+            if bucket not in self._found:
+                try:
+                    self._found[bucket] = self._find(bucket)
+                except (OSError, ValueError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+                    self._left_until[bucket] = time.monotonic() + _LEFT_SECONDS
+                    return None
+            return self._found[bucket]
+
+    def credentials(self) -> ReadOnlyCredentials | None:
+        """As they are now, renewed if need be; None where there are none, or boto3 has to say what is wrong."""
+        try:
+            found = self.session.get_credentials()
+            return found.get_frozen_credentials() if found else None
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, RuntimeError):
+            return None
+
+    def has_answered(self, bucket: str) -> None:
+        """Call for a request that went well: only failures in a row count."""
+        self._failures[bucket] = 0
+
+    def has_failed(self, bucket: str, *, refused: bool) -> None:
+        """Call for a request that boto3 is asked next; ``refused``: it may be refused again."""
+        if not refused:
+            counters().add("own_retries")
+        self._failures[bucket] += 1
+        if self._failures[bucket] >= _FAILURES:
+            self._failures[bucket] = 0
+            self._left_until[bucket] = time.monotonic() + _LEFT_SECONDS
+
+    def _find(self, bucket: str) -> Address | None:
+        if is_directory_bucket(bucket) or self.session.get_credentials() is None:
+            return None
+        # A presigned URL has the way to address the bucket, but its host is not always that of boto3's requests.
+        url = client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+        path, parts = urllib.parse.urlsplit(url).path, urllib.parse.urlsplit(client().meta.endpoint_url)
+        by_path = path == f"/{bucket}/k"
+        if not by_path and path != "/k":
+            return None
+        proxies = urllib.request.getproxies()
+        if not {parts.scheme, "all"}.isdisjoint(proxies) and not urllib.request.proxy_bypass(parts.hostname or ""):
+            return None
+        bundle: Any = self.session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        if bundle and not os.path.exists(bundle):
+            return None
+        region = client().meta.region_name
+        return Address(
+            bucket,
+            endpoint=f"{parts.scheme}://{parts.netloc}" if by_path else f"{parts.scheme}://{bucket}.{parts.netloc}",
+            by_path=by_path,
+            region="us-east-1" if region == "aws-global" else region,
+            certificates=bundle if bundle and parts.scheme == "https" else None,
+        )
+
+
+def count_request() -> None:
+    """Call for each request that does not go through boto3, which counts its own."""
+    counters().add("calls")
+    counters().add("sends")

@@ -1,0 +1,265 @@
+"""An import keeps every byte and every label, makes shards of even size, and goes on where it was killed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from swav_ray.data.__main__ import main
+from swav_ray.data.crops.decode import decode
+from swav_ray.data.manifest import Manifest, build
+from swav_ray.data.sources import read_samples
+from swav_ray.data.tools import importer
+from swav_ray.data.tools.importer import import_shards
+from swav_ray.storage.place import PlaceError, place
+from tests.data.images import image, write_files, write_idx, write_parquet, write_tar
+
+
+def hashes(folder: Path | str) -> dict[str, str]:
+    root = place(folder)
+    return {entry.name: hashlib.sha256((root / entry.name).read_bytes()).hexdigest() for entry in root.list()}
+
+
+def all_samples(manifest: Manifest) -> list[object]:
+    return list(read_samples(manifest, np.arange(len(manifest))))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    kinds = ("JPEG", "PNG", "WEBP", "GIF")
+    files = {
+        f"{split}/{name}/{i}.{kinds[i % 4].lower()}": image(10 * j + i, kinds[i % 4])
+        for split in ("train", "val")
+        for j, name in enumerate(("cat", "dog"))
+        for i in range(9)
+    }
+    return write_files(tmp_path / "photos", files)
+
+
+@pytest.mark.parametrize("on_s3", [False, pytest.param(True, marks=pytest.mark.s3)])
+def test_every_byte_label_and_split_survives(photos: Path, on_s3: bool, request: pytest.FixtureRequest) -> None:
+    out = f"{request.getfixturevalue('s3')}/out" if on_s3 else str(photos.parent / "out")
+    assert import_shards(str(photos), out, shard_bytes=8000).images == 36
+    before, after = build(str(photos)), build(out)
+    assert after.classes == before.classes == ["cat", "dog"]
+    for ids_before, ids_after in ((before.train_ids(), after.train_ids()), (before.test_ids(), after.test_ids())):
+        assert list(read_samples(after, ids_after)) == list(read_samples(before, ids_before))
+        assert after.labels[ids_after].tolist() == before.labels[ids_before].tolist()
+
+
+def test_shards_are_of_even_size_and_named_as_public_sets_are(photos: Path, tmp_path: Path) -> None:
+    import_shards(str(photos), str(tmp_path / "out"), shard_bytes=8000)
+    files = sorted(path for path in (tmp_path / "out").glob("*.parquet"))
+    rows = [pq.read_metadata(path).num_rows for path in files if path.name.startswith("train")]
+    assert len(rows) > 2
+    assert max(rows) - min(rows) <= 1
+    assert files[0].name == f"test-00000-of-{len(files) - len(rows):05d}.parquet"
+    table = pq.read_table(files[0])
+    assert table.schema.field("image").type.field(0).name == "bytes"
+    assert table["image"][0]["path"].as_py() == "val/cat/0.jpeg"
+
+
+def test_an_import_cut_short_goes_on_to_the_same_result(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_shards(str(photos), str(tmp_path / "whole"), shard_bytes=8000)
+    written: list[str] = []
+    write = importer.write_shard
+
+    def failing(*args: object, **options: object) -> bytes:
+        written.append("shard")
+        if len(written) == 3:
+            raise OSError("no space left")
+        return write(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(importer, "write_shard", failing)
+    with pytest.raises(OSError, match="no space"):
+        import_shards(str(photos), str(tmp_path / "out"), shard_bytes=8000)
+    with pytest.raises(PlaceError, match=r"has \d of the \d shards of an import; run the import again"):
+        build(str(tmp_path / "out"))
+    (tmp_path / "out" / ".train-00000-of-00005.parquet.1.part").write_bytes(b"half")
+    monkeypatch.undo()
+    again = import_shards(str(photos), str(tmp_path / "out"), shard_bytes=123)
+    assert 0 < again.written < again.shards
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert import_shards(str(photos), str(tmp_path / "out")).written == 0
+
+
+def test_an_import_killed_at_any_moment_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3000, 16, 16), np.uint8)
+    write_idx(tmp_path / "idx" / "train-images-idx3-ubyte", pixels)
+    import_shards(str(tmp_path / "idx"), str(tmp_path / "whole"), shard_bytes=40_000)
+    arguments = f"{str(tmp_path / 'idx')!r}, {str(tmp_path / 'out')!r}, shard_bytes=40_000"
+    command = f"from swav_ray.data.tools.importer import import_shards; import_shards({arguments})"
+    killed = subprocess.Popen([sys.executable, "-c", command])
+    while len(list((tmp_path / "out").glob("*.parquet"))) < 2 and killed.poll() is None:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert import_shards(str(tmp_path / "idx"), str(tmp_path / "out")).written > 0
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_a_folder_that_holds_something_else_is_refused(photos: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "other", {"a.txt": b""})
+    with pytest.raises(PlaceError, match="holds other files"):
+        import_shards(str(photos), str(tmp_path / "other"))
+    import_shards(str(photos), str(tmp_path / "out"))
+    (photos / "train" / "cat" / "99.png").write_bytes(image(99, "PNG"))
+    with pytest.raises(PlaceError, match="was begun from"):
+        import_shards(str(photos), str(tmp_path / "out"))
+
+
+def test_a_sample_that_cannot_be_read_stops_it_by_name(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_fault(manifest: Manifest, ids: np.ndarray) -> list[object]:
+        return [FileNotFoundError("gone") if i == 3 else sample for i, sample in enumerate(read_samples(manifest, ids))]
+
+    monkeypatch.setattr(importer, "read_samples", with_a_fault)
+    with pytest.raises(OSError, match=r"photos/(train|val)/cat/3.gif: cannot be read \(gone\)"):
+        import_shards(str(photos), str(tmp_path / "out"))
+
+
+def test_arrays_become_png_pixel_for_pixel(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 9), np.uint8)
+    write_idx(tmp_path / "idx" / "train-images-idx3-ubyte.gz", pixels)
+    write_idx(tmp_path / "idx" / "train-labels-idx1-ubyte.gz", np.arange(5))
+    import_shards(str(tmp_path / "idx"), str(tmp_path / "out"))
+    manifest = build(str(tmp_path / "out"))
+    assert manifest.labels.tolist() == list(range(5))
+    for data, array in zip(all_samples(manifest), pixels, strict=True):
+        assert isinstance(data, bytes)
+        assert data.startswith(b"\x89PNG")
+        assert (decode(data) == array[..., None]).all()
+
+
+def test_tars_and_foreign_parquet_are_sources_too(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x.tar", {f"{i}.{s}": b for i in range(4) for s, b in (("jpg", image(i)), ("cls", b"1"))})
+    write_parquet(tmp_path / "x.parquet", 4, label=["a", "b", "b", "a"])
+    for name, labels in (("x.tar", [1, 1, 1, 1]), ("x.parquet", [0, 1, 1, 0])):
+        import_shards(str(tmp_path / name), str(tmp_path / f"out-{name}"))
+        manifest = build(str(tmp_path / f"out-{name}"))
+        assert all_samples(manifest) == [image(i) for i in range(4)]
+        assert manifest.labels.tolist() == labels
+
+
+def test_torchvision_sets_by_name_keep_their_files_and_labels(tmp_path: Path) -> None:
+    write_files(tmp_path / "tv", {f"{name}/{i}.jpg": image(i) for name in ("ant", "bee") for i in range(3)})
+    import_shards(f"torchvision:ImageFolder:{tmp_path / 'tv'}", str(tmp_path / "out"))
+    manifest = build(str(tmp_path / "out"))
+    assert manifest.classes == ["ant", "bee"]
+    assert manifest.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert all_samples(manifest) == [image(i) for _ in range(2) for i in range(3)]
+
+
+class _Opened:
+    """As CelebA does it: names under an attribute of its own, images as PIL opens them, attributes for a label."""
+
+    def __init__(self, root: str) -> None:
+        self.filename = sorted(path.name for path in Path(root).iterdir())
+        self._root = Path(root)
+
+    def __len__(self) -> int:
+        return len(self.filename)
+
+    def __getitem__(self, i: int) -> tuple[Image.Image, object]:
+        return Image.open(self._root / self.filename[i]), torch.tensor([1, 0])
+
+
+class _Listed(_Opened):
+    """As VOC does it: the paths are there, and images come converted."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.images = [str(self._root / name) for name in self.filename]
+
+    def __getitem__(self, i: int) -> tuple[Image.Image, object]:
+        return super().__getitem__(i)[0].convert("RGB"), i % 2
+
+
+class _Converted(_Opened):
+    """Names of files that are somewhere, and images that come converted."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.images = self.filename
+
+    def __getitem__(self, i: int) -> tuple[Image.Image, object]:
+        return super().__getitem__(i)[0].convert("RGB"), i % 2
+
+
+@pytest.mark.parametrize("kind", [_Opened, _Listed, _Converted])
+def test_torchvision_sets_of_any_kind_keep_their_files_or_say_so(
+    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_files(tmp_path / "tv", {f"{i}.jpg": image(i) for i in range(4)})
+    monkeypatch.setattr("torchvision.datasets.Kind", kind, raising=False)
+    source = f"torchvision:Kind:{tmp_path / 'tv'}"
+    import_shards(source, str(tmp_path / "out"))
+    manifest = build(str(tmp_path / "out"))
+    assert manifest.labels.tolist() == ([-1] * 4 if kind is _Opened else [0, 1, 0, 1])
+    told = [record.getMessage() for record in caplog.records]
+    if kind is not _Converted:
+        assert (all_samples(manifest), told) == ([image(i) for i in range(4)], [])
+        return
+    assert told == [f"{source}: gives pixels and not their files: images are stored as PNG"]
+    assert all(bytes(sample).startswith(b"\x89PNG") for sample in all_samples(manifest))
+
+
+def test_torchvision_sets_of_arrays_have_both_splits(tmp_path: Path) -> None:
+    for split, count in (("train", 6), ("t10k", 2)):
+        write_idx(tmp_path / "MNIST" / "raw" / f"{split}-images-idx3-ubyte", np.full((count, 28, 28), count))
+        write_idx(tmp_path / "MNIST" / "raw" / f"{split}-labels-idx1-ubyte", np.arange(count))
+    import_shards(f"torchvision:MNIST:{tmp_path}", str(tmp_path / "out"))
+    manifest = build(str(tmp_path / "out"))
+    assert (len(manifest.train_ids()), len(manifest.test_ids())) == (6, 2)
+    assert manifest.classes[3] == "3 - three"
+    (sample,) = read_samples(manifest, manifest.train_ids()[:1])
+    assert isinstance(sample, bytes)
+    assert (decode(sample) == 6).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("torchvision:Nonsense:/x", "use torchvision:CLASS:ROOT"),
+        ("torchvision:CIFAR10", "names no root"),
+        ("torchvision:CIFAR10:/nowhere", "torchvision cannot load it"),
+    ],
+)
+def test_torchvision_names_that_cannot_be_are_told(source: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(PlaceError, match=words):
+        import_shards(source, str(tmp_path / "out"))
+
+
+def test_the_command_line_tells_mistakes_by_status_and_one_line(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photos.parent / "out"
+    assert main(["import", str(photos), str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: 36 images in 2 shards\n"
+    assert main(["import", str(photos), str(out)]) == 0
+    assert capsys.readouterr().out.endswith("2 of them there before\n")
+    assert main(["import", str(photos / "nope"), str(out)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit) as caught:
+        main(["import", str(photos), str(out), "--shard-mib", "none"])
+    assert caught.value.code == 2
+
+
+def test_other_tools_read_the_shards(photos: Path, tmp_path: Path) -> None:
+    import_shards(str(photos), str(tmp_path / "out"))
+    for row in pq.read_table(tmp_path / "out", columns=["image", "label"]).to_pylist():
+        Image.open(io.BytesIO(row["image"]["bytes"])).verify()

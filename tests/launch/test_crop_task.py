@@ -1,0 +1,60 @@
+"""A crop task makes its blocks one by one, and reads ahead for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swav_ray.data import batches
+from swav_ray.data.batches import Batch, SampleReader
+from swav_ray.launch import crop_task as crops
+from swav_ray.launch.crop_task import Segment, unpack
+from swav_ray.storage.place import StorageUnavailable
+
+
+class Maker:
+    """Takes its samples as a BatchMaker does; a sample is its own id. One step fails after its first sample."""
+
+    manifest = None
+
+    def __init__(self, fails: int) -> None:
+        self._fails = fails
+
+    def make(self, step: int, sample_ids: np.ndarray, memory: Any, samples: SampleReader | None) -> Batch:
+        taken = iter(sample_ids.tolist()) if samples is None else samples.take(len(sample_ids))
+        found = [next(taken)]
+        if step == self._fails:
+            raise StorageUnavailable("gone")
+        found += taken
+        pixels = memory.take(len(found))
+        pixels[:] = found
+        return Batch(step, sample_ids, pixels, np.empty(0, np.float32), [], 0.0, 0, 0)
+
+
+def test_a_failure_in_one_block_leaves_the_next_ones_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[int]] = []
+
+    def read_samples(_: None, ids: np.ndarray) -> Iterator[int]:
+        read.append(ids.tolist())
+        return iter(ids.tolist())
+
+    monkeypatch.setattr(batches, "read_samples", read_samples)
+    monkeypatch.setattr(crops.ray, "get", lambda value: value)
+    monkeypatch.setattr(crops.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
+    ids = np.arange(30, dtype=np.int64).reshape(5, 6)
+    segment = Segment(10, ids, workers=2, parts=1, task_blocks=6)
+    rows = list(crops._make(Maker(fails=11), segment, 0))
+    assert read == [ids[:3].ravel().tolist()]  # what the task makes, and nothing of the next one's
+    for block, row in enumerate(rows):
+        step, planned = segment.rows_of(block)
+        if step == 11:
+            with pytest.raises(StorageUnavailable, match="gone"):
+                unpack(row)
+            continue
+        batch = unpack(row)
+        assert (batch.step, batch.made_on) == (step, ("here",))
+        assert batch.pixels.tolist() == batch.sample_ids.tolist() == planned.tolist()

@@ -1,0 +1,310 @@
+"""The feed: the plan's batches in the plan's order, from any node, across segments, with what is ahead bounded."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import ray.train
+import ray.train.torch
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.cluster_utils import Cluster
+from ray.data._internal.execution import streaming_executor_state
+from ray.data._internal.execution.metadata_fetcher import InlineMetadataFetcher
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+from swav_ray.config import AugmentConfig, CropsConfig
+from swav_ray.data import manifest
+from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
+from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.launch import crop_task as crops
+from swav_ray.launch import feed as data
+from swav_ray.launch.crop_task import BatchFailed, Paced, Segment
+from swav_ray.launch.feed import Feed
+from swav_ray.storage.place import StorageUnavailable
+from swav_ray.training.distributed import World
+from tests.data.test_batches import write_images
+
+pytestmark = pytest.mark.ray
+CROPS = CropsConfig(sizes=(64, 8), counts=(2, 3), min_scales=(0.3, 0.1), max_scales=(1.0, 0.4))
+BATCH_BYTES = 7 * (2 * 64**2 + 3 * 8**2) * 3
+STORE_BYTES = 80_000_000
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """A head with one CPU, where this process and the training workers are; nodes can be added."""
+    head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "resources": {"head": 8}}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def maker_of(folder: Path, *, broken: tuple[int, ...] = (), kind: type[BatchMaker] = BatchMaker) -> BatchMaker:
+    """Seven images a batch, three batches an epoch."""
+    write_images(folder, 23, broken)
+    found = manifest.build(str(folder))
+    plan = SamplePlan(found.train_ids(), 0, 7)
+    return kind(found, plan, MultiCrop(CROPS, AugmentConfig(color_device="train"), 0))
+
+
+def assert_is_planned(batch: Batch, maker: BatchMaker, step: int) -> None:
+    (ids,) = maker.plan.batches(step, step + 1)
+    expected = maker.make(step, ids)
+    assert batch.step == step
+    assert np.array_equal(batch.sample_ids, ids)
+    assert np.array_equal(batch.pixels, expected.pixels)
+    assert np.array_equal(batch.color, expected.color)
+
+
+@given(
+    batch=st.integers(1, 50),
+    workers=st.integers(1, 8),
+    parts=st.integers(1, 5),
+    steps=st.integers(1, 4),
+    task_blocks=st.integers(1, 9),
+)
+def test_blocks_dealt_round_robin_give_every_worker_its_share(
+    batch: int, workers: int, parts: int, steps: int, task_blocks: int
+) -> None:
+    ids = np.arange(steps * batch).reshape(steps, batch)
+    segment = Segment(10, ids, workers, parts, task_blocks)
+    made = [block for task in range(segment.tasks) for block in segment.blocks_of(task)]
+    assert made == list(range(segment.blocks))
+    dealt: dict[int, list[tuple[int, np.ndarray]]] = {rank: [] for rank in range(workers)}
+    for block in made:
+        dealt[block % workers].append(segment.rows_of(block))
+    for step in range(steps):
+        of_step = [rows for rank in range(workers) for at, rows in dealt[rank] if at == 10 + step]
+        assert np.array_equal(np.concatenate(of_step), ids[step])
+    assert all([step for step, _ in of_rank] == sorted(step for step, _ in of_rank) for of_rank in dealt.values())
+
+
+def test_batches_are_the_plans_across_segments_and_epochs_in_parts_or_whole(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = maker_of(tmp_path)
+    for part_bytes in (data.PART_BYTES, BATCH_BYTES // 3):
+        monkeypatch.setattr(data, "PART_BYTES", part_bytes)
+        feed = Feed(maker, World(), 2, 13, segment_blocks=9, lead_blocks=4, handover_blocks=2)
+        steps = list(range(2, 13))
+        for step, batch in zip(steps, feed, strict=True):
+            assert_is_planned(batch, maker, step)
+            assert len(batch.made_on) == 1
+
+
+def test_two_workers_and_one_cpu_for_crops_pass_from_segment_to_segment(nodes: Cluster, tmp_path: Path) -> None:
+    """All that is left to Ray Data is one CPU, and two segments share it."""
+    maker = maker_of(tmp_path)
+
+    def run() -> None:
+        world = World(ray.train.get_context().get_world_rank(), 2)
+        feed = Feed(maker, world, 0, 20, segment_blocks=12, lead_blocks=4, handover_blocks=4)
+        for step, batch in enumerate(feed):
+            (ids,) = maker.plan.batches(step, step + 1)
+            assert batch.sample_ids.tolist() == ids[world.share(7)].tolist()
+        assert step == 19
+
+    scaling = ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0, "head": 1})
+    kept = ray.train.RunConfig(name="two", storage_path=str(tmp_path / "ray"))
+    ray.train.torch.TorchTrainer(run, scaling_config=scaling, run_config=kept).fit()
+
+
+class Noted(BatchMaker):
+    """Leaves a file for each batch that it makes, with the process that made it and its threads."""
+
+    def make(self, step: int, sample_ids: np.ndarray, *how: Any) -> Batch:
+        batch = super().make(step, sample_ids, *how)
+        (Path(self.manifest.root).parent / f"made-{step}").write_text(f"{os.getpid()} {self.threads}")
+        return batch
+
+
+def test_the_next_epoch_is_made_while_this_one_trains_and_by_the_same_processes(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve epochs of three steps in two segments: the first batch of each is there before it is asked for."""
+    monkeypatch.setattr(data, "TASK_BLOCKS", 2)  # 18 tasks
+    (tmp_path / "images").mkdir()
+    maker = maker_of(tmp_path / "images", kind=Noted)
+    feed = Feed(maker, World(), 0, 36, segment_blocks=18, lead_blocks=6, handover_blocks=3)
+    for step in range(36):
+        assert next(feed).step == step
+        if step % 3 == 2 and step < 35:
+            following, end = tmp_path / f"made-{step + 1}", time.monotonic() + 60
+            while not following.exists() and time.monotonic() < end:
+                time.sleep(0.05)
+            assert following.exists(), f"the epoch from step {step + 1} on waits to be asked for"
+    assert len({(tmp_path / f"made-{step}").read_text() for step in range(36)}) <= 2  # the segments may have one each
+
+
+def test_the_scheduling_loop_turns_at_a_tasks_word_and_rests_where_that_was_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, slept, waited_for = [100.0], [], []
+    words = [0.005, 0.0, 0.05]  # seconds until a task has something to tell
+
+    def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 6))
+        clock[0] += seconds
+
+    def wait(tasks: list[str], *, num_returns: int, timeout: float, fetch_local: bool) -> None:
+        assert (num_returns, timeout, fetch_local) == (1, Paced.WAIT, False)
+        waited_for.append(tasks)
+        clock[0] += words.pop(0)
+
+    def running(*names: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            get_active_tasks=lambda: [SimpleNamespace(get_waitable=lambda name=name: name) for name in names]
+        )
+
+    monkeypatch.setattr(crops.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(crops.time, "sleep", sleep)
+    monkeypatch.setattr(crops.ray, "wait", wait)
+    paced = Paced()
+    for _ in range(3):
+        paced.on_execution_step(SimpleNamespace(_topology=[running(), running("first", "second")]))
+    paced.on_execution_step(SimpleNamespace(_topology=[running()]))
+    assert waited_for == [["first", "second"]] * 3
+    assert slept == [0.015, 0.02, 0.0, 0.02]
+
+
+def test_ray_data_still_has_what_its_pace_is_set_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "_metadata_fetcher" in StreamingExecutor.run.__code__.co_names
+    assert "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S" in streaming_executor_state.process_completed_tasks.__code__.co_names
+    monkeypatch.setattr(streaming_executor_state, "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S", 0.1)
+    executor = StreamingExecutor(ray.data.DataContext.get_current())
+    Paced().before_execution_starts(executor)
+    assert isinstance(executor._metadata_fetcher, InlineMetadataFetcher)
+    assert streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S == 0.0
+
+
+@pytest.mark.parametrize(("training_cpus", "threads"), [(0.4, "1"), (0.5, "2")])
+def test_a_task_has_a_second_thread_where_training_holds_half_of_the_cpus(
+    nodes: Cluster, tmp_path: Path, training_cpus: float, threads: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    feed = Feed(maker_of(tmp_path / "images", kind=Noted), World(), 0, 1, training_cpus=training_cpus)
+    next(feed)
+    feed.close()
+    assert (tmp_path / "made-0").read_text().split()[1] == threads
+
+
+def test_a_slow_trainer_bounds_what_is_made_ahead(nodes: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    maker = maker_of(tmp_path / "images", kind=Noted)
+
+    def made() -> int:
+        return len(list(tmp_path.glob("made-*")))
+
+    def made_in_the_end() -> int:
+        count, since = -1, time.monotonic()
+        while time.monotonic() - since < 3:
+            if made() != count:
+                count, since = made(), time.monotonic()
+            time.sleep(0.1)
+        return count
+
+    feed = Feed(maker, World(), 0, 3000)
+    for _ in range(3):
+        next(feed)
+    # The store's share, what runs on the CPUs when it is full, and what the worker holds ready.
+    bound = data.STORE_SHARE * STORE_BYTES / BATCH_BYTES + 2 + 2 * data.PREFETCH + 2
+    assert bound < 200
+    assert data.PREFETCH < made_in_the_end() - 3 <= bound
+    for step in range(3, 400):
+        assert next(feed).step == step
+    assert made_in_the_end() - 400 <= bound
+    assert feed.usage()["object_store_bytes"] <= STORE_BYTES
+    feed.close()
+
+
+def test_added_nodes_make_crops_and_a_lost_one_costs_no_batch(nodes: Cluster, tmp_path: Path) -> None:
+    maker = maker_of(tmp_path)
+    feed = Feed(maker, World(), 0, 3000)
+    makers_of_first = {name for _ in range(20) for name in next(feed).made_on}
+    head = ray.get_runtime_context().get_node_id()
+    assert makers_of_first == {head}
+    added = nodes.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+    step, helped = 20, 0
+    while helped < 20 and step < 2000:
+        helped += added.node_id in next(feed).made_on
+        step += 1
+    assert helped == 20, "the node with CPUs only made no crops"
+    # It still holds batches that were made ahead: they are made again elsewhere.
+    nodes.remove_node(added, allow_graceful=False)
+    for later in range(step, step + 300):
+        assert_is_planned(next(feed), maker, later)
+    assert feed.usage()["crop_nodes"] >= 1
+    feed.close()
+
+
+class Broken(BatchMaker):
+    error: Exception
+
+    def make(self, step: int, sample_ids: np.ndarray, *how: Any) -> Batch:
+        if step == 4:
+            raise self.error
+        return super().make(step, sample_ids, *how)
+
+
+class Buggy(Broken):
+    error = KeyError("colour\nof a crop")
+
+
+class Offline(Broken):
+    error = StorageUnavailable("s3://b/k: no answer for 180 s")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Buggy, BatchFailed(r"the crops of step 4 cannot be made: KeyError: 'colour\nof a crop'")),
+        (Offline, StorageUnavailable("s3://b/k: no answer for 180 s")),
+    ],
+)
+def test_a_failure_reaches_the_trainer_at_its_step_in_one_line(
+    nodes: Cluster, tmp_path: Path, kind: type[BatchMaker], expected: Exception
+) -> None:
+    feed = Feed(maker_of(tmp_path, kind=kind), World(), 0, 9)
+    assert [next(feed).step for _ in range(4)] == [0, 1, 2, 3]
+    # Kept by a name here, the error would hold the feed until the garbage collector came by.
+    with pytest.raises(type(expected), match=f"^{re.escape(str(expected))}$"):
+        next(feed)
+    feed.close()
+
+
+def test_images_that_all_are_unreadable_are_told_as_such(nodes: Cluster, tmp_path: Path) -> None:
+    feed = Feed(maker_of(tmp_path, broken=tuple(range(23))), World(), 0, 3)
+    with pytest.raises(TooManyBadImages, match="17 images in a row cannot be read"):
+        next(feed)
+    feed.close()
+
+
+def test_a_closed_feed_leaves_nothing_running(nodes: Cluster, tmp_path: Path) -> None:
+    feed = Feed(maker_of(tmp_path), World(), 0, 3000)
+    next(feed)
+    feed.close()
+    end = time.monotonic() + 60
+    while _busy() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert _busy() == []
+
+
+def _busy() -> list[str]:
+    """The drivers of data sets that live, and taken CPUs."""
+    actors: dict[str, Any] = ray._private.state.actors()
+    alive = [a["ActorClassName"] for a in actors.values() if a["State"] == "ALIVE"]
+    taken = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0.0)
+    return [name for name in alive if "SplitCoordinator" in name] + ["CPU"] * round(taken)

@@ -1,0 +1,79 @@
+"""metrics.jsonl holds the committed lineage: a line a step, none twice."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from swav_ray.run.metrics_log import METRICS, MetricsLog, logged_steps, read_metrics
+from swav_ray.storage.place import Place, place
+
+
+def write(run_dir: str, start: int, stop: int) -> None:
+    log = MetricsLog(place(run_dir), start)
+    for step in range(start, stop):
+        log.append({"step": step, "loss": float(step)})
+    log.close()
+
+
+def test_steps_past_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path: Path) -> None:
+    write(str(tmp_path), 0, 5)
+    write(str(tmp_path), 3, 6)
+    assert [record["step"] for record in read_metrics(place(tmp_path))] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    write(str(tmp_path), 0, 2)
+    file = tmp_path / METRICS
+    file.write_text(file.read_text() + '{"step": 2, "lo')
+    assert [record["step"] for record in read_metrics(place(tmp_path))] == [0, 1]
+
+
+def test_tensorboard_events_are_written(tmp_path: Path) -> None:
+    write(str(tmp_path), 0, 2)
+    assert list((tmp_path / "events").glob("events.out.tfevents.*"))
+
+
+def test_steps_with_their_lines_are_counted_up_to_the_first_gap(tmp_path: Path) -> None:
+    assert logged_steps(place(tmp_path)) is None
+    write(str(tmp_path), 0, 3)
+    assert logged_steps(place(tmp_path)) == 3
+    log = MetricsLog(place(tmp_path), 3)
+    log.append({"step": 5})
+    log.close()
+    assert logged_steps(place(tmp_path)) == 3
+
+
+@pytest.mark.s3
+def test_a_step_waits_for_no_upload(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MetricsLog(place(f"{s3}/run"), 0)
+    log.append({"step": 0})
+    whole, away, back = Place.write_bytes, threading.Event(), threading.Event()
+
+    def stalled(self: Place, data: bytes) -> None:
+        away.set()
+        assert back.wait(60)
+        whole(self, data)
+
+    monkeypatch.setattr(Place, "write_bytes", stalled)
+    flush = threading.Thread(target=log.flush)
+    flush.start()
+    assert away.wait(60)
+    step = threading.Thread(target=log.append, args=({"step": 1},), daemon=True)
+    step.start()
+    step.join(timeout=60)
+    assert not step.is_alive()
+    back.set()
+    flush.join()
+    log.close()
+    assert [record["step"] for record in read_metrics(place(f"{s3}/run"))] == [0, 1]
+
+
+@pytest.mark.s3
+def test_on_s3_records_are_durable_once_flushed(s3: str) -> None:
+    write(f"{s3}/run", 0, 3)
+    write(f"{s3}/run", 2, 4)
+    assert [record["step"] for record in read_metrics(place(f"{s3}/run"))] == [0, 1, 2, 3]
+    assert any(entry.name.startswith("events/") for entry in place(f"{s3}/run").list())
