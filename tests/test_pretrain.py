@@ -9,7 +9,7 @@ import ray
 
 from swav_ray import pretrain, settings
 from swav_ray.config import ConfigError
-from swav_ray.launch.train import connect
+from swav_ray.launch.connect import connect
 from swav_ray.recipes import cifar, quickstart
 
 

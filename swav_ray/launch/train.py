@@ -6,12 +6,7 @@ One path for a new run, one that was stopped or killed, and one that is done.
 from __future__ import annotations
 
 import json
-import logging
-import os
-import signal
-import socket
 import threading
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -29,9 +24,11 @@ from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.shapes import write_shapes
+from swav_ray.launch.connect import connect
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
 from swav_ray.launch.feed import TASK_CPUS
 from swav_ray.launch.monitor import Monitor
+from swav_ray.launch.signals import stop_on_signal
 from swav_ray.launch.worker import MANIFEST, SUMMARY, run
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.lease import Lease
@@ -41,7 +38,6 @@ CONFIG = "config.yaml"
 SHAPES = "shapes://"
 _SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
 _FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
-_ADDRESS_HELP = "must be the address of a cluster that is up, or unset to start Ray here"
 _LEAVE_SECONDS = 30.0  # that Ray Train may take to leave where it has no workers
 # Fields that may differ when a run goes on: none of them changes what is learned.
 _FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction", "train.max_refused_steps"}
@@ -87,46 +83,6 @@ def train(config: Config) -> dict[str, Any] | None:
     if not (run_dir / SUMMARY).exists():
         return None
     return _summary(run_dir, terminal)
-
-
-def connect(logs: bool) -> bool:
-    """Connects to the cluster of RAY_ADDRESS, or starts one on this machine; whether it was started here.
-
-    Args:
-        logs: show Ray's own messages and the workers' output.
-
-    Raises:
-        ConfigError: no cluster answers at RAY_ADDRESS.
-    """
-    if ray.is_initialized():
-        return False
-    level = logging.INFO if logs else logging.ERROR
-    # Ray's warnings about a machine's set-up and its progress bars would bury the one line that matters.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if logs else "1")
-    options: dict[str, Any] = {"log_to_driver": logs, "logging_level": level}
-    if address := os.environ.get("RAY_ADDRESS"):
-        _reach(address)
-        try:
-            ray.init(**options)
-        except (ConnectionError, ValueError) as error:
-            raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {_first_line(error)}") from error
-        return False
-    # "local", since another run's private cluster on this machine would go away with that run. One CPU for the
-    # training worker and one for crops is the least that moves.
-    ray.init(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
-    return True
-
-
-def _reach(address: str) -> None:
-    """Raises ConfigError where nothing answers at host:port, for which Ray itself would wait many minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "://" in address:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=_FIRST_CONTACT).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {error}") from None
 
 
 def _same_run(config: Config, run_dir: Place) -> Config:
@@ -253,7 +209,7 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
 
     # fit() blocks and handles SIGINT by aborting, without a checkpoint; in a thread it leaves signals to us.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
-    with _stop_on_signal(monitor, terminal) as stop, terminal.live(config):
+    with stop_on_signal(monitor, terminal) as stop, terminal.live(config):
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.5)
@@ -302,33 +258,6 @@ def make_trainer(
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
-
-
-class _stop_on_signal:
-    """While entered, the first SIGINT or SIGTERM asks for a checkpoint and a stop; the second one stops at once."""
-
-    def __init__(self, monitor: Any, terminal: Terminal) -> None:
-        self.asked = False
-        self._monitor, self._terminal = monitor, terminal
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _stop_on_signal:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def _handle(self, number: int, _: types.FrameType | None) -> None:
-        signal.signal(number, self._before[number])
-        self._monitor.request_stop.remote()
-        self.asked = True
-        self._terminal.line(
-            f"{signal.Signals(number).name}: stopping after this step, with a checkpoint; again: at once"
-        )
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def _summary(run_dir: Place, terminal: Terminal) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
+from swav_ray.launch.connect import connect
 from swav_ray.launch.sweep.choice import (
     COSTS,
     OBJECTIVES,
@@ -50,7 +51,7 @@ from swav_ray.launch.sweep.trial import (
     trial_directory,
     update_trial,
 )
-from swav_ray.launch.train import connect, manifest_of
+from swav_ray.launch.train import manifest_of
 from swav_ray.launch.worker import MANIFEST
 from swav_ray.recipes import RECIPES
 from swav_ray.report.sweep.page import read_sweep, write_report

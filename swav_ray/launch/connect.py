@@ -1,0 +1,60 @@
+"""Connects a run to the Ray cluster of RAY_ADDRESS, or starts Ray on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+import ray
+
+from swav_ray.config import ConfigError
+
+_FIRST_CONTACT = 10.0  # seconds after which an address that never answered is taken for a wrong one
+_ADDRESS_HELP = "must be the address of a cluster that is up, or unset to start Ray here"
+
+
+def connect(logs: bool) -> bool:
+    """Connects to the cluster of RAY_ADDRESS, or starts one on this machine; whether it was started here.
+
+    Args:
+        logs: show Ray's own messages and the workers' output.
+
+    Raises:
+        ConfigError: no cluster answers at RAY_ADDRESS.
+    """
+    if ray.is_initialized():
+        return False
+    level = logging.INFO if logs else logging.ERROR
+    # Ray's warnings about a machine's set-up and its progress bars would bury the one line that matters.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "0" if logs else "1")
+    options: dict[str, Any] = {"log_to_driver": logs, "logging_level": level}
+    if address := os.environ.get("RAY_ADDRESS"):
+        _reach(address)
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError) as error:
+            raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {_last_line(error)}") from error
+        return False
+    # "local", since another run's private cluster on this machine would go away with that run. One CPU for the
+    # training worker and one for crops is the least that moves.
+    ray.init(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
+    return True
+
+
+def _reach(address: str) -> None:
+    """Raises ConfigError where nothing answers at host:port, for which Ray itself would wait many minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_FIRST_CONTACT).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {error}") from None
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
