@@ -20,9 +20,16 @@ class ConfigError(ValueError):
         super().__init__(f"{name} = {value!r}: {right}")
 
 
-def setting(default: Any, doc: str, *, unit: str = "") -> Any:
-    """A config field with the sentence and the unit that `--help` shows."""
-    return field(default=default, metadata={"doc": doc, "unit": unit})
+def setting(default: Any, doc: str, *, unit: str = "", resumable: bool = False) -> Any:
+    """A config field.
+
+    Args:
+        doc: the sentence that `--help` shows.
+        unit: of the value, shown beside the default.
+        resumable: the field may differ when a run or a sweep resumes, since it changes neither what is learned nor what
+            a measurement means.
+    """
+    return field(default=default, metadata={"doc": doc, "unit": unit, "resumable": resumable})
 
 
 def _require(ok: bool, name: str, value: object, right: str) -> None:
@@ -32,11 +39,13 @@ def _require(ok: bool, name: str, value: object, right: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    name: str = setting("", "Name of the run and of its directory; empty: the recipe's name.")
-    storage: str = setting("runs", "Where run directories live: a local path or s3://bucket/prefix.")
+    name: str = setting("", "Name of the run and of its directory; empty: the recipe's name.", resumable=True)
+    storage: str = setting("runs", "Where run directories live: a local path or s3://bucket/prefix.", resumable=True)
     seed: int = setting(0, "Seeds the weights, the order of samples and every crop.")
-    progress_seconds: float = setting(10.0, "Time between progress lines where there is no terminal.", unit="s")
-    ray_logs: bool = setting(False, "Show Ray's own messages.")
+    progress_seconds: float = setting(
+        10.0, "Time between progress lines where there is no terminal.", unit="s", resumable=True
+    )
+    ray_logs: bool = setting(False, "Show Ray's own messages.", resumable=True)
 
     def __post_init__(self) -> None:
         _require("/" not in self.name, "run.name", self.name, "must be a plain name without '/'; use run.storage")
@@ -57,7 +66,7 @@ class DataConfig:
         0.0, "Share of the images kept out of training for kNN; needs labels; 0: none.", unit="fraction"
     )
     max_bad_fraction: float = setting(
-        0.01, "Share of unreadable images that is tolerated before the run stops.", unit="fraction"
+        0.01, "Share of unreadable images that is tolerated before the run stops.", unit="fraction", resumable=True
     )
 
     def __post_init__(self) -> None:
@@ -223,7 +232,10 @@ class TrainConfig:
         False, "Only kernels that repeat bit for bit, so that a resumed run on GPUs equals one that never stopped."
     )
     max_refused_steps: int = setting(
-        10, "Steps with a loss or gradient that is not finite, or exploding, before the run stops.", unit="steps"
+        10,
+        "Steps with a loss or gradient that is not finite, or exploding, before the run stops.",
+        unit="steps",
+        resumable=True,
     )
 
     def __post_init__(self) -> None:
@@ -241,13 +253,18 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointConfig:
-    every_epochs: float = setting(1.0, "Time between checkpoints, in epochs; parts of one are allowed.", unit="epochs")
-    keep_last: int = setting(2, "Newest checkpoints that are kept.", unit="checkpoints")
-    keep_every_epochs: int = setting(0, "Checkpoints of every so many epochs are kept as well; 0: none.", unit="epochs")
+    every_epochs: float = setting(
+        1.0, "Time between checkpoints, in epochs; parts of one are allowed.", unit="epochs", resumable=True
+    )
+    keep_last: int = setting(2, "Newest checkpoints that are kept.", unit="checkpoints", resumable=True)
+    keep_every_epochs: int = setting(
+        0, "Checkpoints of every so many epochs are kept as well; 0: none.", unit="epochs", resumable=True
+    )
     keep_best: int = setting(
         0,
         "Checkpoints of the best kNN accuracy that are kept as well; needs eval.knn_every_epochs.",
         unit="checkpoints",
+        resumable=True,
     )
 
     def __post_init__(self) -> None:
@@ -261,18 +278,26 @@ class CheckpointConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingConfig:
     num_workers: tuple[int, ...] = setting(
-        (1,), "Training workers: a number, or MIN MAX for as many as the cluster has room for.", unit="workers"
+        (1,),
+        "Training workers: a number, or MIN MAX for as many as the cluster has room for.",
+        unit="workers",
+        resumable=True,
     )
-    device: str = setting("auto", "cpu, gpu, or auto: gpu where the cluster has one.")
-    cpus_per_worker: float = setting(1.0, "CPUs reserved for a training worker; the rest make crops.", unit="CPUs")
+    device: str = setting("auto", "cpu, gpu, or auto: gpu where the cluster has one.", resumable=True)
+    cpus_per_worker: float = setting(
+        1.0, "CPUs reserved for a training worker; the rest make crops.", unit="CPUs", resumable=True
+    )
     gpus_per_worker: float = setting(
-        1.0, "GPU that a training worker holds; below 1, runs of one worker share one.", unit="GPUs"
+        1.0, "GPU that a training worker holds; below 1, runs of one worker share one.", unit="GPUs", resumable=True
     )
     crop_cpus: float = setting(
-        0.0, "CPUs that make crops, at most, where runs share a cluster; 0: all that the workers leave.", unit="CPUs"
+        0.0,
+        "CPUs that make crops, at most, where runs share a cluster; 0: all that the workers leave.",
+        unit="CPUs",
+        resumable=True,
     )
     check_seconds: float = setting(
-        30.0, "Time between looks for nodes that joined, which with MIN MAX become workers.", unit="s"
+        30.0, "Time between looks for nodes that joined, which with MIN MAX become workers.", unit="s", resumable=True
     )
 
     def __post_init__(self) -> None:
@@ -373,3 +398,20 @@ def replace(config: Config, **sections: dict[str, Any]) -> Config:
     """A copy with fields of sections changed: ``replace(config, train={"epochs": 5})``."""
     changed = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in sections.items()}
     return dataclasses.replace(config, **changed)
+
+
+def check_resume(before: Config, now: Config, begun: str, rename: str) -> None:
+    """Raises ConfigError naming the first setting that differs and that must not when a run or a sweep resumes.
+
+    Args:
+        before: the config that it began with.
+        begun: what began with it, for the message: "run NAME in PLACE".
+        rename: the option that starts another one.
+    """
+    for section in dataclasses.fields(Config):
+        first, second = getattr(before, section.name), getattr(now, section.name)
+        for item in dataclasses.fields(first):
+            value, other = getattr(first, item.name), getattr(second, item.name)
+            if value != other and not item.metadata["resumable"]:
+                right = f"{begun} began with {value!r}; use that to resume it, or start another with {rename}"
+                raise ConfigError(f"{section.name}.{item.name}", other, right)

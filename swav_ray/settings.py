@@ -53,8 +53,11 @@ def from_yaml(text: str, base: Config, source: str) -> Config:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError("--config", source, f"is not YAML: {' '.join(str(error).split())}") from None
-    if document is None:
-        return base
+    return base if document is None else from_document(document, base, source)
+
+
+def from_document(document: Any, base: Config, source: str) -> Config:
+    """`base` with the fields that a document names, sections mapped to fields; raises ConfigError, UnknownSetting."""
     if not isinstance(document, Mapping) or not all(isinstance(v, Mapping) for v in document.values()):
         raise ConfigError("--config", source, "must map sections to their fields, as a run's config.yaml does")
     values = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import swav_ray
-from swav_ray.config import Config, ConfigError, replace
+from swav_ray.config import Config, ConfigError, check_resume, replace
 from swav_ray.settings import field_types
 
 PACKAGE = Path(swav_ray.__file__).parent
@@ -72,6 +72,55 @@ def test_a_value_that_cannot_be_is_told_in_one_line(section: str, name: str, val
     assert "\n" not in message
     assert message.count(" = ") >= 1
     assert ":" in message
+
+
+# A value of each field that changes neither what is learned nor what a measurement means.
+MAY_DIFFER = {
+    "run.name": "other",
+    "run.storage": "s3://bucket/runs",
+    "run.progress_seconds": 1.0,
+    "run.ray_logs": True,
+    "data.max_bad_fraction": 0.5,
+    "train.max_refused_steps": 1,
+    "checkpoint.every_epochs": 0.5,
+    "checkpoint.keep_last": 5,
+    "checkpoint.keep_every_epochs": 10,
+    "scaling.num_workers": (2, 8),
+    "scaling.device": "gpu",
+    "scaling.cpus_per_worker": 2.0,
+    "scaling.gpus_per_worker": 0.5,
+    "scaling.crop_cpus": 4.0,
+    "scaling.check_seconds": 5.0,
+}
+
+
+@pytest.mark.parametrize("dotted", MAY_DIFFER)
+def test_a_run_resumes_with_another_value_of_what_changes_nothing_that_is_learned(dotted: str) -> None:
+    section, _, name = dotted.partition(".")
+    check_resume(Config(), replace(Config(), **{section: {name: MAY_DIFFER[dotted]}}), "run x in y", "--run.name")
+
+
+def test_a_run_resumes_with_other_checkpoints_kept_by_accuracy() -> None:
+    before = replace(Config(), eval={"knn_every_epochs": 1})
+    check_resume(before, replace(before, checkpoint={"keep_best": 2}), "run x in y", "--run.name")
+
+
+def test_everything_else_that_is_learned_or_measured_may_not_differ() -> None:
+    resumable = {
+        f"{section.name}.{item.name}"
+        for section in dataclasses.fields(Config)
+        for item in dataclasses.fields(getattr(Config(), section.name))
+        if item.metadata["resumable"]
+    }
+    assert resumable == {*MAY_DIFFER, "checkpoint.keep_best"}
+
+
+def test_a_refused_change_is_named_with_both_values_and_the_way_out() -> None:
+    changed = replace(Config(), checkpoint={"keep_last": 3}, optim={"base_lr": 0.3, "final_lr": 0.0})
+    with pytest.raises(ConfigError) as caught:
+        check_resume(Config(), changed, "run x in y", "--run.name")
+    said = "run x in y began with 4.8; use that to resume it, or start another with --run.name"
+    assert str(caught.value) == f"optim.base_lr = 0.3: {said}"
 
 
 def test_a_low_resolution_crop_for_codes_draws_a_warning() -> None:

@@ -18,7 +18,7 @@ from ray.train.v2.api.exceptions import ControllerError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
-from swav_ray.config import Config, ConfigError
+from swav_ray.config import Config, ConfigError, check_resume
 from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
@@ -39,9 +39,6 @@ SHAPES = "shapes://"
 _SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
 _FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
 _LEAVE_SECONDS = 30.0  # that Ray Train may take to leave where it has no workers
-# Fields that may differ when a run goes on: none of them changes what is learned.
-_FREE = {"run.progress_seconds", "run.ray_logs", "run.storage", "data.max_bad_fraction", "train.max_refused_steps"}
-_FREE_SECTIONS = {"scaling", "checkpoint"}
 
 
 class RunFailed(RuntimeError):
@@ -60,7 +57,7 @@ def train(config: Config) -> dict[str, Any] | None:
     terminal = Terminal(config.run.progress_seconds)
     run_dir = place(config.run.storage) / config.run.name
     run_dir.exists(patience=_FIRST_CONTACT)
-    config = _same_run(config, run_dir)
+    _check_same_run(config, run_dir)
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
         return _summary(run_dir, terminal)
@@ -85,24 +82,12 @@ def train(config: Config) -> dict[str, Any] | None:
     return _summary(run_dir, terminal)
 
 
-def _same_run(config: Config, run_dir: Place) -> Config:
-    """Checks that a run that exists is the one asked for; raises ConfigError naming the first difference."""
-    kept = run_dir / CONFIG
-    if not kept.exists():
-        return config
-    before = settings.to_dict(settings.from_yaml(kept.read_bytes().decode(), config, str(kept)))
-    for section, fields in settings.to_dict(config).items():
-        for name, value in fields.items():
-            dotted = f"{section}.{name}"
-            if section in _FREE_SECTIONS or dotted in _FREE or before[section][name] == value:
-                continue
-            raise ConfigError(
-                dotted,
-                value,
-                f"run {config.run.name} in {run_dir} began with {before[section][name]!r}; "
-                "keep that to go on with it, or start another with --run.name",
-            )
-    return config
+def _check_same_run(config: Config, run_dir: Place) -> None:
+    """Raises ConfigError when a run is there that began with other settings, naming the first that differs."""
+    file = run_dir / CONFIG
+    if file.exists():
+        before = settings.from_yaml(file.read_bytes().decode(), config, str(file))
+        check_resume(before, config, f"run {config.run.name} in {run_dir}", "--run.name")
 
 
 def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import ray
 import yaml
 
 from swav_ray import settings
-from swav_ray.config import Config, ConfigError, replace
+from swav_ray.config import Config, ConfigError, check_resume, replace
 from swav_ray.launch.sweep.search import SEARCHERS
 from swav_ray.launch.sweep.space import Accept, Points, Space, Values, draw, grid
 from swav_ray.launch.train import uses_gpu
@@ -156,33 +155,21 @@ def same_sweep(choice: Choice, base: Config, sweep_dir: Place, own: Values | Non
     Args:
         own: the values that train as the recipe does, by which the report knows that trial.
     """
-    kept, document = sweep_dir / SWEEP, {"search": asdict(choice), "recipe": _comparable(base)}
-    if not kept.exists():
-        whole = {**document, "own": json.loads(json.dumps(own)), "config": settings.to_dict(base)}
-        kept.write_bytes(yaml.safe_dump(whole, sort_keys=False).encode())
+    file, search = sweep_dir / SWEEP, asdict(choice)
+    if not file.exists():
+        document = {"search": search, "own": json.loads(json.dumps(own)), "config": settings.to_dict(base)}
+        file.write_bytes(yaml.safe_dump(document, sort_keys=False).encode())
         return False
-    before = yaml.safe_load(kept.read_bytes())
-    for section, fields in document.items():
-        for field, value in fields.items():
-            if before[section].get(field) != value:
-                raise ConfigError(
-                    f"{section} {field}",
-                    value,
-                    f"the sweep in {sweep_dir} began with {before[section].get(field)!r}; "
-                    "keep that to go on with it, or start another with --name",
-                )
+    before, rename = yaml.safe_load(file.read_bytes()), "--name"
+    for field, value in search.items():
+        if (first := before["search"].get(field)) != value:
+            right = (
+                f"the sweep in {sweep_dir} began with {first!r}; use that to resume it, or start another with {rename}"
+            )
+            raise ConfigError(f"search {field}", value, right)
+    began = settings.from_document(before["config"], base, str(file))
+    check_resume(began, base, f"the sweep in {sweep_dir}", rename)
     begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / "tune").list())
     if not begun:  # killed before Tune's first snapshot: what little is there belongs to no trial that Tune knows
         (sweep_dir / "trials").delete_tree()
     return begun
-
-
-def _comparable(config: Config) -> dict[str, Any]:
-    """Every setting that changes what a trial learns, by dotted name."""
-    free = ("run.name", "run.storage", "run.progress", "run.ray", "scaling.", "checkpoint.", "data.max_bad_fraction")
-    return {
-        f"{section}.{field}": value
-        for section, fields in settings.to_dict(config).items()
-        for field, value in fields.items()
-        if not f"{section}.{field}".startswith(free)
-    }

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import ray
 
 from swav_ray.config import ConfigError, replace
-from swav_ray.launch.sweep.choice import MOST_AT_ONCE, concurrency, head_share, objectives_of, share_cpus
+from swav_ray.launch.sweep.choice import (
+    MOST_AT_ONCE,
+    Choice,
+    concurrency,
+    head_share,
+    objectives_of,
+    same_sweep,
+    share_cpus,
+)
 from swav_ray.recipes import quickstart
+from swav_ray.storage.place import place
 
 
 @pytest.mark.parametrize("at_once", range(1, MOST_AT_ONCE + 1))
@@ -57,3 +69,19 @@ def test_the_loss_is_no_objective_and_knn_needs_labels() -> None:
         objectives_of(["images", "knn"], labels=True)
     assert objectives_of("auto", labels=True) == ["knn"]
     assert objectives_of(["auto", "images"], labels=True) == ["knn", "images"]
+
+
+def test_a_sweep_resumes_with_what_its_trials_learn_and_another_number_of_workers(tmp_path: Path) -> None:
+    choice = Choice(
+        objective=["knn"], searcher="random", scheduler="asha", num_samples=4, grace_epochs=3, seed=0, space={}
+    )
+    sweep_dir = place(str(tmp_path))
+    assert not same_sweep(choice, quickstart(), sweep_dir)
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune" / "experiment_state-1.json").touch()
+    free = replace(quickstart(), scaling={"num_workers": (2,)}, train={"max_refused_steps": 3}, run={"name": "other"})
+    assert same_sweep(choice, free, sweep_dir)
+    with pytest.raises(ConfigError, match=r"assignment.epsilon = 0.1: the sweep in .* began with 0.03; use that"):
+        same_sweep(choice, replace(quickstart(), assignment={"epsilon": 0.1}), sweep_dir)
+    with pytest.raises(ConfigError, match=r"search seed = 1: the sweep in .* began with 0; use that"):
+        same_sweep(dataclasses.replace(choice, seed=1), quickstart(), sweep_dir)
