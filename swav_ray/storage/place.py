@@ -1,7 +1,7 @@
 """A place: a local path or s3://bucket/prefix, the same word everywhere.
 
-`Place` is a name, not a connection: picklable, hashable and cheap. What S3 needs (client, retries, listing in parallel)
-lives in s3.py; nothing here knows what the bytes mean.
+`Place` is a name, not a connection: picklable, hashable and cheap. What a file system needs is in local.py, what S3
+needs in s3/, whose clients are loaded when an s3:// place is first used. Nothing here knows what the bytes mean.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from swav_ray.storage.s3 import objects as s3
-from swav_ray.storage.s3 import read as s3_read
-from swav_ray.storage.s3.client import CredentialsError, PlaceError, StorageUnavailable, client, counters, patiently
+from swav_ray.storage import local
+from swav_ray.storage.counters import counters
+from swav_ray.storage.errors import CredentialsError, PlaceError, StorageUnavailable
+from swav_ray.storage.local import is_leftover
 
 __all__ = [
     "CredentialsError",
@@ -36,8 +35,6 @@ Result = TypeVar("Result")
 Other = TypeVar("Other")
 
 _RETRY_SECONDS = 5.0
-_PART = ".part"
-_DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
 
 
 class Entry(NamedTuple):
@@ -101,22 +98,17 @@ class Place:
         """
         if self.is_local:
             return self.local_path.exists()
-        return self.is_file(patience=patience) or self._has_keys(patience)
+        from swav_ray.storage.s3 import objects
+
+        return self.is_file(patience=patience) or objects.any_below(self._bucket, self._prefix, patience)
 
     def is_file(self, *, patience: float | None = None) -> bool:
         """Whether there is a file (an object) of exactly this name."""
         if self.is_local:
             return self.local_path.is_file()
-        return bool(self._key) and s3.head(self._bucket, self._key, patience) is not None
+        from swav_ray.storage.s3 import objects
 
-    def _has_keys(self, patience: float | None) -> bool:
-        def first() -> bool:
-            return client().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)["KeyCount"] > 0
-
-        try:
-            return patiently(self.uri, first, patience)
-        except FileNotFoundError:
-            return False
+        return bool(self._key) and objects.head(self._bucket, self._key, patience) is not None
 
     def stat(self) -> Entry:
         """Size and version of this file; FileNotFoundError where there is none."""
@@ -126,7 +118,9 @@ class Place:
             except FileNotFoundError:
                 raise _missing(self) from None
             return Entry(self.name, found.st_size, str(found.st_mtime_ns))
-        head = s3.head(self._bucket, self._key)
+        from swav_ray.storage.s3 import objects
+
+        head = objects.head(self._bucket, self._key)
         if head is None:
             raise _missing(self)
         return Entry(self.name, head["ContentLength"], head["ETag"])
@@ -141,11 +135,11 @@ class Place:
 
     def _read(self, offset: int, length: int | None) -> bytes:
         if not self.is_local:
-            return s3.read(self._bucket, self._key, offset, length)
+            from swav_ray.storage.s3 import objects
+
+            return objects.read(self._bucket, self._key, offset, length)
         try:
-            with open(self.uri, "rb") as file:  # reads larger than its buffer go around it
-                file.seek(offset)
-                data = file.read(-1 if length is None else length)
+            data = local.read(self.uri, offset, length)
         except FileNotFoundError:
             raise _missing(self) from None
         counters().add("bytes_read", len(data))
@@ -161,39 +155,42 @@ class Place:
         `read_range` then say what is wrong.
         """
         keys = [((self / name)._key, byte_range) for name, byte_range in requests]
-        return s3_read.fetch(self._bucket, keys, otherwise)
+        from swav_ray.storage.s3 import read
+
+        return read.fetch(self._bucket, keys, otherwise)
 
     def write_bytes(self, data: bytes) -> None:
         """Writes the whole file or, on any failure, nothing; folders are made as needed."""
         if not self.is_local:
-            put = client().put_object
-            patiently(self.uri, lambda: put(Bucket=self._bucket, Key=self._key, Body=data))
+            from swav_ray.storage.s3 import objects
+
+            objects.write(self._bucket, self._key, data)
             return
-        with _replacing(self.local_path) as temporary:
+        with local.replacing(self.local_path) as temporary:
             temporary.write_bytes(data)
 
     def upload_file(self, path: str | os.PathLike[str]) -> None:
         """Copies a local file here, in parts where it is large; whole or absent."""
         if not self.is_local:
-            options = {"Config": s3.transfer_config()}
-            upload = client().upload_file
-            patiently(self.uri, lambda: upload(os.fspath(path), self._bucket, self._key, **options))
+            from swav_ray.storage.s3 import objects
+
+            objects.upload(path, self._bucket, self._key)
             return
-        with _replacing(self.local_path) as temporary:
+        with local.replacing(self.local_path) as temporary:
             shutil.copyfile(path, temporary)
 
     def download_file(self, path: str | os.PathLike[str]) -> None:
         """Copies this file to a local path, in parts where it is large; whole or absent."""
-        with _replacing(Path(path)) as temporary:
+        with local.replacing(Path(path)) as temporary:
             if self.is_local:
                 try:
                     shutil.copyfile(self.uri, temporary)
                 except FileNotFoundError:
                     raise _missing(self) from None
             else:
-                options = {"Config": s3.transfer_config()}
-                download = client().download_file
-                patiently(self.uri, lambda: download(self._bucket, self._key, str(temporary), **options))
+                from swav_ray.storage.s3 import objects
+
+                objects.download(self._bucket, self._key, temporary)
             counters().add("bytes_read", temporary.stat().st_size)
 
     def list(self) -> Iterator[Entry]:
@@ -202,21 +199,25 @@ class Place:
         Nothing where the place does not exist. Symbolic links to files and folders are followed.
         """
         if self.is_local:
-            yield from _list_local(self.uri, "")
+            for name, found in local.walk(self.uri):
+                yield Entry(name, found.st_size, str(found.st_mtime_ns))
             return
+        from swav_ray.storage.s3 import objects
+
         prefix = self._prefix
-        for found in s3.list_objects(self._bucket, prefix):
-            name = found["Key"][len(prefix) :]
+        for item in objects.list_objects(self._bucket, prefix):
+            name = item["Key"][len(prefix) :]
             if name and not name.endswith("/"):  # consoles mark folders by empty objects that end in a slash
-                yield Entry(name, found["Size"], found["ETag"])
+                yield Entry(name, item["Size"], item["ETag"])
 
     def delete(self) -> None:
         """Removes this file; no error where there is none."""
         if self.is_local:
             self.local_path.unlink(missing_ok=True)
             return
-        remove = client().delete_object
-        patiently(self.uri, lambda: remove(Bucket=self._bucket, Key=self._key))
+        from swav_ray.storage.s3 import objects
+
+        objects.delete(self._bucket, self._key)
 
     def delete_tree(self) -> None:
         """Removes this place and everything below it; no error where there is nothing."""
@@ -226,24 +227,11 @@ class Place:
             else:
                 self.delete()
             return
-        batch = []
-        for found in s3.list_objects(self._bucket, self._prefix):
-            batch.append(found["Key"])
-            if len(batch) == _DELETE_BATCH:
-                self._delete_keys(batch)
-                batch = []
-        if self._key:
-            batch.append(self._key)
-        self._delete_keys(batch)
+        from swav_ray.storage.s3 import objects
 
-    def _delete_keys(self, keys: Sequence[str]) -> None:
-        if not keys:
-            return
-        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-        remove = client().delete_objects
-        answer = patiently(self.uri, lambda: remove(Bucket=self._bucket, Delete=wanted))
-        for failed in answer.get("Errors", []):
-            raise OSError(f"s3://{self._bucket}/{failed['Key']}: not deleted ({failed.get('Message')})")
+        objects.delete_below(self._bucket, self._prefix)
+        if self._key:
+            objects.delete(self._bucket, self._key)
 
 
 def place(uri: str | os.PathLike[str]) -> Place:
@@ -268,11 +256,6 @@ def place(uri: str | os.PathLike[str]) -> Place:
     return Place("s3://" + "/".join(parts))
 
 
-def is_leftover(name: str) -> bool:
-    """Whether a file's name is that of a local write cut short by a kill."""
-    return os.path.basename(name).startswith(".") and name.endswith(_PART)
-
-
 def stats() -> dict[str, int]:
     """What this process has done so far: bytes_read (local and S3), requests and retries (S3)."""
     return counters().snapshot()
@@ -280,42 +263,6 @@ def stats() -> dict[str, int]:
 
 def _missing(where: Place) -> FileNotFoundError:
     return FileNotFoundError(f"{where.uri}: no such file" if where.is_local else f"{where.uri}: no such object")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of ``path`` that takes its name once the block has succeeded and its bytes are on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}"
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _list_local(root: str, below: str, above: frozenset[str] = frozenset()) -> Iterator[Entry]:
-    real = os.path.realpath(os.path.join(root, below))
-    if real in above:  # a link to a folder that it lies in
-        return
-    try:
-        found = os.scandir(os.path.join(root, below))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    folders = []
-    with found:
-        for item in found:
-            name = f"{below}{item.name}"
-            if item.is_dir():
-                folders.append(f"{name}/")
-            elif item.is_file():
-                details = item.stat()
-                yield Entry(name, details.st_size, str(details.st_mtime_ns))
-    for folder in folders:
-        yield from _list_local(root, folder, above | {real})
 
 
 def persistently(do: Callable[[], Result], warn: Callable[[str], None], seconds: float = 600.0) -> Result:

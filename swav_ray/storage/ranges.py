@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from swav_ray.storage.place import Place, StorageUnavailable
-from swav_ray.storage.s3.read import CONCURRENT_READS, begun_ahead
+from swav_ray.storage.errors import StorageUnavailable
+from swav_ray.storage.place import Place
+from swav_ray.storage.prefetch import CONCURRENT_READS, begun_ahead
 
 _LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
 _LARGEST_READ = 8 << 20  # bytes of one merged request

@@ -19,8 +19,8 @@ from swav_ray.data.formats.idx import images_of
 from swav_ray.data.manifest import PlaceError, build
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools.importer import import_shards
+from swav_ray.storage.errors import SettingsError
 from swav_ray.storage.place import Place, StorageUnavailable, place, stats
-from swav_ray.storage.s3.client import SettingsError
 from tests.data.images import image, with_class_names, write_files, write_idx, write_parquet, write_tar
 
 COUNT = 10

@@ -23,6 +23,7 @@ import trustme
 
 from benchmarks.parts.s3_server import S3Server
 from swav_ray.data.__main__ import main
+from swav_ray.storage.errors import SettingsError
 from swav_ray.storage.place import CredentialsError, Place, PlaceError, StorageUnavailable, place, stats
 from swav_ray.storage.s3 import address as s3_address
 from swav_ray.storage.s3 import client as s3_client
@@ -244,7 +245,7 @@ def test_a_server_with_a_certificate_of_ones_own_is_trusted_by_ca_bundle(
     with pytest.raises(StorageUnavailable, match=r"(?i)certificate"):
         place("s3://b/x").read_bytes()
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "gone.pem"))
-    with pytest.raises(s3_client.SettingsError, match=r"AWS_CA_BUNDLE = .*gone\.pem: is no file"):
+    with pytest.raises(SettingsError, match=r"AWS_CA_BUNDLE = .*gone\.pem: is no file"):
         place("s3://b/x").read_bytes()
 
 

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from swav_ray.data.formats.listing import MOST_CLASSES, TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
 from swav_ray.data.formats.rows import Rows, concatenate
+from swav_ray.storage.counters import counters
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
 from swav_ray.storage.ranges import RangeFile, in_order
-from swav_ray.storage.s3.client import counters
 
 RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
 PLAN_NAME = "_import.json"  # beside the shards that `import` writes: how many there will be

@@ -21,7 +21,8 @@ import botocore.exceptions
 import botocore.session
 from botocore.credentials import ReadOnlyCredentials
 
-from swav_ray.storage.s3.client import aws_settings, client, counters, is_directory_bucket
+from swav_ray.storage.counters import counters
+from swav_ray.storage.s3.client import aws_settings, client, is_directory_bucket
 
 CONNECT_SECONDS = 10
 STALL_SECONDS = 30  # without a byte, after which a read is asked for again

@@ -22,6 +22,9 @@ import boto3.exceptions
 import botocore.exceptions
 from botocore.config import Config
 
+from swav_ray.storage.counters import counters
+from swav_ray.storage.errors import CredentialsError, SettingsError, StorageUnavailable
+
 PATIENCE_SECONDS = 180.0
 """How long an operation is tried again while the server is down, slow or resetting connections."""
 
@@ -50,50 +53,6 @@ _TRANSIENT_ERRORS = (
 
 log = logging.getLogger("swav_ray.storage")
 Result = TypeVar("Result")
-
-
-class PlaceError(ValueError):
-    """A place that cannot be what it is used as: the message, one line, names what is wrong and what would be right."""
-
-
-class StorageUnavailable(OSError):
-    """The storage as a whole cannot be used (no answer, no valid credentials): not the fault of one object."""
-
-
-class CredentialsError(StorageUnavailable):
-    """There are no credentials, or they are not accepted."""
-
-
-class SettingsError(StorageUnavailable, PlaceError):
-    """The AWS_* variables and files are such that there can be no client: a user's mistake, and no object's."""
-
-
-class Counters:
-    """What this process has asked of storage. Botocore's own retries show as sends beyond the calls."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts = {"bytes_read": 0, "calls": 0, "sends": 0, "own_retries": 0}
-
-    def add(self, name: str, amount: int = 1) -> None:
-        with self._lock:
-            self._counts[name] += amount
-
-    def snapshot(self) -> dict[str, int]:
-        with self._lock:
-            counts = dict(self._counts)
-        retries = max(0, counts["sends"] - counts["calls"]) + counts["own_retries"]
-        return {"bytes_read": counts["bytes_read"], "requests": counts["sends"], "retries": retries}
-
-
-@functools.cache
-def _counters(_pid: int) -> Counters:
-    return Counters()
-
-
-def counters() -> Counters:
-    """This process's counters; a forked child starts from zero."""
-    return _counters(os.getpid())
 
 
 _CLIENT_LOCK = threading.Lock()

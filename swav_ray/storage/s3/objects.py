@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +14,12 @@ from typing import Any
 import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
+from swav_ray.storage.counters import counters
 from swav_ray.storage.s3 import list as s3_list
 from swav_ray.storage.s3 import read as s3_read
-from swav_ray.storage.s3.client import client, counters, is_directory_bucket, patiently
+from swav_ray.storage.s3.client import client, is_directory_bucket, patiently
 
+_DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
 _LIST_THREADS = 16
 _PAGES_IN_FLIGHT = 64  # bounds what a listing holds: 64 pages of 1000 keys
 _ENOUGH_PREFIXES = 64  # folders are opened level by level until there is this much to list in parallel
@@ -50,9 +54,53 @@ def head(bucket: str, key: str, patience: float | None = None) -> dict[str, Any]
         return None
 
 
-def transfer_config() -> TransferConfig:
+def any_below(bucket: str, prefix: str, patience: float | None = None) -> bool:
+    """Whether any key begins with ``prefix``; False also if there is no such bucket."""
+
+    def first() -> bool:
+        return client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)["KeyCount"] > 0
+
+    try:
+        return patiently(f"s3://{bucket}/{prefix}", first, patience)
+    except FileNotFoundError:
+        return False
+
+
+def write(bucket: str, key: str, data: bytes) -> None:
+    """Writes an object."""
+    patiently(f"s3://{bucket}/{key}", lambda: client().put_object(Bucket=bucket, Key=key, Body=data))
+
+
+def upload(path: str | os.PathLike[str], bucket: str, key: str) -> None:
+    """Copies a local file to an object, in parts if it is large."""
+    call = functools.partial(client().upload_file, os.fspath(path), bucket, key, Config=_transfer_config())
+    patiently(f"s3://{bucket}/{key}", call)
+
+
+def download(bucket: str, key: str, path: str | os.PathLike[str]) -> None:
+    """Copies an object to a local file, in parts if it is large."""
+    call = functools.partial(client().download_file, bucket, key, os.fspath(path), Config=_transfer_config())
+    patiently(f"s3://{bucket}/{key}", call)
+
+
+def _transfer_config() -> TransferConfig:
     """Multipart above 16 MiB, a few parts at a time: a checkpoint of GBs goes at line rate in bounded memory."""
     return TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8)
+
+
+def delete(bucket: str, key: str) -> None:
+    """Removes an object; no error if there is none."""
+    patiently(f"s3://{bucket}/{key}", lambda: client().delete_object(Bucket=bucket, Key=key))
+
+
+def delete_below(bucket: str, prefix: str) -> None:
+    """Removes every object whose key begins with ``prefix``."""
+    keys = (found["Key"] for found in list_objects(bucket, prefix))
+    while batch := list(itertools.islice(keys, _DELETE_BATCH)):
+        wanted = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
+        call = functools.partial(client().delete_objects, Bucket=bucket, Delete=wanted)
+        for failed in patiently(f"s3://{bucket}/{prefix}", call).get("Errors", []):
+            raise OSError(f"s3://{bucket}/{failed['Key']}: not deleted ({failed.get('Message')})")
 
 
 def _page(bucket: str, prefix: str, token: str | None, delimiter: str = "", after: str = "") -> dict[str, Any]:

@@ -17,12 +17,11 @@ import pycurl
 from botocore.credentials import ReadOnlyCredentials
 from botocore.httpsession import get_cert_path
 
+from swav_ray.storage.counters import counters
+from swav_ray.storage.prefetch import CONCURRENT_READS, READ_AHEAD, begun_ahead
 from swav_ray.storage.s3 import address as s3_address
 from swav_ray.storage.s3.address import Address, Addresses, addresses, count_request
-from swav_ray.storage.s3.client import counters
 
-CONCURRENT_READS = 32  # at a time in one process: at 30 ms each, more images than a core crops
-READ_AHEAD = 2 * CONCURRENT_READS  # answers that nobody has asked for yet, and requests
 READ_AHEAD_BYTES = 64 << 20  # of such answers, from which on no request is added
 _BUFFER_BYTES = 256 << 10
 _CERTIFICATES = get_cert_path(True)  # those that botocore trusts by itself
@@ -56,15 +55,6 @@ def get(bucket: str, key: str, byte_range: tuple[int, int] | None) -> bytes | No
     """The bytes of one request, or None where boto3 should be asked."""
     (answer,) = fetch(bucket, [(key, byte_range)], lambda _: None)
     return answer
-
-
-def begun_ahead(begin: Callable[[int], Other], count: int) -> Iterator[Other]:
-    """What ``begin`` gives for each index, in order, called for the next READ_AHEAD of them."""
-    begun = collections.deque(begin(index) for index in range(min(READ_AHEAD, count)))
-    for index in range(len(begun), count):
-        yield begun.popleft()
-        begun.append(begin(index))
-    yield from begun
 
 
 class _Reader:

@@ -15,8 +15,9 @@ import pytest
 from benchmarks.parts.s3_server import S3Server
 from swav_ray.storage import ranges
 from swav_ray.storage.place import StorageUnavailable, place, stats
+from swav_ray.storage.prefetch import CONCURRENT_READS, READ_AHEAD, begun_ahead
 from swav_ray.storage.s3 import read as s3_read
-from swav_ray.storage.s3.read import CONCURRENT_READS, READ_AHEAD, begun_ahead, fetch
+from swav_ray.storage.s3.read import fetch
 from tests.storage.test_place import Answers, answers
 
 __all__ = ["answers"]
