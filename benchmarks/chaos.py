@@ -47,6 +47,7 @@ from swav_ray.data.crops.multi_crop import MultiCrop  # noqa: E402
 from swav_ray.data.holdout import split  # noqa: E402
 from swav_ray.data.sample_plan import SamplePlan  # noqa: E402
 from swav_ray.recipes import quickstart  # noqa: E402
+from swav_ray.run.layout import MANIFEST, SUMMARY  # noqa: E402
 
 BATCH, STEPS_PER_EPOCH = 8, 20
 IMAGES = BATCH * STEPS_PER_EPOCH + 3  # a tail that fills no batch
@@ -100,13 +101,13 @@ def report(run: Run, undisturbed: Run, constant: bool) -> dict[str, Any]:
     problems = list(run.problems)
     result: dict[str, Any] = {"events": dict(Counter(one.event.kind for one in fired))}
     if not problems:
-        manifest = manifests.load(run.run_dir / "manifest.parquet")
+        manifest = manifests.load(run.run_dir / MANIFEST)
         plan = SamplePlan(split(manifest, run.config.data)[0], run.config.run.seed, BATCH)
         steps = run.config.train.epochs * plan.steps_per_epoch
         verdict = judge(run.run_dir, undisturbed.run_dir, plan, steps, constant=constant, tolerance=TOLERANCE)
         result |= {key: value for key, value in asdict(verdict).items() if key != "problems"}
         problems += verdict.problems
-        result["goodput"] = json.loads((run.run_dir / "summary.json").read_bytes())["seconds"]["goodput"]
+        result["goodput"] = json.loads((run.run_dir / SUMMARY).read_bytes())["seconds"]["goodput"]
     usual = statistics.median(np.diff(list(undisturbed.conductor.progress.reached.values())).tolist() or [0.0])
     return result | {
         "steps_recomputed": progress.recomputed,

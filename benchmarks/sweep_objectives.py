@@ -51,6 +51,7 @@ from swav_ray.model.swav import Trunk
 from swav_ray.recipes import RECIPES
 from swav_ray.report.sweep.page import TrialRecord, read_sweep
 from swav_ray.run import measurements
+from swav_ray.run.layout import CONFIG, SWEEP, TRIAL, TRIALS
 from swav_ray.storage.place import place
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner
@@ -75,10 +76,10 @@ def train_trials(sweep_dir: Path, base: Config, count: int) -> None:
     search = {"objective": ["knn"], "searcher": "random", "scheduler": "none", "num_samples": count}
     search |= {"grace_epochs": default_grace(base.train.epochs), "seed": 0, "space": describe(SPACE)}
     document = {"search": search, "seconds": 0.0}
-    place(sweep_dir / "sweep.yaml").write_bytes(yaml.safe_dump(document, sort_keys=False).encode())
+    place(sweep_dir / SWEEP).write_bytes(yaml.safe_dump(document, sort_keys=False).encode())
     for number, values in enumerate(points.values):
-        run_dir = sweep_dir / "trials" / f"t_{number:03d}"
-        if not (run_dir / "trial.json").exists():
+        run_dir = sweep_dir / TRIALS / f"t_{number:03d}"
+        if not (run_dir / TRIAL).exists():
             train_one(run_dir, config_of(base, values), values, manifest)
 
 
@@ -138,11 +139,11 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
         state, reason = "collapsed", str(error)
     except (Diverged, FloatingPointError) as error:
         state, reason = "failed", str(error)
-    (where / "config.yaml").write_bytes(settings.to_yaml(config).encode())
+    (where / CONFIG).write_bytes(settings.to_yaml(config).encode())
     about = {"trial": run_dir.name, "generation": 0, "values": values, "origin": None, "reason": reason}
     about |= {"state": state, "seconds": time.monotonic() - began}
     about["crop_seconds"] = crop_seconds
-    (where / "trial.json").write_bytes(json.dumps(about, indent=1).encode())
+    (where / TRIAL).write_bytes(json.dumps(about, indent=1).encode())
     rows = measurements.read(where)
     figure = f"kNN {rows[-1]['knn_top1']:.1f}" if rows else "not measured"
     print(f"{run_dir.name}: {values}: {figure}, {state} {reason}", file=sys.stderr)

@@ -16,6 +16,7 @@ from benchmarks.chaos_parts.job import COMMAND, Job, Progress
 from benchmarks.chaos_parts.schedule import Event, Nodes
 from benchmarks.chaos_parts.storage import Storage
 from swav_ray.config import Config
+from swav_ray.run.layout import SUMMARY, checkpoint_folder
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 
@@ -84,7 +85,7 @@ class Conductor:
         status = self.job.poll()
         if status is None:
             return False
-        if status != 0 or not (self.run_dir / "summary.json").exists():
+        if status != 0 or not (self.run_dir / SUMMARY).exists():
             tell(f"the job ended with status {status}:\n{self.job.tail()}")
             self.problems.append(f"the job ended by itself with status {status}")
         return True
@@ -170,7 +171,7 @@ class Conductor:
         while self.cluster.training_workers():
             time.sleep(POLL)
         newest = max(checkpoint.steps(self.run_dir))
-        folder = self.run_dir / "checkpoints" / f"step-{newest:09d}"
+        folder = checkpoint_folder(self.run_dir, newest)
         files = sorted(entry.name for entry in folder.list())
         file = folder / files[int(event.draw * len(files))]
         data = file.read_bytes()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from swav_ray import settings
 from swav_ray.config import Config
-from swav_ray.run.metrics_log import METRICS
+from swav_ray.run.layout import METRICS
 from swav_ray.storage.place import Place
 
 COMMAND = ("-m", "swav_ray.pretrain")

@@ -23,6 +23,7 @@ from swav_ray.data.formats.listing import KINDS, MANIFEST_KEY, TEST, TRAIN, List
 from swav_ray.data.formats.rows import Rows
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars
+from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
 
 __all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_or_build", "save"]
@@ -104,7 +105,7 @@ def _index(listing: Listing, progress: Progress | None) -> Manifest:
 
 def cache_of(storage: str) -> Place:
     """Where the manifests of runs in ``storage`` are kept, whether training or a command of swav_ray.data made them."""
-    return place(storage) / "_data" / "manifests"
+    return manifest_cache(place(storage))
 
 
 def cached_at(uri: str, cache: Place) -> Place:

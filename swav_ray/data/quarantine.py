@@ -7,9 +7,8 @@ import json
 from collections.abc import Sequence
 
 from swav_ray.data.batches import Bad, TooManyBadImages
+from swav_ray.run.layout import QUARANTINE
 from swav_ray.storage.place import Place
-
-QUARANTINE = "quarantine.jsonl"
 
 
 class Quarantine:

@@ -29,12 +29,12 @@ from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
 from swav_ray.launch.feed import TASK_CPUS
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.signals import stop_on_signal
-from swav_ray.launch.worker import MANIFEST, SUMMARY, run
+from swav_ray.launch.worker import run
 from swav_ray.report.terminal import Terminal
+from swav_ray.run.layout import CONFIG, MANIFEST, RAY, SUMMARY, shapes_folder
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place, persistently, place
 
-CONFIG = "config.yaml"
 SHAPES = "shapes://"
 _SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
 _FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
@@ -110,7 +110,7 @@ def images_of(config: Config) -> str:
     if not uri:
         raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
     if uri == SHAPES:
-        folder = place(config.run.storage) / "_data" / "shapes"
+        folder = shapes_folder(place(config.run.storage))
         write_shapes(folder, **_SHAPES_SIZE)
         uri = folder.uri
     return uri
@@ -232,7 +232,7 @@ def make_trainer(
             elastic_resize_monitor_interval_s=scaling.check_seconds,
         ),
         run_config=RunConfig(
-            name="ray",
+            name=RAY,
             storage_path=run_dir.uri,
             failure_config=FailureConfig(max_failures=-1),
         ),

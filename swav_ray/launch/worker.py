@@ -28,6 +28,7 @@ from swav_ray.launch.feed import Feed, forget_earlier_segments
 from swav_ray.model.swav import Trunk
 from swav_ray.run import measurements
 from swav_ray.run.history import History, goodput, read_history
+from swav_ray.run.layout import MANIFEST, SUMMARY
 from swav_ray.run.metrics_log import MetricsLog, logged_steps, read_metrics
 from swav_ray.storage.place import Place, persistently
 from swav_ray.training import checkpoint
@@ -35,8 +36,6 @@ from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model
 from swav_ray.training.loop import Hooks, Record, Wish, train
 
-MANIFEST = "manifest.parquet"
-SUMMARY = "summary.json"
 _TELL_SECONDS = 0.25  # between records to the terminal
 _ASK_SECONDS = 1.0  # between questions to the monitor
 _LOOK_SECONDS = 2.0  # between looks for a node that is to be taken away

@@ -12,9 +12,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from swav_ray.run.layout import HISTORY
 from swav_ray.storage.place import Place, persistently
-
-HISTORY = "history.jsonl"
 
 
 class Superseded(RuntimeError):

@@ -19,9 +19,9 @@ from typing import IO, Any
 import psutil
 
 from swav_ray.config import ConfigError
+from swav_ray.run.layout import LEASE
 from swav_ray.storage.place import Place, StorageUnavailable
 
-_FILE = "running.json"
 _BEAT_SECONDS = 5.0
 _DEAD_SECONDS = 20.0  # without a beat
 
@@ -45,7 +45,7 @@ class Lease:
         *,
         setting: str = "run.name",
     ) -> None:
-        self._place, self._name, self._say, self._lost = run_dir / _FILE, name, say, lost
+        self._place, self._name, self._say, self._lost = run_dir / LEASE, name, say, lost
         self._setting = setting
         self._file: IO[str] | None = None
         self._stop = threading.Event()

@@ -10,9 +10,8 @@ import threading
 from collections import deque
 from typing import Any
 
+from swav_ray.run.layout import MEASUREMENTS
 from swav_ray.storage.place import Place
-
-MEASUREMENTS = "measurements.jsonl"
 
 
 def read(run_dir: Place) -> list[dict[str, Any]]:

@@ -16,9 +16,9 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+from swav_ray.run.layout import EVENTS, METRICS
 from swav_ray.storage.place import Place, persistently
 
-METRICS = "metrics.jsonl"
 Record = dict[str, Any]
 
 
@@ -56,7 +56,7 @@ class MetricsLog:
         self.records = [record for record in earlier if record["step"] < step]
         self.dropped = [record for record in earlier if record["step"] >= step]
         self._temporary = None if run_dir.is_local else tempfile.TemporaryDirectory()
-        self._events = Path(self._temporary.name) if self._temporary else run_dir.local_path / "events"
+        self._events = Path(self._temporary.name) if self._temporary else run_dir.local_path / EVENTS
         self._writer: Any = None
         self._lines = [_line(record) for record in self.records]
         text = "".join(self._lines)
@@ -112,7 +112,7 @@ class MetricsLog:
                 return
             (self._run_dir / METRICS).write_bytes(text.encode())
             for file in self._events.iterdir():
-                (self._run_dir / "events" / file.name).upload_file(file)
+                (self._run_dir / EVENTS / file.name).upload_file(file)
 
     def close(self) -> None:
         """Flushes and lets go of everything."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -20,11 +19,20 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from swav_ray.run.layout import (
+    CHECKPOINT_MANIFEST,
+    CHECKPOINTS,
+    META,
+    METRICS,
+    MODEL,
+    TRAINING,
+    checkpoint_folder,
+    checkpoint_step,
+)
 from swav_ray.storage.place import Place, StorageUnavailable
 from swav_ray.training.learner import Learner
 
 SCHEMA = 2  # 2: refused_steps and knn_top1 in meta.json
-_MANIFEST = "manifest.json"
 _RETRY_SECONDS = 5.0  # between attempts to write a checkpoint that could not be
 
 
@@ -44,10 +52,6 @@ class Checkpoint:
     model: dict[str, Tensor]
     training: dict[str, Tensor]
     meta: dict[str, Any]
-
-
-def _folder(run_dir: Place, step: int) -> Place:
-    return run_dir / "checkpoints" / f"step-{step:09d}"
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,13 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
     """
     before_commit()
     files = {
-        "model.safetensors": safetensors.torch.save(state.model),
-        "training.safetensors": safetensors.torch.save(state.training),
-        "meta.json": json.dumps(state.meta, indent=1).encode(),
+        MODEL: safetensors.torch.save(state.model),
+        TRAINING: safetensors.torch.save(state.training),
+        META: json.dumps(state.meta, indent=1).encode(),
     }
-    folder = _folder(run_dir, state.step)
+    folder = checkpoint_folder(run_dir, state.step)
     # The manifest goes first, or an old one would stand beside new files.
-    (folder / _MANIFEST).delete()
+    (folder / CHECKPOINT_MANIFEST).delete()
     sums = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     try:
         for name, data in files.items():
@@ -118,7 +122,7 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
         folder.delete_tree()  # on a full disk, half a checkpoint is in the way of everything else
         raise
     before_commit()
-    (folder / _MANIFEST).write_bytes(json.dumps(sums, indent=1).encode())
+    (folder / CHECKPOINT_MANIFEST).write_bytes(json.dumps(sums, indent=1).encode())
     return folder
 
 
@@ -131,8 +135,8 @@ def prune(run_dir: Place, newest: int, keep: Retention) -> None:
     found = steps(run_dir)
     past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
     for old in sorted(set(found) - _kept(run_dir, past, keep)):
-        (_folder(run_dir, old) / _MANIFEST).delete()
-        _folder(run_dir, old).delete_tree()
+        (checkpoint_folder(run_dir, old) / CHECKPOINT_MANIFEST).delete()
+        checkpoint_folder(run_dir, old).delete_tree()
 
 
 def _kept(run_dir: Place, found: list[int], keep: Retention) -> set[int]:
@@ -147,7 +151,7 @@ def _kept(run_dir: Place, found: list[int], keep: Retention) -> set[int]:
 
 def _knn_top1(run_dir: Place, step: int) -> float | None:
     try:
-        score: float | None = json.loads((_folder(run_dir, step) / "meta.json").read_bytes()).get("knn_top1")
+        score: float | None = json.loads((checkpoint_folder(run_dir, step) / META).read_bytes()).get("knn_top1")
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return score
@@ -255,15 +259,15 @@ class CheckpointWriter:
 
 def steps(run_dir: Place) -> list[int]:
     """Steps of the complete checkpoints, oldest first."""
-    found = (re.fullmatch(rf"step-(\d+)/{_MANIFEST}", entry.name) for entry in (run_dir / "checkpoints").list())
-    return sorted(int(match[1]) for match in found if match)
+    found = (checkpoint_step(entry.name) for entry in (run_dir / CHECKPOINTS).list())
+    return sorted(step for step in found if step is not None)
 
 
 def load(run_dir: Place, step: int) -> Checkpoint:
     """Reads and verifies a checkpoint; raises BadCheckpoint where it is damaged, NewerCheckpoint where it is newer."""
-    folder = _folder(run_dir, step)
+    folder = checkpoint_folder(run_dir, step)
     try:
-        sums = json.loads((folder / _MANIFEST).read_bytes())
+        sums = json.loads((folder / CHECKPOINT_MANIFEST).read_bytes())
         files = {name: (folder / name).read_bytes() for name in sums}
         expected = {name: (entry["size"], entry["sha256"]) for name, entry in sums.items()}
     except StorageUnavailable:
@@ -273,16 +277,16 @@ def load(run_dir: Place, step: int) -> Checkpoint:
         raise BadCheckpoint(f"{folder}: {type(error).__name__}: {error}") from None
     for name, data in files.items():
         if (len(data), hashlib.sha256(data).hexdigest()) != expected[name]:
-            raise BadCheckpoint(f"{folder / name}: differs from the size or checksum in {_MANIFEST}")
-    if absent := {"model.safetensors", "training.safetensors", "meta.json"} - files.keys():
-        raise BadCheckpoint(f"{folder}: {_MANIFEST} does not name {', '.join(sorted(absent))}")
-    meta = json.loads(files["meta.json"])
+            raise BadCheckpoint(f"{folder / name}: differs from the size or checksum in {CHECKPOINT_MANIFEST}")
+    if absent := {MODEL, TRAINING, META} - files.keys():
+        raise BadCheckpoint(f"{folder}: {CHECKPOINT_MANIFEST} does not name {', '.join(sorted(absent))}")
+    meta = json.loads(files[META])
     if meta["schema"] > SCHEMA:
         raise NewerCheckpoint(f"{folder}: was written by a newer swav_ray (version {meta['schema']}); update this one")
     return Checkpoint(
         step=meta["step"],
-        model=safetensors.torch.load(files["model.safetensors"]),
-        training=safetensors.torch.load(files["training.safetensors"]),
+        model=safetensors.torch.load(files[MODEL]),
+        training=safetensors.torch.load(files[TRAINING]),
         meta=meta,
     )
 
@@ -301,7 +305,7 @@ def load_newest(run_dir: Place, logged: int | None = None) -> tuple[Checkpoint |
     problems: list[str] = []
     for step in reversed(steps(run_dir)):
         if logged is not None and step > logged:
-            problems.append(f"{_folder(run_dir, step)}: metrics.jsonl has the lines of {logged} steps only")
+            problems.append(f"{checkpoint_folder(run_dir, step)}: {METRICS} has the lines of {logged} steps only")
             continue
         try:
             return load(run_dir, step), problems

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from swav_ray.run.metrics_log import METRICS, MetricsLog, logged_steps, read_metrics
+from swav_ray.run.layout import METRICS
+from swav_ray.run.metrics_log import MetricsLog, logged_steps, read_metrics
 from swav_ray.storage.place import Place, place
 
 

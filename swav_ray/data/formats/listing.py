@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swav_ray.run.layout import IN_STORAGE_CACHE, LEASE, MANIFEST
 from swav_ray.storage.place import Entry, Place, PlaceError
 from swav_ray.storage.ranges import RangeFile
 
@@ -36,9 +37,7 @@ _SPLIT_WORD = re.compile(rf"(?:^|[-_./])({_SPLITS})(?=$|[-_./0-9])", re.I)
 _CHUNK = 1 << 16
 
 # Runs and what they keep may lie in the place that they train on: `--data.uri .` with the storage that is the default.
-_RUN_MANIFEST = "/manifest.parquet"  # in the directory of every run and sweep
-_RUN_LEASE = "running.json"  # in a run's directory before its manifest is
-_KEPT = re.compile(r"(?:^|/)_data/(?:manifests|shapes)/")  # in a storage, for all its runs
+_RUN_MANIFEST = f"/{MANIFEST}"  # in the directory of every run and sweep
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _is_hidden(name: str) -> bool:
     parts = name.split("/")
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):
         return True
-    if parts[-1] == _RUN_LEASE or _KEPT.search(name):
+    if parts[-1] == LEASE or IN_STORAGE_CACHE.search(name):
         return True
     return parts[-1].startswith("_") and kind_of(name) is None
 

@@ -17,9 +17,8 @@ from swav_ray.config import Config, ConfigError, check_resume, replace
 from swav_ray.launch.sweep.search import SEARCHERS
 from swav_ray.launch.sweep.space import Accept, Points, Space, Values, draw, grid
 from swav_ray.launch.train import uses_gpu
+from swav_ray.run.layout import SWEEP, TRIALS, TUNE
 from swav_ray.storage.place import Place
-
-SWEEP = "sweep.yaml"
 
 # Name for people, figure that a trial reports, whether more is better.
 OBJECTIVES = {
@@ -169,7 +168,7 @@ def same_sweep(choice: Choice, base: Config, sweep_dir: Place, own: Values | Non
             raise ConfigError(f"search {field}", value, right)
     began = settings.from_document(before["config"], base, str(file))
     check_resume(began, base, f"the sweep in {sweep_dir}", rename)
-    begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / "tune").list())
+    begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / TUNE).list())
     if not begun:  # killed before Tune's first snapshot: what little is there belongs to no trial that Tune knows
-        (sweep_dir / "trials").delete_tree()
+        (sweep_dir / TRIALS).delete_tree()
     return begun

@@ -30,7 +30,6 @@ from swav_ray.launch.connect import connect
 from swav_ray.launch.sweep.choice import (
     COSTS,
     OBJECTIVES,
-    SWEEP,
     Choice,
     concurrency,
     default_grace,
@@ -52,10 +51,10 @@ from swav_ray.launch.sweep.trial import (
     update_trial,
 )
 from swav_ray.launch.train import manifest_of
-from swav_ray.launch.worker import MANIFEST
 from swav_ray.recipes import RECIPES
 from swav_ray.report.sweep.page import read_sweep, write_report
 from swav_ray.report.terminal import Terminal
+from swav_ray.run.layout import BEST, MANIFEST, SWEEP, SWEEP_PAGE, SWEEPS, TRIALS, TUNE
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place, place
 
@@ -112,7 +111,7 @@ def sweep(
     base = _with_sweep_settings(original, scheduler)
     terminal = Terminal(base.run.progress_seconds)
     name = name or base.run.name
-    sweep_dir = place(base.run.storage) / "sweeps" / name
+    sweep_dir = place(base.run.storage) / SWEEPS / name
     sweep_dir.exists(patience=_FIRST_CONTACT)
     base, manifest = _with_data(base, sweep_dir, terminal)
     train_ids, held_out = split(manifest, base.data)
@@ -153,7 +152,7 @@ def sweep(
         manifests.save(manifest, sweep_dir / MANIFEST)
         groups = f"sweep {sweep_dir.uri}"
         plan = Plan(
-            base=replace(base, run={"storage": (sweep_dir / "trials").uri}),
+            base=replace(base, run={"storage": (sweep_dir / TRIALS).uri}),
             translate=translate,
             manifest=sweep_dir / MANIFEST,
             images=len(train_ids),
@@ -261,7 +260,7 @@ def _tuner(
         search, parameters = fixed_points(points)
     if resumed:
         return tune.Tuner.restore(
-            (sweep_dir / "tune").uri, trainable, param_space=parameters or None, resume_unfinished=True
+            (sweep_dir / TUNE).uri, trainable, param_space=parameters or None, resume_unfinished=True
         )
     given = choice.scheduler != "none"
     return tune.Tuner(
@@ -277,11 +276,11 @@ def _tuner(
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=TUNE,
             storage_path=sweep_dir.uri,
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_Progress(groups, (sweep_dir / "trials").uri, choice.objective[0])],
+            callbacks=[_Progress(groups, (sweep_dir / TRIALS).uri, choice.objective[0])],
         ),
     )
 
@@ -391,8 +390,8 @@ def _finish(sweep_dir: Place, recipe: Config, translate: Translate | None, secon
     if (best := found.best) is not None:
         config = replace(config_of(recipe, best.values, translate), run={"name": f"{sweep_dir.name}_best"})
         note = f"# {found.caveat}\n" if found.caveat else ""
-        (sweep_dir / "best.yaml").write_bytes(f"{note}{settings.to_yaml(config)}".encode())
+        (sweep_dir / BEST).write_bytes(f"{note}{settings.to_yaml(config)}".encode())
     write_report(found, sweep_dir)
     for line in found.summary_lines():
         terminal.line(line)
-    terminal.line(f"the sweep lies in {sweep_dir}: sweep.html" + (", best.yaml" if best is not None else ""))
+    terminal.line(f"the sweep lies in {sweep_dir}: {SWEEP_PAGE}" + (f", {BEST}" if best is not None else ""))

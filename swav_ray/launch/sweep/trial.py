@@ -25,13 +25,21 @@ from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.launch.elastic import prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.sweep.space import Translate, Values, config_of
-from swav_ray.launch.train import CONFIG, make_trainer
-from swav_ray.launch.worker import MANIFEST, SUMMARY, run
+from swav_ray.launch.train import make_trainer
+from swav_ray.launch.worker import run
 from swav_ray.run import measurements
+from swav_ray.run.layout import (
+    CHECKPOINT_MANIFEST,
+    CONFIG,
+    MANIFEST,
+    ORIGIN,
+    SUMMARY,
+    TRIAL,
+    checkpoint_folder,
+)
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 
-TRIAL = "trial.json"
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60.0  # that a training may take to stop, checkpoint included, before its workers are taken away
 
@@ -130,11 +138,6 @@ def update_trial(run_dir: Place, **changed: Any) -> None:
     (run_dir / TRIAL).write_bytes(json.dumps(about, indent=1).encode())
 
 
-def checkpoint_folder(run_dir: Place, step: int) -> Place:
-    """Where a run keeps the checkpoint of a step."""
-    return run_dir / "checkpoints" / f"step-{step:09d}"
-
-
 def copy_newest(run_dir: Place, due: int, folder: Path) -> int | None:
     """Copies the newest checkpoint of a run into a local folder.
 
@@ -147,12 +150,12 @@ def copy_newest(run_dir: Place, due: int, folder: Path) -> int | None:
     source = checkpoint_folder(run_dir, steps[-1])
     try:
         # Read first, since it is dropped first: a checkpoint that is being dropped still lists some of its files.
-        manifest = (source / "manifest.json").read_bytes()
+        manifest = (source / CHECKPOINT_MANIFEST).read_bytes()
         for name in json.loads(manifest):
             (folder / name).write_bytes((source / name).read_bytes())
     except FileNotFoundError:
         return None
-    (folder / "manifest.json").write_bytes(manifest)
+    (folder / CHECKPOINT_MANIFEST).write_bytes(manifest)
     return steps[-1]
 
 
@@ -198,12 +201,12 @@ class Trial(tune.Trainable):
             if time.monotonic() > deadline:
                 raise TrialFailed(f"{run_dir} has no checkpoint of step {due} after {_STOP_SECONDS:.0f} s")
             time.sleep(_POLL_SECONDS)
-        (Path(checkpoint_dir) / "origin.json").write_text(json.dumps({"run_dir": run_dir.uri, "step": step}))
+        (Path(checkpoint_dir) / ORIGIN).write_text(json.dumps({"run_dir": run_dir.uri, "step": step}))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
         """Goes on from a checkpoint: in the same run directory if it is this trial's own, else in a new one."""
         folder = Path(checkpoint_dir)
-        origin = json.loads((folder / "origin.json").read_text())
+        origin = json.loads((folder / ORIGIN).read_text())
         newest = newest_generation(self._trials, self.trial_id)
         if newest is None:
             self._run_dir = self._make_directory(0, origin, folder)
@@ -249,7 +252,7 @@ class Trial(tune.Trainable):
         run_dir = trial_directory(self._trials, self.trial_id, generation)
         run_dir.delete_tree()  # of a try that was killed; its checkpoint may be a later one of another trial
         if origin is not None and start is not None:
-            for name in [*json.loads((start / "manifest.json").read_bytes()), "manifest.json"]:
+            for name in [*json.loads((start / CHECKPOINT_MANIFEST).read_bytes()), CHECKPOINT_MANIFEST]:
                 (checkpoint_folder(run_dir, origin["step"]) / name).write_bytes((start / name).read_bytes())
         config = replace(self._config, run={"name": run_dir.name})
         (run_dir / MANIFEST).write_bytes(self._plan.manifest.read_bytes())

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from swav_ray.run import measurements
+from swav_ray.run.layout import CONFIG, SWEEP, SWEEP_PAGE, TRIAL, TRIALS
 from swav_ray.storage.place import Place
 
 MEANINGS = {
@@ -148,13 +149,13 @@ class Sweep:
 
 def read_sweep(sweep_dir: Place) -> Sweep:
     """A sweep from its directory."""
-    document = yaml.safe_load((sweep_dir / "sweep.yaml").read_bytes())
+    document = yaml.safe_load((sweep_dir / SWEEP).read_bytes())
     runs: dict[str, list[Place]] = {}
     abouts: dict[str, dict[str, Any]] = {}
-    for entry in (sweep_dir / "trials").list():
+    for entry in (sweep_dir / TRIALS).list():
         folder, _, file = entry.name.partition("/")
-        if file == "trial.json":
-            run_dir = sweep_dir / "trials" / folder
+        if file == TRIAL:
+            run_dir = sweep_dir / TRIALS / folder
             abouts[run_dir.uri] = json.loads((run_dir / file).read_bytes())
             runs.setdefault(abouts[run_dir.uri]["trial"], []).append(run_dir)
     trials = []
@@ -176,7 +177,7 @@ def read_sweep(sweep_dir: Place) -> Sweep:
 
 def _area(run_dir: Place) -> int:
     """Pixels that the crops of an image have."""
-    crops = yaml.safe_load((run_dir / "config.yaml").read_bytes())["crops"]
+    crops = yaml.safe_load((run_dir / CONFIG).read_bytes())["crops"]
     return sum(count * size * size for count, size in zip(crops["counts"], crops["sizes"], strict=True))
 
 
@@ -196,7 +197,7 @@ def write_report(sweep: Sweep, sweep_dir: Place) -> None:
         (sweep_dir / f"{name}.png").write_bytes(data)
     missing = f"No picture of each parameter's importance: it needs {LEAST} trials measured after the same epoch."
     note = "" if "sweep_importance" in drawn else missing
-    (sweep_dir / "sweep.html").write_bytes(_page(sweep, drawn, note).encode())
+    (sweep_dir / SWEEP_PAGE).write_bytes(_page(sweep, drawn, note).encode())
 
 
 def _page(sweep: Sweep, drawn: dict[str, tuple[bytes, str]], note: str) -> str:

@@ -16,9 +16,9 @@ from swav_ray.config import Config, replace
 from swav_ray.launch.sweep import trial as tune_trial
 from swav_ray.launch.sweep.sweep import _with_sweep_settings
 from swav_ray.launch.sweep.trial import Plan, Trial, TrialCollapsed, copy_newest, newest_generation, read_trial
-from swav_ray.launch.worker import SUMMARY
 from swav_ray.recipes import quickstart
 from swav_ray.run import measurements
+from swav_ray.run.layout import SUMMARY
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.checkpoint import Retention

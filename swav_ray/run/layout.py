@@ -1,0 +1,84 @@
+"""The name of every file that a run, a sweep and a storage hold, once. The names are a format: older runs have them.
+
+STORAGE/
+  _data/manifests/           cached manifests      _data/shapes/    the built-in data set
+  NAME/                      a run
+    config.yaml              feeds `--config`; with it the run has begun
+    manifest.parquet         the samples that it trains on
+    running.json             who runs it (the lease), while it runs
+    metrics.jsonl            a line a step            events/       the same for TensorBoard
+    measurements.jsonl       a line for each time that the backbone was measured
+    history.jsonl            starts and stops of its workers
+    quarantine.jsonl         unreadable images
+    checkpoints/step-000000123/   model.safetensors, training.safetensors, meta.json; manifest.json, written last
+    ray/                     Ray Train's own snapshot, while it runs
+    summary.json             marks the run as finished
+  sweeps/NAME/               a sweep
+    sweep.yaml manifest.parquet running.json sweep.html best.yaml
+    tune/                    Ray Tune's own snapshot
+    trials/TRIAL/            a run directory, with trial.json
+"""
+
+from __future__ import annotations
+
+import re
+
+from swav_ray.storage.place import Place
+
+# A run directory.
+CONFIG = "config.yaml"
+MANIFEST = "manifest.parquet"
+LEASE = "running.json"
+METRICS = "metrics.jsonl"
+EVENTS = "events"
+MEASUREMENTS = "measurements.jsonl"
+HISTORY = "history.jsonl"
+QUARANTINE = "quarantine.jsonl"
+SUMMARY = "summary.json"
+RAY = "ray"
+CHECKPOINTS = "checkpoints"
+
+# A checkpoint.
+MODEL = "model.safetensors"
+TRAINING = "training.safetensors"
+META = "meta.json"
+CHECKPOINT_MANIFEST = "manifest.json"
+
+# A sweep directory, and what its trials have more than other runs.
+SWEEP = "sweep.yaml"
+BEST = "best.yaml"
+SWEEP_PAGE = "sweep.html"
+TUNE = "tune"
+TRIALS = "trials"
+TRIAL = "trial.json"
+ORIGIN = "origin.json"  # beside a checkpoint that a trial hands to Tune: whose it is
+
+# A storage.
+SWEEPS = "sweeps"
+_DATA = "_data"
+_MANIFESTS = "manifests"
+_SHAPES = "shapes"
+
+IN_STORAGE_CACHE = re.compile(rf"(?:^|/){_DATA}/(?:{_MANIFESTS}|{_SHAPES})/")
+"""Matches the name of a file that a storage holds for all its runs."""
+
+
+def checkpoint_folder(run_dir: Place, step: int) -> Place:
+    """The folder of the checkpoint before a step."""
+    return run_dir / CHECKPOINTS / f"step-{step:09d}"
+
+
+def checkpoint_step(name: str) -> int | None:
+    """The step of a checkpoint, from the name of its manifest below `checkpoints/`; None for any other file."""
+    found = re.fullmatch(rf"step-(\d+)/{re.escape(CHECKPOINT_MANIFEST)}", name)
+    return int(found[1]) if found else None
+
+
+def manifest_cache(storage: Place) -> Place:
+    """The folder of cached manifests, which all runs of a storage share."""
+    return storage / _DATA / _MANIFESTS
+
+
+def shapes_folder(storage: Place) -> Place:
+    """The folder of the built-in data set."""
+    return storage / _DATA / _SHAPES
