@@ -33,7 +33,8 @@ from scipy.stats import spearmanr
 from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
-from swav_ray.data.batches import Batch, BatchMaker
+from swav_ray.data.batch import Batch
+from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest

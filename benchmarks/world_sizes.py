@@ -21,7 +21,7 @@ from tests.training.test_learner import crops, small_config
 def losses(world: World, config: Config, steps: int, dtype: torch.dtype) -> list[float]:
     """Each step's loss of a small net with two heads, a queue, a freeze, and eight images a global batch."""
     learner = Learner(config, 3, dtype=dtype, world=world)
-    rows = world.share(config.train.global_batch_size)
+    rows = world.own_slice(config.train.global_batch_size)
     batches = [[group.to(dtype) for group in crops(config, step, rows)] for step in range(steps)]
     return [learner.step(batch, step).loss for step, batch in enumerate(batches)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import json
 import logging
@@ -150,7 +149,7 @@ def _check(options: argparse.Namespace) -> str:
     if not options.json:
         return report.text()
     kinds = {kind: len(images) for kind, images in report.by_kind().items()}
-    found = [dataclasses.asdict(image) for image in report.bad]
+    found = [{name: getattr(image, name) for name in ("sample_id", "uri", "kind", "reason")} for image in report.bad]
     return json.dumps({"images": report.images, "unreadable": len(found), "kinds": kinds, "bad": found}, indent=1)
 
 

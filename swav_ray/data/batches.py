@@ -1,13 +1,12 @@
-"""One worker's share of one step: sample ids to bytes to crops, in one place and one pass.
+"""Makes batches: sample ids to bytes to crops, in one place and one pass.
 
-A `Batch` is flat memory, so that it crosses a process boundary without being copied and its crops are views of it.
 An unreadable image is replaced by the one that the plan names for it, so a batch is always whole.
+What a batch is, is in batch.py, which imports no decoder and no compiled kernels.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from swav_ray.config import CropsConfig, DataConfig
+from swav_ray.config import DataConfig
+from swav_ray.data.bad_images import BadImage, TooManyBadImages
+from swav_ray.data.batch import Batch, crop_views
 from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.manifest import Manifest
@@ -32,104 +33,6 @@ _READ_TOGETHER = 512  # samples whose files and row groups are opened once, and 
 _SMALL_BUDGET = 0.1  # of unreadable images: DRAWS of them in a row then have a chance of 1e-16
 
 
-class TooManyBadImages(RuntimeError):
-    """More images are unreadable than the run tolerates; the message names some."""
-
-
-@dataclass(frozen=True)
-class Bad:
-    """An image that could not be read, and what stood in for it."""
-
-    sample_id: int
-    uri: str
-    kind: str
-    reason: str
-    replaced_by: int
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """The rows of one worker in one step.
-
-    Attributes:
-        step: counted through all epochs.
-        sample_ids: (rows,) int64, the planned samples, in order.
-        pixels: flat uint8, see `groups`.
-        color: flat float32 of (crops, rows, parameters); empty where colour is done.
-        bad: images that were replaced.
-        seconds: spent reading and cropping. bytes_read, retries: of the storage.
-        made_on: names of the machines that made it.
-    """
-
-    step: int
-    sample_ids: np.ndarray
-    pixels: np.ndarray
-    color: np.ndarray
-    bad: list[Bad]
-    seconds: float
-    bytes_read: int
-    retries: int
-    made_on: tuple[str, ...] = ()
-
-    def groups(self, crops: CropsConfig) -> list[np.ndarray]:
-        """Views of the crops: for each group (count, rows, size, size, 3) uint8."""
-        return crop_views(self.pixels, crops, len(self.sample_ids))
-
-    def colors(self, crops: CropsConfig) -> list[np.ndarray] | None:
-        """Views of the colour parameters: for each group (count x rows, parameters); None where colour is done."""
-        if not len(self.color):
-            return None
-        rows = self.color.reshape(crops.total * len(self.sample_ids), -1)
-        bounds = np.cumsum(crops.counts)[:-1] * len(self.sample_ids)
-        return np.split(rows, bounds)
-
-    def about(self) -> str:
-        """Everything but the arrays, as JSON."""
-        return json.dumps(
-            {
-                "step": self.step,
-                "seconds": self.seconds,
-                "bytes_read": self.bytes_read,
-                "retries": self.retries,
-                "bad": [vars(bad) for bad in self.bad],
-                "made_on": self.made_on,
-            }
-        )
-
-    @staticmethod
-    def of(about: str, sample_ids: np.ndarray, pixels: np.ndarray, color: np.ndarray) -> Batch:
-        """The inverse of `about` and the arrays."""
-        fields = json.loads(about)
-        fields["bad"] = [Bad(**bad) for bad in fields["bad"]]
-        fields["made_on"] = tuple(fields["made_on"])
-        return Batch(sample_ids=sample_ids, pixels=pixels, color=color, **fields)
-
-    @staticmethod
-    def join(parts: list[Batch], crops: CropsConfig) -> Batch:
-        """Parts of one step, in order, as one batch; a single part as it is, without a copy."""
-        if len(parts) == 1:
-            return parts[0]
-        if len({part.step for part in parts}) != 1:
-            raise ValueError(f"parts of different steps: {[part.step for part in parts]}")
-        rows = sum(len(part.sample_ids) for part in parts)
-        pixels = np.empty(sum(len(part.pixels) for part in parts), np.uint8)
-        of_parts = [part.groups(crops) for part in parts]
-        for group, view in enumerate(crop_views(pixels, crops, rows)):
-            np.concatenate([groups[group] for groups in of_parts], axis=1, out=view)
-        colors = [part.color.reshape(crops.total, len(part.sample_ids), -1) for part in parts if len(part.color)]
-        return Batch(
-            step=parts[0].step,
-            sample_ids=np.concatenate([part.sample_ids for part in parts]),
-            pixels=pixels,
-            color=np.concatenate(colors, axis=1).reshape(-1) if colors else np.empty(0, np.float32),
-            bad=[bad for part in parts for bad in part.bad],
-            seconds=sum(part.seconds for part in parts),
-            bytes_read=sum(part.bytes_read for part in parts),
-            retries=sum(part.retries for part in parts),
-            made_on=tuple(dict.fromkeys(name for part in parts for name in part.made_on)),
-        )
-
-
 def _each(run: Callable[[Job], Answer], jobs: Iterable[Job], threads: int) -> list[Answer]:
     """The answers in order; the first failure ends the rest."""
     if threads == 1:
@@ -140,16 +43,6 @@ def _each(run: Callable[[Job], Answer], jobs: Iterable[Job], threads: int) -> li
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def crop_views(pixels: np.ndarray, crops: CropsConfig, rows: int) -> list[np.ndarray]:
-    """Splits flat pixels into (count, rows, size, size, 3) a group, without copying."""
-    views, start = [], 0
-    for count, size in zip(crops.counts, crops.sizes, strict=True):
-        length = count * rows * size * size * 3
-        views.append(pixels[start : start + length].reshape(count, rows, size, size, 3))
-        start += length
-    return views
 
 
 class SampleReader:
@@ -206,7 +99,7 @@ class BatchMaker:
         parameters = self.multi_crop.color_params
         color = None if parameters is None else np.empty((crops.total, rows, parameters), np.float32)
 
-        def fill(sample: tuple[int, Sample]) -> list[Bad]:
+        def fill(sample: tuple[int, Sample]) -> list[BadImage]:
             row, data = sample
             return self._fill(data, epoch, int(sample_ids[row]), views, row, color)
 
@@ -232,9 +125,9 @@ class BatchMaker:
         views: list[np.ndarray],
         row: int,
         color: np.ndarray | None,
-    ) -> list[Bad]:
+    ) -> list[BadImage]:
         """Crops one sample, or the first of its replacements that can be read; the unreadable ones."""
-        bad: list[Bad] = []
+        bad: list[BadImage] = []
         current = sample_id
         # The walk behind the draws meets no image twice, so whoever comes to its end is past the budget. With a small
         # budget the draws alone prove it, and walking through a million images would only delay saying so.
@@ -247,7 +140,7 @@ class BatchMaker:
                 return bad
             except UnreadableImage as error:
                 stand_in = self.plan.replacement(epoch, sample_id, attempt)
-                bad.append(Bad(current, self.manifest.uri_of(current), error.kind, str(error), stand_in))
+                bad.append(BadImage(current, self.manifest.uri_of(current), error.kind, str(error), stand_in))
                 current = stand_in
                 data = next(read_samples(self.manifest, np.array([current])))
         raise TooManyBadImages(

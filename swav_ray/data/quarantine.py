@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 
-from swav_ray.data.batches import Bad, TooManyBadImages
+from swav_ray.data.bad_images import BadImage, TooManyBadImages
 from swav_ray.run.layout import QUARANTINE
 from swav_ray.storage.place import Place
 
@@ -24,13 +24,13 @@ class Quarantine:
     def __init__(self, run_dir: Place, images: int, max_fraction: float, *, writes: bool) -> None:
         self._file = run_dir / QUARANTINE
         self._images, self._max_fraction, self._writes = images, max_fraction, writes
-        self.entries: dict[int, Bad] = {}
+        self.entries: dict[int, BadImage] = {}
         self._unwritten = False
         if self._file.exists():
             lines = self._file.read_bytes().decode().splitlines()
-            self.entries = {bad.sample_id: bad for bad in (Bad(**json.loads(line)) for line in lines)}
+            self.entries = {bad.sample_id: bad for bad in (BadImage(**json.loads(line)) for line in lines)}
 
-    def add(self, found: Sequence[Bad]) -> None:
+    def add(self, found: Sequence[BadImage]) -> None:
         """Takes images, for `flush` to write; raises TooManyBadImages once they are more than the budget."""
         new = {bad.sample_id: bad for bad in found if bad.sample_id not in self.entries}
         if not new:

@@ -1,7 +1,7 @@
 """Which samples a step trains on, and which worker gets which: numpy alone, a function of seed and position.
 
 Every epoch is a permutation of the training samples drawn from (seed, epoch). A step takes the next
-`global_batch_size` of them; a worker takes a contiguous share of the step. Nothing depends on time, on the number of
+`global_batch_size` of them; a worker takes a contiguous slice of the step. Nothing depends on time, on the number of
 workers or on what failed, so any worker can make any batch again.
 """
 
@@ -78,9 +78,12 @@ class SamplePlan:
         return int(self.ids[(rng.integers(len(self.ids)) + attempt - last) % len(self.ids)])
 
 
-def share(rows: int, world_size: int, rank: int) -> slice:
-    """The contiguous part of `rows` that belongs to a rank; parts differ by at most one row, in global order."""
-    return slice(rows * rank // world_size, rows * (rank + 1) // world_size)
+def even_slice(rows: int, count: int, index: int) -> slice:
+    """Slice `index` of `rows` cut into `count` contiguous slices, in order, whose lengths differ by at most one.
+
+    With the number of workers and a rank: the rows of that worker.
+    """
+    return slice(rows * index // count, rows * (index + 1) // count)
 
 
 def digest(sample_ids: np.ndarray) -> str:

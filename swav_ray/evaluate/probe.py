@@ -53,7 +53,7 @@ def _embed(
     world: World,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Labels and, by name, features (and `pixels`) of `ids`, embedded by all workers and gathered on each."""
-    own = ids[world.share(len(ids))]
+    own = ids[world.own_slice(len(ids))]
     labels = [torch.empty(0, dtype=torch.int64)]
     features: dict[str, list[Tensor]] = {name: [] for name in (*backbones, "pixels")}
     for kept, images in _images(manifest, own, size):

@@ -22,9 +22,11 @@ from ray.data._internal.execution.metadata_fetcher import InlineMetadataFetcher
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from swav_ray.data.batches import Batch, BatchMaker, SampleReader, TooManyBadImages
+from swav_ray.data.bad_images import TooManyBadImages
+from swav_ray.data.batch import Batch
+from swav_ray.data.batches import BatchMaker, SampleReader
 from swav_ray.data.memory import ReusedMemory
-from swav_ray.data.sample_plan import share
+from swav_ray.data.sample_plan import even_slice
 from swav_ray.storage.place import StorageUnavailable
 
 
@@ -60,8 +62,8 @@ class Segment:
         """The step of a block and its sample ids."""
         offset, rest = divmod(block, self.parts * self.workers)
         part, rank = divmod(rest, self.workers)
-        own = self.ids[offset][share(self.ids.shape[1], self.workers, rank)]
-        return self.start + offset, own[share(len(own), self.parts, part)]
+        own = self.ids[offset][even_slice(self.ids.shape[1], self.workers, rank)]
+        return self.start + offset, own[even_slice(len(own), self.parts, part)]
 
 
 def pack(batch: Batch) -> pa.Table:

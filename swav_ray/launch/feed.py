@@ -25,7 +25,8 @@ import ray.train.collective
 from ray.data import ExecutionResources
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
 
-from swav_ray.data.batches import Batch, BatchMaker
+from swav_ray.data.batch import Batch
+from swav_ray.data.batches import BatchMaker
 from swav_ray.launch.crop_task import Crops, Paced, Segment, unpack
 from swav_ray.training.distributed import World
 

@@ -15,7 +15,8 @@ import torch
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
-from swav_ray.data.batches import BatchMaker, TooManyBadImages
+from swav_ray.data.bad_images import TooManyBadImages
+from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest

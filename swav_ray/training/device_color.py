@@ -4,7 +4,7 @@ The same operations on the same random numbers as on the CPU (data/color.py, dat
 step by step: values stay whole numbers between operations. Nothing loops over images, and no shape depends on the
 parameters, so a GPU runs it without waiting for the host.
 
-Shapes: N crops, S side in pixels, P = random_params.COLOR_PARAMS.
+Shapes: N crops, S side in pixels, P = color_vector.COLOR_PARAMS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swav_ray.data.crops.random_params import CONTRAST, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SATURATION, SIGMA
+from swav_ray.data.crops.color_vector import CONTRAST, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SATURATION, SIGMA
 
 
 def color_and_blur(crops_u8: Tensor, params: Tensor, max_sigma: float = 2.0) -> Tensor:

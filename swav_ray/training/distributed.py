@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from swav_ray.data.sample_plan import share
+from swav_ray.data.sample_plan import even_slice
 
 T = TypeVar("T")
 
@@ -29,9 +29,9 @@ class World:
             return World(dist.get_rank(), dist.get_world_size(), dist.group.WORLD)
         return World()
 
-    def share(self, rows: int) -> slice:
-        """This worker's part of `rows`."""
-        return share(rows, self.size, self.rank)
+    def own_slice(self, rows: int) -> slice:
+        """This worker's slice of `rows`."""
+        return even_slice(rows, self.size, self.rank)
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over workers; `values` is changed in place and returned."""
@@ -40,7 +40,7 @@ class World:
         return values
 
     def gather(self, rows: Tensor, total: int) -> Tensor:
-        """All workers' rows in global order: (own share, ...) to (total, ...)."""
+        """All workers' rows in global order: (own slice, ...) to (total, ...)."""
         if self.group is None:
             return rows
         longest = -(-total // self.size)
@@ -48,7 +48,7 @@ class World:
         padded[: len(rows)] = rows
         everyone = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(everyone, padded, group=self.group)
-        parts = [share(total, self.size, rank) for rank in range(self.size)]
+        parts = [even_slice(total, self.size, rank) for rank in range(self.size)]
         return torch.cat([block[: part.stop - part.start] for block, part in zip(everyone, parts, strict=True)])
 
     def gather_objects(self, value: T) -> list[T]:

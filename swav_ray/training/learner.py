@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from swav_ray.config import Config
-from swav_ray.data.sample_plan import share
-from swav_ray.loss.queue import EmbeddingQueue
+from swav_ray.data.sample_plan import even_slice
+from swav_ray.loss.embedding_queue import EmbeddingQueue
 from swav_ray.loss.sinkhorn import sinkhorn
 from swav_ray.loss.swapped_prediction import swapped_prediction
 from swav_ray.model.global_batch_norm import Parts, average_running_statistics, synchronize
@@ -68,10 +68,10 @@ class _Passes:
     """
 
     def __init__(self, world: World, batch: int, most: int, parts: int) -> None:
-        own = world.share(batch)
+        own = world.own_slice(batch)
         self.whole = range(own.start, own.stop)
         self.own = len(self.whole)
-        starts = [share(batch, world.size, rank).start for rank in range(world.size)]
+        starts = [even_slice(batch, world.size, rank).start for rank in range(world.size)]
         part = batch // parts
         aligned = parts > 1 and all(start % part == 0 for start in starts)
         self.communicate = world.group is not None and not aligned
@@ -82,7 +82,7 @@ class _Passes:
             self.count = min(-(-largest // (most // unit * unit)), batch // world.size // unit)
         units = self.own // unit if self.count > 1 else 1
         unit = unit if self.count > 1 else self.own
-        cuts = [share(units, self.count, index) for index in range(self.count)]
+        cuts = [even_slice(units, self.count, index) for index in range(self.count)]
         first = self.whole.start
         self.rows = [range(first + cut.start * unit, first + cut.stop * unit) for cut in cuts]
 
@@ -309,7 +309,7 @@ class Learner:
         for index, crop in enumerate(assignment.crops_for_assign):
             scores = [head[crop].detach() for head in scores_VBK]
             if use_queue and self.queue is not None and self.queue.full:
-                past_QD = self.queue.rows[index, self.world.share(self.queue.rows.shape[1])]
+                past_QD = self.queue.rows[index, self.world.own_slice(self.queue.rows.shape[1])]
                 scores = [torch.cat(pair) for pair in zip(self.model.scores(past_QD), scores, strict=True)]
             batch = scores_VBK[0].shape[1]
             per_crop.append(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from swav_ray.config import Config
-from swav_ray.data.batches import Batch
+from swav_ray.data.batch import Batch
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import digest
 from swav_ray.model.normalize import normalize

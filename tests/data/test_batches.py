@@ -12,7 +12,9 @@ from PIL import Image
 
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import batches, manifest
-from swav_ray.data.batches import Batch, BatchMaker, SampleReader, TooManyBadImages
+from swav_ray.data.bad_images import TooManyBadImages
+from swav_ray.data.batch import Batch
+from swav_ray.data.batches import BatchMaker, SampleReader
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan

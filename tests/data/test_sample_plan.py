@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swav_ray.config import ConfigError
-from swav_ray.data.sample_plan import DRAWS, SamplePlan, digest, share
+from swav_ray.data.sample_plan import DRAWS, SamplePlan, digest, even_slice
 
 plans = st.builds(
     lambda n, seed, batch: SamplePlan(np.arange(n) * 3, seed, min(batch, n)),
@@ -39,7 +39,7 @@ def test_a_batch_does_not_depend_on_where_one_started(plan: SamplePlan, start: i
 
 @given(rows=st.integers(1, 5000), size=st.integers(1, 64))
 def test_shares_cover_a_batch_in_order_and_differ_by_at_most_one(rows: int, size: int) -> None:
-    parts = [share(rows, size, rank) for rank in range(size)]
+    parts = [even_slice(rows, size, rank) for rank in range(size)]
     assert [i for part in parts for i in range(rows)[part]] == list(range(rows))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= 1
@@ -56,7 +56,7 @@ def test_any_sequence_of_world_sizes_trains_on_what_the_plan_says(plan: SamplePl
         workers = data.draw(st.integers(1, plan.global_batch_size))
         stop = data.draw(st.integers(step + 1, end))
         for at, batch in enumerate(plan.batches(step, stop), step):
-            shares = [batch[share(len(batch), workers, rank)] for rank in range(workers)]
+            shares = [batch[even_slice(len(batch), workers, rank)] for rank in range(workers)]
             committed[at] = np.concatenate(shares)
         step = stop if stop == end else data.draw(st.integers(step + 1, stop))  # a crash loses the steps past this
     for epoch in range(2):
@@ -71,7 +71,7 @@ def test_digests_add_up_whatever_the_order_and_the_shares(ids: list[int], cuts: 
     rows = np.array(ids)
     total = int(digest(rows), 16)
     assert digest(rows[::-1]) == digest(rows)
-    parts = [rows[share(len(rows), cuts, rank)] for rank in range(cuts)]
+    parts = [rows[even_slice(len(rows), cuts, rank)] for rank in range(cuts)]
     assert sum(int(digest(part), 16) for part in parts) % 2**64 == total
 
 

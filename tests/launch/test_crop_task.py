@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from swav_ray.data import batches
-from swav_ray.data.batches import Batch, SampleReader
+from swav_ray.data.batch import Batch
+from swav_ray.data.batches import SampleReader
 from swav_ray.launch import crop_task as crops
 from swav_ray.launch.crop_task import Segment, unpack
 from swav_ray.storage.place import StorageUnavailable

@@ -24,7 +24,9 @@ from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import manifest
-from swav_ray.data.batches import Batch, BatchMaker, TooManyBadImages
+from swav_ray.data.bad_images import TooManyBadImages
+from swav_ray.data.batch import Batch
+from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.launch import crop_task as crops
@@ -114,7 +116,7 @@ def test_two_workers_and_one_cpu_for_crops_pass_from_segment_to_segment(nodes: C
         feed = Feed(maker, world, 0, 20, segment_blocks=12, lead_blocks=4, handover_blocks=4)
         for step, batch in enumerate(feed):
             (ids,) = maker.plan.batches(step, step + 1)
-            assert batch.sample_ids.tolist() == ids[world.share(7)].tolist()
+            assert batch.sample_ids.tolist() == ids[world.own_slice(7)].tolist()
         assert step == 19
 
     scaling = ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0, "head": 1})

@@ -72,7 +72,7 @@ def test_hard_codes_are_the_argmax_of_the_soft_ones() -> None:
 
 
 def _own_codes(world: World, x: torch.Tensor, epsilon: float) -> torch.Tensor:
-    return sinkhorn(x[world.share(len(x))], epsilon=epsilon, group=world.group)
+    return sinkhorn(x[world.own_slice(len(x))], epsilon=epsilon, group=world.group)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])

@@ -17,7 +17,7 @@ def _net() -> nn.Sequential:
 
 
 def _pass(world: World, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    net, rows = _net(), world.share(len(x))
+    net, rows = _net(), world.own_slice(len(x))
     if world.group is not None:
         synchronize(net, world.group, Parts(1))
     own = x[rows].clone().requires_grad_()
@@ -43,7 +43,7 @@ def test_forward_backward_and_running_statistics_are_those_of_the_global_batch(g
 def _bf16(world: World, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     norm = nn.Sequential(nn.BatchNorm1d(x.shape[1]))
     synchronize(norm, world.group, Parts(1))
-    own = x[world.share(len(x))].to(dtype).requires_grad_()
+    own = x[world.own_slice(len(x))].to(dtype).requires_grad_()
     y = norm(own)
     (y.float() ** 3).sum().backward()
     assert own.grad is not None

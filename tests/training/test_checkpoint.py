@@ -24,7 +24,7 @@ from tests.training.test_learner import crops, small_config
 
 
 def advance(learner: Learner, start: int, stop: int) -> list[float]:
-    rows = learner.world.share(learner.config.train.global_batch_size)
+    rows = learner.world.own_slice(learner.config.train.global_batch_size)
     dtype = learner.model.conv1.weight.dtype
     batches = [[group.to(dtype) for group in crops(learner.config, step, rows)] for step in range(start, stop)]
     return [learner.step(batch, step).loss for step, batch in enumerate(batches, start)]

@@ -9,8 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from swav_ray.config import AugmentConfig, CropsConfig
+from swav_ray.data.crops.color_vector import COLOR_PARAMS, NO_OP, ORDER, SIGMA
 from swav_ray.data.crops.multi_crop import MultiCrop
-from swav_ray.data.crops.random_params import COLOR_PARAMS, NO_OP, ORDER, SIGMA
 from swav_ray.training.device_color import color_and_blur
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

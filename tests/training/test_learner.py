@@ -49,7 +49,7 @@ def crops(config: Config, step: int, rows: slice) -> list[Tensor]:
 
 def _losses(world: World, config: Config, steps: int) -> tuple[list[float], Tensor, Tensor]:
     learner = Learner(config, 3, dtype=torch.float64, world=world)
-    rows = world.share(config.train.global_batch_size)
+    rows = world.own_slice(config.train.global_batch_size)
     losses = [learner.step(crops(config, step, rows), step).loss for step in range(steps)]
     assert learner.queue is not None
     return losses, learner.model.conv1.weight.detach(), learner.queue.rows
@@ -109,7 +109,7 @@ def _gradient(world: World, config: Config) -> tuple[float, Tensor, list[Tensor]
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.train = lambda _=True, module=module: module  # type: ignore[method-assign,misc]
             module.training = False
-    rows = world.share(config.train.global_batch_size)
+    rows = world.own_slice(config.train.global_batch_size)
     learner.step(crops(config, 0, rows), 0)
     result = learner.step(crops(config, 1, rows), 1)
     return result.loss, learner.model.conv1.weight.detach(), result.codes
@@ -180,14 +180,14 @@ def _refusal(world: World, config: Config, kind: str) -> tuple[list[str], list[f
     learner = Learner(config, 3, dtype=torch.float64, world=world)
     refusals, losses, kept = [], [], True
     for step in range(7):
-        batch = crops(config, step, world.share(config.train.global_batch_size))
+        batch = crops(config, step, world.own_slice(config.train.global_batch_size))
         learner.model.normalize_prototypes()
         before = {name: value.clone() for name, value in learner.model.state_dict().items()}
         queue = learner.queue.rows.clone()
         if step == 2 and world.rank == world.size - 1:
             batch[0][0] = torch.nan
         if step == 2 and kind == "gradient":
-            batch = crops(config, step, world.share(config.train.global_batch_size))
+            batch = crops(config, step, world.own_slice(config.train.global_batch_size))
             handle = learner.model.conv1.weight.register_hook(lambda gradient: gradient * torch.nan)
         result = learner.step(batch, step)
         if step == 2 and kind == "gradient":
@@ -223,7 +223,7 @@ def _tried(world: World, config: Config, tries: bool) -> tuple[list[float], list
     learner = Learner(config, 3, dtype=torch.float64, world=world)
     losses, answers = [], []
     for step in range(7):
-        batch = crops(config, step, world.share(config.train.global_batch_size))
+        batch = crops(config, step, world.own_slice(config.train.global_batch_size))
         losses.append(learner.step(batch, step).loss)
         if tries:
             answers.append(learner.trial(batch, step))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swav_ray.config import Config, replace
-from swav_ray.data.batches import Batch
+from swav_ray.data.batch import Batch
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.storage.place import place

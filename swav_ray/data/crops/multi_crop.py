@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from swav_ray.config import AugmentConfig, CropsConfig
+from swav_ray.data.crops.color_vector import COLOR_PARAMS
 from swav_ray.data.crops.decode import SourceImage
-from swav_ray.data.crops.random_params import COLOR_PARAMS, color_strengths, draw_crops
+from swav_ray.data.crops.random_params import color_strengths, draw_crops
 from swav_ray.data.crops.render import eighths_needed, render
 
 
@@ -18,7 +19,7 @@ class MultiCrop:
     """Cuts, flips, colours and blurs the crops of one image.
 
     Crops are counted over the groups in order, so crop 0 is the first global crop. `color_params` is the length of a
-    colour vector (random_params.py says what is in it) where `augment.color_device` is "train", else None.
+    colour vector (color_vector.py says what is in it) if `augment.color_device` is "train", else None.
     The first call compiles (about 15 s, kept on disk after that). Safe to call from several threads.
     """
 

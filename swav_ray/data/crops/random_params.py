@@ -6,33 +6,24 @@ without moving the other. The distributions are those of the published code's tr
 src/multicropdataset.py), that is torchvision's RandomResizedCrop, RandomHorizontalFlip, ColorJitter, RandomGrayscale
 and a Gaussian blur of uniform radius.
 
-A box is int64 (top, left, height, width, flip). A colour vector is float32 (COLOR_PARAMS,):
-
-====================  ==================================================================================
-ORDER ... ORDER + 3   the jitter's operations in order: BRIGHTNESS, CONTRAST, SATURATION, HUE, or NO_OP
-FACTOR ... FACTOR + 2 factors of brightness, contrast, saturation; 1 leaves the image as it is
-HUE_SHIFT             turn of the hue in 1/256 of a circle, whole numbers 0 ... 255 (PIL's 8-bit hue)
-GREY                  1: convert to greyscale, else 0
-SIGMA                 standard deviation of the blur in pixels; 0: no blur
-====================  ==================================================================================
+A box is int64 (top, left, height, width, flip). What a colour vector holds is in color_vector.py.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 
 from swav_ray.config import AugmentConfig
-
-NO_OP, BRIGHTNESS, CONTRAST, SATURATION, HUE = -1, 0, 1, 2, 3
-ORDER, FACTOR, HUE_SHIFT, GREY, SIGMA = 0, 4, 7, 8, 9
-COLOR_PARAMS = 10
+from swav_ray.data.crops import color_vector
+from swav_ray.data.crops.cache_key import source_key
+from swav_ray.data.crops.color_vector import FACTOR, GREY, HUE_SHIFT, NO_OP, ORDER, SIGMA
 
 TRIES = 10  # torchvision's RandomResizedCrop: ten tries, then a centre crop
 LOG_RATIO = math.log(4 / 3)  # aspect ratios between 3/4 and 4/3
-
 
 # Slots of the draws of one crop: four for each try of the box, then the flip, then the colour.
 _FLIP_SLOT = 4 * TRIES
@@ -51,7 +42,7 @@ def color_strengths(augment: AugmentConfig) -> np.ndarray:
     return np.array([jitter, 0.8 * strength, 0.2 * strength, grey, blurred, *augment.blur_sigma])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _mix(z: np.uint64) -> np.uint64:
     """SplitMix64's finaliser (Steele, Lea and Flood, 2014): every input bit moves every output bit."""
     z = (z ^ (z >> np.uint64(30))) * _MIX_1
@@ -59,7 +50,7 @@ def _mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def crop_key(seed: int, epoch: int, sample_id: int, crop: int) -> np.uint64:
     """The 64-bit key of one crop's draws."""
     key = _mix(np.uint64(seed) + _GOLDEN)
@@ -68,13 +59,13 @@ def crop_key(seed: int, epoch: int, sample_id: int, crop: int) -> np.uint64:
     return _mix((key ^ np.uint64(crop)) + _GOLDEN)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def uniform(key: np.uint64, slot: int) -> float:
     """Number `slot` of the crop with this key, uniform in [0, 1): SplitMix64 read at a counter."""
     return np.float64(_mix(key + np.uint64(slot + 1) * _GOLDEN) >> np.uint64(11)) * 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def draw_box(
     key: np.uint64, height: int, width: int, scale: np.ndarray, flip_probability: float, box: np.ndarray
 ) -> None:
@@ -99,7 +90,7 @@ def draw_box(
     box[0], box[1], box[2], box[3] = (height - h) // 2, (width - w) // 2, h, w
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def draw_color(key: np.uint64, strengths: np.ndarray, color: np.ndarray) -> None:
     """Draw one crop's colour vector into `color`; `strengths` as in `color_strengths`."""
     jitter, spread, hue, grey, blur, low, high = strengths
@@ -127,24 +118,31 @@ def draw_color(key: np.uint64, strengths: np.ndarray, color: np.ndarray) -> None
         color[SIGMA] = low + (high - low) * uniform(key, _COLOR_SLOT + 8)
 
 
-@njit(cache=True, nogil=True)
-def draw_crops(
-    identity: tuple[int, int, int],
-    height: int,
-    width: int,
-    scales: np.ndarray,
-    flip_probability: float,
-    strengths: np.ndarray,
-    boxes: np.ndarray,
-    colors: np.ndarray,
-) -> None:
-    """Draw every crop of one (height, width) image.
+def _compile_draw_crops(sources: int) -> Callable[..., None]:
+    @njit(cache=True, nogil=True)
+    def draw_crops(
+        identity: tuple[int, int, int],
+        height: int,
+        width: int,
+        scales: np.ndarray,
+        flip_probability: float,
+        strengths: np.ndarray,
+        boxes: np.ndarray,
+        colors: np.ndarray,
+    ) -> None:
+        """Draw every crop of one (height, width) image.
 
-    identity: (seed, epoch, sample_id). scales: (crops, 2) float64, area range of each crop.
-    Fills boxes (crops, 5) int64 and colors (crops, COLOR_PARAMS) float32.
-    """
-    seed, epoch, sample_id = identity
-    for crop in range(boxes.shape[0]):
-        key = crop_key(seed, epoch, sample_id, crop)
-        draw_box(key, height, width, scales[crop], flip_probability, boxes[crop])
-        draw_color(key, strengths, colors[crop])
+        identity: (seed, epoch, sample_id). scales: (crops, 2) float64, area range of each crop.
+        Fills boxes (crops, 5) int64 and colors (crops, COLOR_PARAMS) float32.
+        """
+        sources  # noqa: B018  (a part of the cache's key, see cache_key.py)
+        seed, epoch, sample_id = identity
+        for crop in range(boxes.shape[0]):
+            key = crop_key(seed, epoch, sample_id, crop)
+            draw_box(key, height, width, scales[crop], flip_probability, boxes[crop])
+            draw_color(key, strengths, colors[crop])
+
+    return draw_crops
+
+
+draw_crops = _compile_draw_crops(source_key(color_vector))

@@ -1,38 +1,30 @@
 """One group of crops from decoded pixels: resize, colour and blur, compiled as one function that holds no GIL.
 
-The compiled code is kept on disk (numba's cache: beside the sources, or in the user's cache directory where those are
-read-only). Numba looks at the age of this file only, so the text of every module that is compiled into `render` is
-made part of the key, and only functions that are called from Python are cached at all.
+The compiled code is cached on disk: beside the sources, or in the user's cache directory if those are read-only. The
+text of every module that is compiled into `render` is a part of the cache's key (cache_key.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numba import njit
 
-from swav_ray.data.crops import random_params
+from swav_ray.data.crops import color_vector
+from swav_ray.data.crops.cache_key import source_key
+from swav_ray.data.crops.color_vector import SIGMA
 from swav_ray.data.crops.kernels import blur, color, color_lanes, resize, transpose, weighted_rows
 from swav_ray.data.crops.kernels.blur import blur as blur_crop
 from swav_ray.data.crops.kernels.color import jitter
 from swav_ray.data.crops.kernels.resize import resize_crop, write_crop
-from swav_ray.data.crops.random_params import SIGMA
 
 # A JPEG is decoded smaller only where every crop still shrinks by this factor afterwards, so that the crop's own
 # antialiased resize, not the DCT's, decides how it looks. Halves only: libjpeg-turbo has no SIMD for the other eighths.
 SPARE = 2.0
 
 
-def _compiled_sources() -> int:
-    modules = (blur, color, color_lanes, random_params, resize, transpose, weighted_rows)
-    texts = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    return int.from_bytes(hashlib.sha256(texts).digest()[:7], "big")
-
-
-def _render(sources: int) -> Callable[..., None]:
+def _compile_render(sources: int) -> Callable[..., None]:
     @njit(cache=True, nogil=True)
     def render(
         pixels: np.ndarray,
@@ -47,7 +39,7 @@ def _render(sources: int) -> Callable[..., None]:
 
         boxes are in pixels of the original, of which `pixels` shows `scale`. out: (crops, rows, S, S, 3) uint8.
         """
-        sources  # noqa: B018  (a closure variable: numba keys its cache with the values of those)
+        sources  # noqa: B018  (a part of the cache's key, see cache_key.py)
         size = out.shape[2]
         for crop in range(out.shape[0]):
             top, left, height, width, flip = boxes[crop]
@@ -64,7 +56,9 @@ def _render(sources: int) -> Callable[..., None]:
     return render
 
 
-render = _render(_compiled_sources())
+render = _compile_render(
+    source_key(blur, color, color_lanes, color_vector, resize, transpose, weighted_rows),
+)
 
 
 @njit(cache=True, nogil=True)

@@ -11,21 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swav_ray.data.bad_images import BadImage
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import Sample, read_samples
 
 _BLOCK = 128  # samples a task
-
-
-@dataclass(frozen=True)
-class BadImage:
-    """An image that training would replace: where it lies, its kind (empty, truncated, missing, ...) and the reason."""
-
-    sample_id: int
-    uri: str
-    kind: str
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from swav_ray.data.crops.random_params import COLOR_PARAMS, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SIGMA
+from swav_ray.data.crops.color_vector import COLOR_PARAMS, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SIGMA
 
 
 def color_vector(order: tuple[int, ...] = (), **values: float) -> np.ndarray:

@@ -17,9 +17,9 @@ from sklearn.datasets import load_sample_images
 from torchvision import transforms
 
 from swav_ray.config import AugmentConfig, CropsConfig
+from swav_ray.data.crops.color_vector import COLOR_PARAMS, GREY, HUE_SHIFT, NO_OP, ORDER, SIGMA
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.crops.multi_crop import MultiCrop
-from swav_ray.data.crops.random_params import COLOR_PARAMS, GREY, HUE_SHIFT, NO_OP, ORDER, SIGMA
 from tests.data.crops.pil_multi_crop import pil_color, pil_cut
 
 SMALL = CropsConfig(sizes=(32, 16), counts=(2, 3), min_scales=(0.3, 0.1), max_scales=(1.0, 0.3))

@@ -10,16 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from swav_ray.data.crops.color_vector import CONTRAST, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SATURATION
 from swav_ray.data.crops.kernels.color_lanes import UNIT, color_lines
 from swav_ray.data.crops.kernels.resize import padded
-from swav_ray.data.crops.random_params import CONTRAST, FACTOR, GREY, HUE, HUE_SHIFT, NO_OP, ORDER, SATURATION
 
 OPERATIONS = 5  # at most: the jitter's four, and greyscale
 
 
 @njit(nogil=True)
 def jitter(planes: np.ndarray, size: int, color: np.ndarray) -> None:
-    """Apply a colour vector's jitter and greyscale (random_params.py) to a crop in place.
+    """Apply a colour vector's jitter and greyscale (color_vector.py) to a crop in place.
 
     planes: flat uint8 as [x][channel][y]. color: (COLOR_PARAMS,) float32, its factors at most 2.
     """

@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from swav_ray.data.crops.random_params import CONTRAST, HUE, SATURATION
+from swav_ray.data.crops.color_vector import CONTRAST, HUE, SATURATION
 
 UNIT = 1 << 15  # a factor of 1
 WIDE, NARROW = 32, 16  # pixels at a time: the wide ones hide each other's delays, the narrow ones are left over
@@ -261,7 +261,7 @@ def color_lines(
     """Run operations start ... stop - 1 on every line of a crop in place; its sum of grey afterwards, if asked.
 
     planes: flat uint8 as [x][channel][y] (resize.py), `size` times 3 lines of `length`, which is a multiple of NARROW;
-    `size` pixels of each count for the sum. codes: flat int64, the operations (random_params.py). factors: flat uint16,
+    `size` pixels of each count for the sum. codes: flat int64, the operations (color_vector.py). factors: flat uint16,
     three an operation: factor, toward and away of a blend, or the shift of hue. mean: the grey of the whole crop that
     contrast blends with.
     """

@@ -11,6 +11,7 @@ from numba import njit
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from swav_ray.data.crops.color_vector import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from swav_ray.data.crops.kernels.blur import blur
 from swav_ray.data.crops.kernels.color import jitter
 from swav_ray.data.crops.kernels.resize import resize_crop, write_crop
@@ -23,7 +24,6 @@ from swav_ray.data.crops.kernels.weighted_rows import (
     weighted_lanes,
     weighted_rows,
 )
-from swav_ray.data.crops.random_params import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from tests.data.crops.pil_multi_crop import color_vector, pil_color, pil_cut
 
 PHOTO = Image.fromarray(load_sample_images().images[1]).resize((500, 375))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from swav_ray.loss.queue import EmbeddingQueue
+from swav_ray.loss.embedding_queue import EmbeddingQueue
 
 
 def batch(value: float, rows: int = 2) -> torch.Tensor:
