@@ -50,7 +50,7 @@ from swav_ray.launch.sweep.trial import TrialCollapsed
 from swav_ray.launch.train import images_of
 from swav_ray.model.swav import Trunk
 from swav_ray.recipes import RECIPES
-from swav_ray.report.sweep.page import TrialRecord, read_sweep
+from swav_ray.report.sweep.record import TrialRecord, read_sweep
 from swav_ray.run import measurements
 from swav_ray.run.layout import CONFIG, SWEEP, TRIAL, TRIALS
 from swav_ray.storage.place import place

@@ -52,7 +52,8 @@ from swav_ray.launch.sweep.trial import (
 )
 from swav_ray.launch.train import manifest_of
 from swav_ray.recipes import RECIPES
-from swav_ray.report.sweep.page import read_sweep, write_report
+from swav_ray.report.sweep.page import write_report
+from swav_ray.report.sweep.record import read_sweep
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import BEST, MANIFEST, SWEEP, SWEEP_PAGE, SWEEPS, TRIALS, TUNE
 from swav_ray.run.lease import Lease

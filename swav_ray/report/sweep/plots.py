@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swav_ray.report.sweep.page import FIGURES, Sweep, TrialRecord, shown
+from swav_ray.report.sweep.record import FIGURES, SweepRecord, TrialRecord, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST = 8  # trials that importances are drawn from; fewer say nothing
+LEAST = 8  # trials for a picture of importance; fewer say nothing
 _COLORS = {
     "finished": "#1b7f3b",
     "stopped": "#888888",
@@ -26,8 +26,8 @@ _COLORS = {
 _MARKS = {"finished": "o", "stopped": "s", "running": ">", "collapsed": "x", "failed": "X"}
 
 
-def pictures(sweep: Sweep) -> dict[str, tuple[bytes, str]]:
-    """PNG bytes and a caption, by name; what there is nothing to draw of is left out."""
+def pictures(sweep: SweepRecord) -> dict[str, tuple[bytes, str]]:
+    """PNG bytes and a caption by name; a picture without data is left out."""
     drawn: dict[str, tuple[bytes, str]] = {}
     if any(trial.rows for trial in sweep.trials):
         drawn["sweep_curves"] = _curves(sweep)
@@ -40,7 +40,7 @@ def pictures(sweep: Sweep) -> dict[str, tuple[bytes, str]]:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    # The object interface with its own canvas: no global state, and no display is looked for.
+    # The object interface with its own canvas has no global state and needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -66,7 +66,7 @@ def _legend(axes: Axes, states: set[str]) -> None:
     axes.legend(handles=handles, frameon=False, fontsize=9)
 
 
-def _curves(sweep: Sweep) -> tuple[bytes, str]:
+def _curves(sweep: SweepRecord) -> tuple[bytes, str]:
     column, label = FIGURES[sweep.objective]
     figure, axes = _figure(9, 4.6)
     for trial in sweep.trials:
@@ -84,10 +84,10 @@ def _curves(sweep: Sweep) -> tuple[bytes, str]:
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     _legend(axes, {trial.state for trial in sweep.trials if trial.rows})
-    return _png(figure), "Learning curves. The mark says how a trial ended; the thick one is the best that finished."
+    return _png(figure), "Learning curves. The mark shows how a trial ended; the thick line is the best finished trial."
 
 
-def _cost(sweep: Sweep) -> tuple[bytes, str]:
+def _cost(sweep: SweepRecord) -> tuple[bytes, str]:
     cost = "pixels" if len({_area(trial) for trial in sweep.trials if trial.rows}) > 1 else "images"
     cost = next((name for name in sweep.search["objective"] if name in ("images", "pixels")), cost)
     figure, axes = _figure(9, 4.2)
@@ -106,7 +106,7 @@ def _cost(sweep: Sweep) -> tuple[bytes, str]:
     axes.set_ylabel(FIGURES[sweep.objective][1])
     axes.spines[["top", "right"]].set_visible(False)
     _legend(axes, {trial.state for trial in sweep.trials if trial.rows})
-    return _png(figure), "Objective at each trial's end against what it cost."
+    return _png(figure), "Each trial's last objective against its cost."
 
 
 def _area(trial: TrialRecord) -> int:
@@ -115,12 +115,12 @@ def _area(trial: TrialRecord) -> int:
 
 
 def _positions(values: list[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Where values lie on an axis from 0 to 1, and its ticks: evenly for a few kinds, else by (log) size."""
+    """Positions of values on an axis from 0 to 1, and its ticks: even steps for up to six kinds, else by (log) size."""
     kinds = sorted({shown(value) for value in values}, key=lambda text: (_number(text), text))
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if not numeric or len(kinds) <= 6:
-        place = {kind: (number + 0.5) / len(kinds) for number, kind in enumerate(kinds)}
-        return np.array([place[shown(value)] for value in values]), [(at, kind) for kind, at in place.items()]
+        positions = {kind: (number + 0.5) / len(kinds) for number, kind in enumerate(kinds)}
+        return np.array([positions[shown(value)] for value in values]), [(at, kind) for kind, at in positions.items()]
     numbers = np.array(values, float)
     low, high = numbers.min(), numbers.max()
     log = low > 0 and high / low > 8
@@ -136,7 +136,7 @@ def _number(text: str) -> float:
         return math.inf
 
 
-def _parallel(sweep: Sweep) -> tuple[bytes, str]:
+def _parallel(sweep: SweepRecord) -> tuple[bytes, str]:
     from matplotlib import colormaps
 
     trials = [trial for trial in sweep.trials if trial.counts and trial.at_end(sweep.objective) is not None]
@@ -167,18 +167,19 @@ def _parallel(sweep: Sweep) -> tuple[bytes, str]:
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(columns) - 0.6)
     axes.spines[:].set_visible(False)
-    text = "Each line is a trial, yellow the best. Solid: trained to the end; dashed: stopped early, with what it had "
-    return _png(figure), text + "then; dotted red: failed or collapsed."
+    text = "Each line is a trial, yellow the best. Solid: trained to the end; dashed: stopped early, with its last "
+    return _png(figure), text + "measurement; dotted red: failed or collapsed."
 
 
-def importances(sweep: Sweep) -> tuple[dict[str, float], int, float] | None:
-    """Share of the objective's variance that each parameter explains (fANOVA, by Optuna).
+def importances(sweep: SweepRecord) -> tuple[dict[str, float], int, float] | None:
+    """Fraction of the objective's variance that each parameter explains (fANOVA, by Optuna).
 
-    Compared are all trials that count, at the last epoch that at least `LEAST` of them reached, since a stopped one's
-    last figure is not a finished one's.
+    All trials that count are compared at one epoch: the last one that at least `LEAST` of them reached. A stopped
+    trial's last figure cannot be compared with a finished trial's.
 
     Returns:
-        Shares by parameter, the number of trials, and that epoch; None where trials are too few or differ in nothing.
+        Fractions of the variance by parameter, the number of trials, and the epoch; None if too few trials reached the
+        same epoch or all are alike.
     """
     column = FIGURES[sweep.objective][0]
     reached: dict[float, list[tuple[TrialRecord, float]]] = {}
@@ -222,11 +223,11 @@ def _fanova(chosen: list[tuple[TrialRecord, float]], names: list[str]) -> dict[s
         return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
 
 
-def _importance(sweep: Sweep, shares: dict[str, float], trials: int, epoch: float) -> tuple[bytes, str]:
-    names = sorted(shares, key=shares.__getitem__)
+def _importance(sweep: SweepRecord, fractions: dict[str, float], trials: int, epoch: float) -> tuple[bytes, str]:
+    names = sorted(fractions, key=fractions.__getitem__)
     figure, axes = _figure(7.5, 0.9 + 0.42 * len(names))
-    axes.barh(names, [shares[name] for name in names], color="#2b6cb0")
-    axes.set_xlabel(f"share of the variance of {FIGURES[sweep.objective][1]} at epoch {epoch:g}")
+    axes.barh(names, [fractions[name] for name in names], color="#2b6cb0")
+    axes.set_xlabel(f"fraction of the variance of {FIGURES[sweep.objective][1]} at epoch {epoch:g}")
     axes.spines[["top", "right"]].set_visible(False)
     few = " Few trials: a hint, not a finding." if trials < 30 else ""
     return _png(figure), f"Importance of each parameter (fANOVA over {trials} trials at epoch {epoch:g}).{few}"

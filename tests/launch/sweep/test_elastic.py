@@ -11,7 +11,7 @@ from ray import tune
 
 from swav_ray.config import replace
 from swav_ray.launch.sweep.sweep import sweep
-from swav_ray.report.sweep.page import read_sweep
+from swav_ray.report.sweep.record import read_sweep
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import place
 from tests.launch.sweep.test_sweep import EPOCHS, STEPS, placement_groups, recipe

@@ -23,7 +23,7 @@ from swav_ray.report.terminal import Terminal
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import place
 from tests.launch.conftest import tiny
-from tests.report.sweep.test_page import write_search, write_trial
+from tests.report.sweep.examples import write_search, write_trial
 
 tune = importlib.import_module("swav_ray.launch.sweep.sweep")
 
@@ -110,7 +110,7 @@ def test_after_population_based_training_the_best_values_are_told_to_be_the_last
     assert config.train.temperature == pytest.approx(0.2)
     first = (tmp_path / "best.yaml").read_text().splitlines()[0]
     assert first.startswith(
-        "# Population-based training changed the best trial's values on the way; these are the last"
+        "# Population-based training changed the best trial's values while it trained; these are its last"
     )
     assert first.removeprefix("# ") in (tmp_path / "sweep.html").read_text().replace("&#x27;", "'")
 

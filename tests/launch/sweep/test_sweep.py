@@ -21,7 +21,7 @@ from swav_ray.launch.sweep.choice import concurrency
 from swav_ray.launch.sweep.space import Values
 from swav_ray.launch.sweep.sweep import sweep
 from swav_ray.launch.train import make_trainer
-from swav_ray.report.sweep.page import Sweep, TrialRecord, read_sweep
+from swav_ray.report.sweep.record import SweepRecord, TrialRecord, read_sweep
 from swav_ray.run import measurements
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
@@ -141,7 +141,7 @@ class Outcome:
     def _log(self) -> Place:
         return self.sweep_dir / "trials" / self.trial("wide", self.killed).name / "metrics.jsonl"
 
-    def trial(self, kind: str, of: Sweep | None = None) -> TrialRecord:
+    def trial(self, kind: str, of: SweepRecord | None = None) -> TrialRecord:
         (trial,) = [trial for trial in (of or self.found).trials if trial.values["kind"] == kind]
         return trial
 
