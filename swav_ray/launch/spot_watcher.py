@@ -1,8 +1,8 @@
 """`python -m swav_ray.launch.spot_watcher --cloud aws|gcp|azure|auto`: one small process a node, beside Ray.
 
-Ray's own launcher lets a spot node vanish. This asks the machine's metadata service for the cloud's notice and then
-drains the node in Ray with the cloud's deadline, as `ray drain-node` does: no new work is placed there, and training
-hears of it in time for a checkpoint. It ends once Ray has accepted.
+Ray's own launcher lets a spot node vanish. This process polls the machine's metadata service for the cloud's notice.
+Then it drains the node in Ray with the cloud's deadline: Ray places no new work there, and training learns of it in
+time for a checkpoint. The process ends when Ray has accepted.
 
 Sources: the clouds' documentation of the instance-action item (AWS), the `preempted` value (Google Cloud) and scheduled
 events (Azure).
@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import ray
-from ray._private import services
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
-from ray.core.generated import autoscaler_pb2
+import ray.exceptions
+import ray.util
+
+from swav_ray.launch.ray_internals.draining import Gcs, gcs_address
 
 LINK_LOCAL = "http://169.254.169.254"
 POLL_SECONDS = 2.0
-# Between the notice and the end where the cloud names no time.
+# Between the notice and the machine's end, if the cloud names no time.
 GCP_SECONDS = 30.0
 AZURE_SECONDS = 30.0
 _HTTP_SECONDS = 2.0
@@ -41,18 +41,18 @@ _log = logging.getLogger("spot_watcher")
 
 @dataclass(frozen=True)
 class Notice:
-    """This machine goes away: `deadline` in seconds since the epoch, and what the cloud said."""
+    """This machine is preempted: `deadline` in seconds since the epoch, and the cloud's reason."""
 
     deadline: float
     reason: str
 
 
 class NoMetadata(RuntimeError):
-    """The metadata service did not answer as it should; the message says how."""
+    """The metadata service is unavailable or answers something else; the message says what."""
 
 
 def _request(url: str, headers: dict[str, str], method: str = "GET") -> tuple[int, str]:
-    """Status and body; raises NoMetadata where nothing answers."""
+    """Status and body; raises NoMetadata if nothing answers."""
     # Never through a proxy: it would answer for another machine, or not at all.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -72,7 +72,7 @@ def _expect(status: int, url: str) -> None:
 
 
 class Aws:
-    """IMDSv2: every question carries a session token, which lives six hours."""
+    """IMDSv2: every request carries a session token, which expires after six hours."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}/latest"
@@ -98,11 +98,11 @@ class Aws:
         _expect(status, url)
         found = json.loads(body)
         deadline = datetime.fromisoformat(found["time"]).timestamp()
-        return Notice(deadline, f"AWS takes this spot instance back: {found['action']} at {found['time']}")
+        return Notice(deadline, f"AWS preempts this spot instance: {found['action']} at {found['time']}")
 
 
 class Gcp:
-    """`preempted` turns TRUE; the machine ends 30 seconds later."""
+    """`preempted` becomes TRUE; the machine ends 30 seconds later."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}/computeMetadata/v1/instance/preempted"
@@ -117,7 +117,7 @@ class Gcp:
 
 
 class Azure:
-    """Scheduled events of the whole set of machines; those that name this one and end it count."""
+    """Scheduled events of the whole set of machines. Those count that name this one and end it."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}/metadata"
@@ -139,7 +139,7 @@ class Azure:
                 # NotBefore is empty once the event has started.
                 before = event.get("NotBefore") or ""
                 deadline = parsedate_to_datetime(before).timestamp() if before else time.time() + AZURE_SECONDS
-                return Notice(deadline, f"Azure takes this machine back: {event['EventType']}, not before {before}")
+                return Notice(deadline, f"Azure preempts this machine: {event['EventType']}, not before {before}")
         return None
 
 
@@ -147,7 +147,7 @@ CLOUDS: dict[str, Callable[[str], Aws | Gcp | Azure]] = {"aws": Aws, "gcp": Gcp,
 
 
 def detect(url: str) -> Aws | Gcp | Azure:
-    """The cloud whose metadata service answers at `url`; raises NoMetadata where none does."""
+    """The cloud whose metadata service answers at `url`; raises NoMetadata if none does."""
     problems = []
     for cloud in CLOUDS.values():
         source = cloud(url)
@@ -160,21 +160,14 @@ def detect(url: str) -> Aws | Gcp | Azure:
     raise NoMetadata("; ".join(problems))
 
 
-def own_nodes(gcs: GcsClient, address: str) -> list[str]:
-    """Hex ids of the live Ray nodes of this machine: those that all go when it goes."""
-    host = services.get_node_ip_address(address)
-    alive = [info for info in gcs.get_all_node_info().values() if info.state == 0]
-    return [info.node_id.hex() for info in alive if info.node_manager_address == host]
+def own_nodes(gcs: Gcs, address: str) -> list[str]:
+    """Hex ids of the live Ray nodes of this machine: all of them end with it."""
+    return gcs.nodes_at(ray.util.get_node_ip_address(address))
 
 
-def drain(gcs: GcsClient, node_id: str, notice: Notice) -> bool:
-    """Tells Ray that a node ends at the deadline; whether Ray has accepted. A node without work leaves at once."""
-    accepted, why = gcs.drain_node(
-        node_id,
-        autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),  # type: ignore[attr-defined]
-        notice.reason,
-        int(notice.deadline * 1000),
-    )
+def drain(gcs: Gcs, node_id: str, notice: Notice) -> bool:
+    """Requests that Ray drains a node until the deadline; whether Ray accepts. A node without work leaves at once."""
+    accepted, why = gcs.drain(node_id, notice.reason, notice.deadline)
     left = notice.deadline - time.time()
     if accepted:
         _log.info("node %s drains, %.0f s left: %s", node_id, left, notice.reason)
@@ -184,14 +177,14 @@ def drain(gcs: GcsClient, node_id: str, notice: Notice) -> bool:
 
 
 def watch(source: Aws | Gcp | Azure, poll_seconds: float) -> Notice:
-    """Asks until there is a notice. A service that does not answer is told once and asked again."""
+    """Polls until there is a notice. A service that does not answer is reported once and polled again."""
     silent = False
     while True:
         try:
             notice = source.notice()
         except (NoMetadata, ValueError, KeyError) as error:
             if not silent:
-                _log.warning("the metadata service does not answer, asking on: %s", error)
+                _log.warning("the metadata service does not answer, trying again: %s", error)
             silent = True
         else:
             if silent:
@@ -206,14 +199,14 @@ def act(notice: Notice, address: str, node_id: str) -> bool:
     """Drains this machine's Ray nodes, trying until the deadline; whether Ray has accepted."""
     while True:
         try:
-            gcs = GcsClient(address=address)
+            gcs = Gcs(address)
             nodes = [node_id] if node_id else own_nodes(gcs, address)
             if not nodes:
                 _log.warning("no Ray node of this machine is alive in the cluster at %s", address)
             if nodes and sum(drain(gcs, node, notice) for node in nodes) == len(nodes):
                 return True
-        except (ray.exceptions.RaySystemError, ray.exceptions.RpcError, OSError, RuntimeError) as error:
-            _log.warning("Ray at %s cannot be told, trying on: %s", address, error)
+        except (ray.exceptions.RayError, OSError, RuntimeError) as error:
+            _log.warning("Ray at %s is unavailable, trying again: %s", address, error)
         if time.time() > notice.deadline:
             return False
         time.sleep(1)
@@ -222,29 +215,31 @@ def act(notice: Notice, address: str, node_id: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m swav_ray.launch.spot_watcher",
-        description="Turns a cloud's notice that it takes this machine back into a drain of its Ray node.",
+        description="Drains this machine's Ray node when the cloud announces that it preempts the machine.",
     )
-    parser.add_argument("--cloud", choices=[*CLOUDS, "auto"], default="auto", help="whose notices (default: asks)")
+    parser.add_argument(
+        "--cloud", choices=[*CLOUDS, "auto"], default="auto", help="whose notices (default: tries each)"
+    )
     parser.add_argument("--metadata-url", default=LINK_LOCAL, help="metadata service (default %(default)s)")
     parser.add_argument("--address", default="", help="HOST:PORT of Ray (default: RAY_ADDRESS, or this machine's)")
     parser.add_argument("--node-id", default="", help="Ray node to drain (default: those of this machine)")
     parser.add_argument("--poll-seconds", type=float, default=POLL_SECONDS, help="default %(default)s")
     parser.add_argument(
-        "--drain-now", type=float, metavar="SECONDS", help="ask nobody: this machine ends in SECONDS (for preStop)"
+        "--drain-now", type=float, metavar="SECONDS", help="poll no cloud: this machine ends in SECONDS (for preStop)"
     )
     return parser
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """The command; 0 once Ray drains the node, 1 where it could not be told in time, 2 a wrong word."""
-    options = _parser().parse_args(words)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. 0: Ray drains the node; 1: Ray was not reached before the deadline; 2: a wrong argument."""
+    options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
-    address = services.canonicalize_bootstrap_address(options.address or os.environ.get("RAY_ADDRESS") or "auto")
+    address = gcs_address(options.address or os.environ.get("RAY_ADDRESS") or "auto")
     if not address:
         _log.error("swav_ray: --address: no Ray runs on this machine; give HOST:PORT of the head")
         return 2
     if options.drain_now is not None:
-        notice = Notice(time.time() + options.drain_now, "this machine is asked to stop")
+        notice = Notice(time.time() + options.drain_now, "this machine is to stop")
     else:
         url = options.metadata_url.rstrip("/")
         try:
@@ -257,7 +252,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if act(notice, address, options.node_id):
         return 0
     when = datetime.fromtimestamp(notice.deadline, UTC).isoformat(timespec="seconds")
-    _log.error("swav_ray: Ray was not told before the machine's end at %s", when)
+    _log.error("swav_ray: Ray did not accept before the machine's end at %s", when)
     return 1
 
 

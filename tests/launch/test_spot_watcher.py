@@ -17,10 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import ray
 from ray._private import services
-from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 
 from swav_ray.launch import spot_watcher
+from swav_ray.launch.ray_internals.draining import Gcs, draining_nodes
 from swav_ray.launch.spot_watcher import Aws, Azure, Gcp, NoMetadata, Notice
 
 SOON = int(time.time()) + 600
@@ -103,7 +103,7 @@ def test_a_notice_carries_the_clouds_deadline(metadata: Metadata, cloud: type[Aw
     assert notice.deadline == SOON
 
 
-def test_an_answer_that_is_no_http_is_no_metadata_and_not_the_end() -> None:
+def test_an_answer_that_is_no_http_counts_as_no_metadata() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
@@ -155,13 +155,13 @@ def test_the_cloud_is_the_one_that_answers(metadata: Metadata, prefix: str, clou
     assert type(spot_watcher.detect(metadata.url)) is cloud
 
 
-def test_where_no_cloud_answers_it_says_so(metadata: Metadata) -> None:
+def test_if_no_cloud_answers_the_message_says_what_each_did(metadata: Metadata) -> None:
     metadata.up = False
     with pytest.raises(NoMetadata, match="503"):
         spot_watcher.detect(metadata.url)
 
 
-def test_a_service_that_fails_for_a_while_is_asked_again(metadata: Metadata, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_service_that_fails_for_a_while_is_polled_again(metadata: Metadata, caplog: pytest.LogCaptureFixture) -> None:
     metadata.up = False
     metadata.ends = SOON
     found: list[Notice] = []
@@ -220,28 +220,23 @@ def busy_node(cluster: Cluster, name: str) -> tuple[str, object]:
     return node.node_id, actor
 
 
-def draining() -> dict[str, int]:
-    """Deadlines in milliseconds of the nodes that drain, as Ray Train reads them."""
-    return dict(ray._private.state.state.get_draining_nodes())
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
 def test_the_process_drains_its_node_and_no_other(cluster: Cluster, metadata: Metadata, cloud: str) -> None:
     node, _actor = busy_node(cluster, cloud)
     command = [sys.executable, "-m", "swav_ray.launch.spot_watcher", "--cloud", cloud, "--metadata-url", metadata.url]
-    words = ["--address", cluster.address, "--node-id", node, "--poll-seconds", "0.05"]
+    arguments = ["--address", cluster.address, "--node-id", node, "--poll-seconds", "0.05"]
     process = subprocess.Popen(
-        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ.copy()
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ.copy()
     )
     assert metadata.asked.wait(240)
-    before = draining()
+    before = draining_nodes()
     assert node not in before
     metadata.ends = SOON
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert f"node {node} drains" in output
-    after = draining()
+    after = draining_nodes()
     assert set(after) - set(before) == {node}
     if cloud != "gcp":
         assert after[node] == SOON * 1000
@@ -253,7 +248,7 @@ def test_drain_now_needs_no_cloud(cluster: Cluster) -> None:
     began = time.time()
     assert spot_watcher.main(["--address", cluster.address, "--node-id", node, "--drain-now", "100"]) == 0
     # Ray keeps whole milliseconds.
-    assert -0.001 <= draining()[node] / 1000 - began - 100 < 30
+    assert -0.001 <= draining_nodes()[node] / 1000 - began - 100 < 30
 
 
 @pytest.mark.ray
@@ -263,15 +258,13 @@ def test_without_an_id_it_finds_the_nodes_of_its_machine(cluster: Cluster) -> No
 
     # Nodes that other tests have drained may leave meanwhile; none joins.
     before = alive()
-    found = set(spot_watcher.own_nodes(GcsClient(address=cluster.address), cluster.address))
+    found = set(spot_watcher.own_nodes(Gcs(cluster.address), cluster.address))
     assert alive() <= found <= before
 
 
-def test_a_ray_that_cannot_be_told_in_time_is_exit_status_1(
-    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nobody(address: str) -> GcsClient:
+def test_a_ray_that_does_not_answer_in_time_is_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(address: str) -> Gcs:
         raise RuntimeError(f"nothing listens at {address}")
 
-    monkeypatch.setattr(spot_watcher, "GcsClient", nobody)
+    monkeypatch.setattr(spot_watcher, "Gcs", nobody)
     assert spot_watcher.main(["--address", "127.0.0.1:1", "--drain-now", "-1"]) == 1
