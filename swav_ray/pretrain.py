@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -52,7 +53,12 @@ def show_help(words: Sequence[str]) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command; 0 done or stopped with a checkpoint, 2 the user's mistake, 1 the run failed."""
+    """The command.
+
+    Returns:
+        0 done, or stopped by a first signal; 2 the user's mistake; 1 the run failed; 128 and the signal's number when a
+        signal ended it at once.
+    """
     words = list(sys.argv[1:] if words is None else words)
     if "-h" in words or "--help" in words:
         show_help(words)
@@ -61,11 +67,13 @@ def main(words: Sequence[str] | None = None) -> int:
         config = parse(words)
     except (ValueError, OSError) as error:
         return complain(error)
-    # Imported here: Ray takes seconds to import, and a wrong word should be told at once.
-    from swav_ray.launch.train import RunFailed, train
-
     try:
+        # Imported here: Ray takes seconds to import, and a wrong argument should be reported at once.
+        from swav_ray.launch.train import RunFailed, train
+
         train(config)
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", signal.SIGINT)
     except (ConfigError, PlaceError, RunFailed, OSError) as error:
         return complain(error)
     return 0

@@ -10,19 +10,26 @@ from typing import Any
 import ray
 
 from swav_ray.config import ConfigError
+from swav_ray.launch.ray_internals.local_ray import keep_sigterm_handler, start_ray
 
 _FIRST_CONTACT = 10.0  # seconds after which an address that never answered is taken for a wrong one
 _ADDRESS_HELP = "must be the address of a cluster that is up, or unset to start Ray here"
 
 
 def connect(logs: bool) -> bool:
-    """Connects to the cluster of RAY_ADDRESS, or starts one on this machine; whether it was started here.
+    """Connects to the cluster of RAY_ADDRESS, or starts Ray on this machine.
+
+    Ray that is started here ends with this process, and no signal to this process's group reaches it.
 
     Args:
         logs: show Ray's own messages and the workers' output.
 
+    Returns:
+        Whether Ray was started here: `ray.shutdown()` ends it.
+
     Raises:
         ConfigError: no cluster answers at RAY_ADDRESS.
+        Interrupted: SIGTERM arrived meanwhile.
     """
     if ray.is_initialized():
         return False
@@ -34,18 +41,21 @@ def connect(logs: bool) -> bool:
     if address := os.environ.get("RAY_ADDRESS"):
         _reach(address)
         try:
-            ray.init(**options)
+            with keep_sigterm_handler():
+                ray.init(**options)
         except (ConnectionError, ValueError) as error:
             raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {_last_line(error)}") from error
         return False
-    # "local", since another run's private cluster on this machine would go away with that run. One CPU for the
-    # training worker and one for crops is the least that moves.
-    ray.init(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
+    # 15 by default, at which any other program on the machine takes the CPU from training.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    # "local", since another run's private cluster on this machine would end with that run. One CPU for the training
+    # worker and one for crops is the least that moves.
+    start_ray(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
     return True
 
 
 def _reach(address: str) -> None:
-    """Raises ConfigError where nothing answers at host:port, for which Ray itself would wait many minutes."""
+    """Raises ConfigError if nothing answers at host:port: Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "://" in address:
         return

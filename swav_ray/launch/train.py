@@ -28,7 +28,7 @@ from swav_ray.launch.connect import connect
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
 from swav_ray.launch.feed import TASK_CPUS
 from swav_ray.launch.monitor import Monitor
-from swav_ray.launch.signals import stop_on_signal
+from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import CONFIG, MANIFEST, RAY, SUMMARY, shapes_folder
@@ -53,6 +53,7 @@ def train(config: Config) -> dict[str, Any] | None:
 
     Raises:
         ConfigError, PlaceError: a setting or a place is wrong. RunFailed: the run cannot go on.
+        Interrupted: a second signal ended it.
     """
     terminal = Terminal(config.run.progress_seconds)
     run_dir = place(config.run.storage) / config.run.name
@@ -61,6 +62,22 @@ def train(config: Config) -> dict[str, Any] | None:
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
         return _summary(run_dir, terminal)
+    with StopSignals() as stop:
+        try:
+            _run(config, run_dir, terminal, stop)
+        except Interrupted as signal:
+            if signal.again:
+                terminal.line(f"{signal}: ended at once; the same command resumes from the last checkpoint")
+                raise
+            terminal.line(f"{signal}: stopped before training started; the same command starts it")
+            return None
+    if not (run_dir / SUMMARY).exists():
+        return None
+    return _summary(run_dir, terminal)
+
+
+def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) -> None:
+    """Takes the run directory, prepares it, starts or finds Ray, and trains."""
     taken = threading.Event()
     lease = Lease(run_dir, config.run.name, terminal.line, lost=taken.set)
     lease.acquire()
@@ -69,17 +86,15 @@ def train(config: Config) -> dict[str, Any] | None:
             terminal.line(f"warning: {warning}")
         _prepare(config, run_dir, terminal)
         own_cluster = connect(config.run.ray_logs)
-        try:
-            _check_room(config, terminal, grows=not own_cluster)
-            _fit(config, run_dir, terminal, taken)
-        finally:
-            if own_cluster:
-                ray.shutdown()
+        with stop.noted():
+            try:
+                _check_room(config, terminal, grows=not own_cluster)
+                _fit(config, run_dir, terminal, stop, taken)
+            finally:
+                if own_cluster:
+                    ray.shutdown()
     finally:
         lease.release()
-    if not (run_dir / SUMMARY).exists():
-        return None
-    return _summary(run_dir, terminal)
 
 
 def _check_same_run(config: Config, run_dir: Place) -> None:
@@ -164,7 +179,7 @@ def _check_room(config: Config, terminal: Terminal, *, grows: bool) -> None:
         terminal.line(f"warning: {what}, and the cluster has {there:g} now: waiting for it to grow")
 
 
-def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Event) -> None:
+def _fit(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, taken: threading.Event) -> None:
     """Starts the workers and shows their news until they end; raises RunFailed."""
     prefer_fast_recovery()
     # On the driver's node, which is the one that the run cannot lose.
@@ -194,16 +209,21 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, taken: threading.Ev
 
     # fit() blocks and handles SIGINT by aborting, without a checkpoint; in a thread it leaves signals to us.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
-    with stop_on_signal(monitor, terminal) as stop, terminal.live(config):
+    requested = False
+    with terminal.live(config):
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.5)
+            if stop.asked and not requested:
+                requested = True
+                ray.get(monitor.request_stop.remote())
+                terminal.line(f"{stop.asked.name}: stopping after this step, with a checkpoint; again: at once")
             for message in ray.get(monitor.read.remote()):
                 terminal.show(message)
             terminal.quiet()
             if taken.is_set():
                 raise RunFailed(f"another process has taken over run {config.run.name}; this one leaves it alone")
-            if stop.asked and ray.get(monitor.waiting.remote()) and not ray.get(monitor.given_up.remote()):
+            if requested and ray.get(monitor.waiting.remote()) and not ray.get(monitor.given_up.remote()):
                 ray.get(monitor.give_up.remote("stopped"))
                 terminal.line("stopped while there were no workers; the same command goes on from the last checkpoint")
                 thread.join(timeout=_LEAVE_SECONDS)  # a controller left behind would take its workers after all

@@ -1,0 +1,60 @@
+"""Ray still has what local_ray.py wraps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import ray
+from ray._private import services
+
+from swav_ray.launch.ray_internals import local_ray
+from swav_ray.launch.signals import Interrupted
+from tests.launch.ray_internals.contract import Contract
+
+LOCAL_RAY = Contract(
+    mend="swav_ray/launch/ray_internals/local_ray.py",
+    breaks="a SIGTERM to the process group ends Ray before a run's last checkpoint is written",
+)
+
+
+def test_a_node_starts_its_processes_through_one_class() -> None:
+    LOCAL_RAY.uses("ray._private.services:start_ray_process", "ConsolePopen")
+    popen = LOCAL_RAY.name("ray._private.services:ConsolePopen")
+    LOCAL_RAY.check(issubclass(popen, subprocess.Popen), "ConsolePopen is no subprocess.Popen")
+
+
+def test_ray_sets_a_handler_of_sigterm() -> None:
+    LOCAL_RAY.uses("ray:init", "sigterm_handler", "set_sigterm_handler")
+
+
+def test_what_ray_starts_leads_a_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    leads = []
+
+    def init(**options: object) -> None:
+        assert options == {"num_cpus": 2}
+        process = services.start_ray_process(["sleep", "60"], "sleeper", fate_share=False).process
+        leads.append(os.getpgid(process.pid) == process.pid)
+        process.kill()
+        process.wait()
+
+    before = services.ConsolePopen
+    monkeypatch.setattr(ray, "init", init)
+    local_ray.start_ray(num_cpus=2)
+    assert leads == [True]
+    assert services.ConsolePopen is before
+
+
+def test_a_sigterm_while_ray_starts_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        local_ray.start_ray()
+    assert signal.getsignal(signal.SIGTERM) == before
