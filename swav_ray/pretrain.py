@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 import sys
 from collections.abc import Sequence
 
-from swav_ray import settings
+from swav_ray import command_line, settings
 from swav_ray.config import Config, ConfigError
 from swav_ray.recipes import RECIPES
 from swav_ray.report.complaint import complain
@@ -17,29 +16,11 @@ USAGE = "python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--con
 
 
 def parse(words: Sequence[str]) -> Config:
-    """The config of a command line; raises ValueError with one line where a name or a value is wrong."""
-    rest = list(words)
-    recipe = rest.pop(0) if rest and not rest[0].startswith("-") else ""
-    if recipe and recipe not in RECIPES:
-        near = difflib.get_close_matches(recipe, RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RECIPES)}"
-        raise ValueError(f"{recipe}: no such recipe; {hint}")
-    config = RECIPES[recipe or "quickstart"]()
-    file, rest = _config_file(rest)
-    if file:
-        config = settings.from_file(file, config)
-    return settings.with_values(config, settings.parse_words(rest))
-
-
-def _config_file(words: list[str]) -> tuple[str, list[str]]:
-    for index, word in enumerate(words):
-        if word == "--config":
-            if index + 1 == len(words):
-                raise ConfigError("--config", "", "needs a file")
-            return words[index + 1], words[:index] + words[index + 2 :]
-        if word.startswith("--config="):
-            return word.partition("=")[2], words[:index] + words[index + 1 :]
-    return "", words
+    """The config of a command line; raises ValueError or OSError, one line, when a word is wrong."""
+    parser = command_line.Parser(prog="python -m swav_ray.pretrain", add_help=False)
+    parser.add_config(recipe="recipe", default="quickstart")
+    config: Config = command_line.read(parser, words).config
+    return config
 
 
 def show_help(words: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ public benchmarks of other libraries, as noted.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable
 
@@ -215,6 +216,15 @@ RECIPES: dict[str, Callable[[], Config]] = {
         fashion_mnist,
     )
 }
+
+
+def by_name(name: str) -> Config:
+    """The recipe of that name; raises ConfigError with the nearest one."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RECIPES)}"
+        raise ConfigError("recipe", name, f"no such recipe; {hint}")
+    return RECIPES[name]()
 
 
 def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Config:

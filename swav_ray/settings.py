@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from swav_ray.config import Config, ConfigError
+from swav_ray.one_line import one_line
 from swav_ray.storage.place import place
 
 _SECTIONS: dict[str, Any] = typing.get_type_hints(Config)
@@ -52,7 +53,7 @@ def from_yaml(text: str, base: Config, source: str) -> Config:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError("--config", source, f"is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError("--config", source, f"is not YAML: {one_line(error)}") from None
     return base if document is None else from_document(document, base, source)
 
 

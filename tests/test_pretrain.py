@@ -34,11 +34,11 @@ def test_a_runs_own_config_gives_the_run_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["swav_100e"], "swav_100e: no such recipe; did you mean swav_100ep?"),
+        (["swav_100e"], "recipe = 'swav_100e': no such recipe; did you mean swav_100ep?"),
         (["--train.epoch", "1"], "did you mean train.epochs?"),
         (["--optim.base_lr", "-1"], "optim.base_lr = -1.0: must be above 0"),
         (["--config", "/nowhere.yaml"], "is no readable YAML file"),
-        (["--config"], "needs a file"),
+        (["--config"], "argument --config: expected one argument"),
         (["--run.storage", "gs://b/x"], "the scheme gs:// is not known"),
         (["swav_100ep", "--run.storage", "TMP"], "data.uri = '': names no images"),
         (["swav_100ep", "--run.storage", "TMP", "--data.uri", "/nowhere"], "/nowhere"),

@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from swav_ray import settings
-from swav_ray.config import Config, ConfigError, RunConfig
+from swav_ray import command_line
+from swav_ray.command_line import Parser, at_least_one
+from swav_ray.config import ConfigError, RunConfig
 from swav_ray.data.manifest import Manifest, cache_of, cached_at, load_or_build, save
-from swav_ray.storage.place import CredentialsError, Place, PlaceError, place
+from swav_ray.report.complaint import complain
+from swav_ray.storage.place import Place, PlaceError, place
 
 _FIRST_CONTACT = 10.0  # seconds after which an S3 that never answered is taken for a wrong address
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
@@ -46,34 +48,21 @@ class _Progress:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done; 2 the user's mistake, told in one line; 1 it failed."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    parser = _parser()
-    options, words = parser.parse_known_args(arguments)
-    if words and options.command != "preview":
-        parser.error(f"unrecognized arguments: {' '.join(words)}")
-    options.settings = words
+    try:
+        options = command_line.read(_parser(), sys.argv[1:] if arguments is None else arguments)
+    except (ValueError, OSError) as error:
+        return complain(error)
     try:
         _say(options.run(options))
         return 0
-    except (
-        PlaceError,
-        ConfigError,
-        settings.UnknownSetting,
-        CredentialsError,
-        FileNotFoundError,
-        PermissionError,
-        NotADirectoryError,
-    ) as error:
-        print(f"python -m swav_ray.data {options.command}: {_line(error)}", file=sys.stderr)  # noqa: T201
-        return 2
-    except (OSError, MemoryError) as error:
-        print(f"python -m swav_ray.data {options.command}: failed: {_line(error)}", file=sys.stderr)  # noqa: T201
-        return 1
+    except (PlaceError, ConfigError, OSError, MemoryError) as error:
+        return complain(error)
     except KeyboardInterrupt:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m swav_ray.data", description="Work on images before training.")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m swav_ray.data", description="Work on images before training.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{index,import,check,preview}")
 
     command = commands.add_parser("index", help="list the samples of a place", description=_index.__doc__)
@@ -84,26 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("import", help="make Parquet shards of even size", description=_import.__doc__)
     command.add_argument("source", help=f"{_PLACE}; or torchvision:CLASS:ROOT[:SPLIT], as in torchvision:CIFAR10:/data")
     command.add_argument("out", help="an empty folder or prefix, or the one of an import that was cut short")
-    command.add_argument("--shard-mib", type=_positive, default=64, help="size of a shard in MiB (default: 64)")
+    command.add_argument("--shard-mib", type=at_least_one, default=64, help="size of a shard in MiB (default: 64)")
     command.set_defaults(run=_import)
 
     command = commands.add_parser("check", help="find images that cannot be read", description=_check.__doc__)
     command.add_argument("place", help=_PLACE)
     command.add_argument("--json", action="store_true", help="print the whole report as JSON")
-    command.add_argument("--workers", type=_positive, help="processes that decode (default: one a core)")
+    command.add_argument("--workers", type=at_least_one, help="processes that decode (default: one a core)")
     command.set_defaults(run=_check)
 
     command = commands.add_parser(
         "preview",
         help="draw originals and their crops",
         description=_preview.__doc__,
-        epilog="--section.field VALUE changes a setting, as in pretrain: --crops.sizes 96 32",
     )
     command.add_argument("place", help=_PLACE)
     command.add_argument("out", help="the PNG file to write (a place)")
-    command.add_argument("--recipe", help="take crops, augmentation and seed from this recipe (default: the paper's)")
-    command.add_argument("--config", help="a YAML file of settings on top, as a run keeps as config.yaml (a place)")
-    command.add_argument("--samples", type=_positive, default=8, help="images to show (default: 8)")
+    command.add_config(default="swav_100ep")
+    command.add_argument("--samples", type=at_least_one, default=8, help="images to show (default: 8)")
     command.add_argument("--epoch", type=int, default=0, help="epoch whose crops to show (default: 0)")
     command.set_defaults(run=_preview)
 
@@ -157,27 +144,13 @@ def _preview(options: argparse.Namespace) -> str:
     """Draws a contact sheet of originals and of their crops exactly as training would see them."""
     from swav_ray.data.tools.preview import contact_sheet
 
-    config = _recipe(options.recipe)
-    if options.config:
-        config = settings.from_file(options.config, config)
-    config = settings.with_values(config, settings.parse_words(options.settings))
     sheet = contact_sheet(
-        _manifest(options.place, options.storage), config, samples=options.samples, epoch=options.epoch
+        _manifest(options.place, options.storage), options.config, samples=options.samples, epoch=options.epoch
     )
     sink = io.BytesIO()
     sheet.save(sink, "PNG")
     place(options.out).write_bytes(sink.getvalue())
     return f"{place(options.out)}: {sheet.width} x {sheet.height} pixels"
-
-
-def _recipe(name: str | None) -> Config:
-    if name is None:
-        return Config()
-    from swav_ray.recipes import RECIPES
-
-    if name not in RECIPES:
-        raise ConfigError("--recipe", name, f"must be one of {', '.join(RECIPES)}")
-    return RECIPES[name]()
 
 
 def _manifest(uri: str, storage: str) -> Manifest:
@@ -203,18 +176,8 @@ def _described(manifest: Manifest) -> str:
     return f"{manifest.root}: {len(manifest):,} images{splits}, {classes}"
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
 def _say(text: str) -> None:
     print(text)  # noqa: T201
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import ray
 
 from swav_ray.config import ConfigError
 from swav_ray.launch.ray_internals.local_ray import keep_sigterm_handler, start_ray
+from swav_ray.one_line import last_line
 
 _FIRST_CONTACT = 10.0  # seconds after which an address that never answered is taken for a wrong one
 _ADDRESS_HELP = "must be the address of a cluster that is up, or unset to start Ray here"
@@ -44,7 +45,7 @@ def connect(logs: bool) -> bool:
             with keep_sigterm_handler():
                 ray.init(**options)
         except (ConnectionError, ValueError) as error:
-            raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {_last_line(error)}") from error
+            raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {last_line(error)}") from error
         return False
     # 15 by default, at which any other program on the machine takes the CPU from training.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -63,8 +64,3 @@ def _reach(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_FIRST_CONTACT).close()
     except (OSError, OverflowError) as error:
         raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {error}") from None
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

@@ -30,6 +30,7 @@ from swav_ray.launch.feed import TASK_CPUS
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
+from swav_ray.one_line import last_line
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import CONFIG, MANIFEST, RAY, SUMMARY, shapes_folder
 from swav_ray.run.lease import Lease
@@ -200,7 +201,7 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
                         return
                     # A controller writes to the run's storage before anything else, and dies where it cannot.
                     persistently(run_dir.exists, lambda text: terminal.line(f"warning: {text}"))
-                    terminal.line(f"warning: Ray Train's controller died, starting another: {_first_line(error)[:200]}")
+                    terminal.line(f"warning: Ray Train's controller died, starting another: {last_line(error)[:200]}")
                     # Ray's own cleaner needs the dashboard to see it; without, nobody gets these resources again.
                     if (occupied := ray.get(monitor.placement_group.remote())) is not None:
                         ray.util.remove_placement_group(occupied)
@@ -231,7 +232,7 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
     if reason := ray.get(monitor.given_up.remote()):
         raise RunFailed(reason)
     if failure:
-        raise RunFailed(f"the run failed: {_first_line(failure[0])}; --run.ray_logs true shows more") from failure[0]
+        raise RunFailed(f"the run failed: {last_line(failure[0])}; --run.ray_logs true shows more") from failure[0]
 
 
 def make_trainer(
@@ -258,11 +259,6 @@ def make_trainer(
         ),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _summary(run_dir: Place, terminal: Terminal) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from swav_ray import settings
+from swav_ray import command_line
+from swav_ray.command_line import Parser, at_least_one, not_negative
 from swav_ray.config import Config, ConfigError
 from swav_ray.plan import simulate
 from swav_ray.plan.estimate import (
@@ -32,7 +33,7 @@ from swav_ray.plan.estimate import (
     read_data,
     work_of,
 )
-from swav_ray.recipes import RECIPES
+from swav_ray.report.complaint import complain
 
 
 @dataclass(frozen=True)
@@ -181,28 +182,21 @@ def check(options: argparse.Namespace, console: Console) -> int:
     return 0 if abs(ratio - 1) <= 0.25 else 1
 
 
-def _positive(word: str) -> float:
-    value = float(word)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m swav_ray.plan", description=__doc__.split("\n")[0])
+def _parser() -> Parser:
+    parser = Parser(prog="python -m swav_ray.plan", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    plan = commands.add_parser("cost", help="what a recipe takes and costs; --section.field VALUE changes it")
-    plan.add_argument("--recipe", default="swav_200ep", help="default %(default)s")
+    plan = commands.add_parser("cost", help="what a recipe takes and costs")
+    plan.add_config(default="swav_200ep")
     plan.add_argument("--nodes", nargs="+", required=True, metavar="TYPE:COUNT", help="machines, as g6.2xlarge:8")
     plan.add_argument("--spot", action="store_true", help="spot prices, and what interruptions cost")
-    plan.add_argument("--images", type=int, default=1_281_167, help="data set (default %(default)s, ImageNet)")
-    plan.add_argument("--image-kb", type=_positive, default=110, help="size of an image file (default %(default)s)")
-    plan.add_argument("--image-pixels", type=_positive, default=187_500, help="its pixels (default %(default)s)")
-    plan.add_argument("--taken-per-hour", type=_positive, default=0.01, help="chance that a spot machine is taken")
+    plan.add_argument("--images", type=at_least_one, default=1_281_167, help="data set (default %(default)s, ImageNet)")
+    plan.add_argument("--image-kb", type=not_negative, default=110, help="size of an image file (default %(default)s)")
+    plan.add_argument("--image-pixels", type=not_negative, default=187_500, help="its pixels (default %(default)s)")
+    plan.add_argument("--taken-per-hour", type=not_negative, default=0.01, help="chance that a spot machine is taken")
     plan.add_argument(
-        "--checkpoint-seconds", type=_positive, default=5, help="that training waits (default %(default)s)"
+        "--checkpoint-seconds", type=not_negative, default=5, help="that training waits (default %(default)s)"
     )
-    plan.add_argument("--restart-seconds", type=_positive, default=60, help="to the next step (default %(default)s)")
+    plan.add_argument("--restart-seconds", type=not_negative, default=60, help="to the next step (default %(default)s)")
     plan.add_argument("--prices", default="", metavar="FILE", help="your own prices.yaml")
     checked = commands.add_parser("check", help="the simulation beside the published 64-GPU figure")
     for command in (plan, checked):
@@ -213,22 +207,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; 0 done, 1 the check failed, 2 the user's mistake."""
-    options, rest = _parser().parse_known_args(words)
     console = Console(highlight=False)
     try:
+        options = command_line.read(_parser(), sys.argv[1:] if words is None else words)
         if options.command == "check":
-            if rest:
-                raise ConfigError("argument", rest[0], "is not expected here")
             return check(options, console)
-        if options.recipe not in RECIPES:
-            near = difflib.get_close_matches(options.recipe, RECIPES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RECIPES)}"
-            raise ConfigError("--recipe", options.recipe, f"no such recipe; {hint}")
-        config = settings.with_values(RECIPES[options.recipe](), settings.parse_words(rest))
-        plan = make_plan(config, options.nodes, options)
-    except ValueError as error:
-        Console(stderr=True, highlight=False).print(f"swav_ray: {error}", soft_wrap=True, markup=False)
-        return 2
+        plan = make_plan(options.config, options.nodes, options)
+    except (ValueError, OSError) as error:
+        return complain(error)
     if options.json:
         console.print(json.dumps(asdict(plan)), soft_wrap=True, markup=False)
     else:

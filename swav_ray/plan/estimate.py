@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from swav_ray.config import Config, ConfigError
+from swav_ray.one_line import one_line
 
 # Multiply-accumulates of one image of 224 pixels, in 1e9 (torchvision's table), and BatchNorm layers.
 _GMACS = {"resnet18": 1.81, "resnet34": 3.66, "resnet50": 4.09, "resnet101": 7.80}
@@ -88,17 +89,13 @@ def read_data(name: str, given: str = "") -> dict[str, Any]:
         text = Path(given).read_text() if given else (resources.files("swav_ray.plan") / name).read_text()
         document = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--{name.removesuffix('.yaml')}", given, f"cannot be read: {_line(error)}") from None
+        raise ConfigError(f"--{name.removesuffix('.yaml')}", given, f"cannot be read: {one_line(error)}") from None
     wanted = "gpus" if name == "rates.yaml" else "machines"
     if not isinstance(document, dict) or wanted not in document:
         raise ConfigError(
             f"--{name.removesuffix('.yaml')}", given, f"has no section {wanted}; copy the package's {name}"
         )
     return document
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def work_of(config: Config, images: Images, rates: dict[str, Any]) -> Work:

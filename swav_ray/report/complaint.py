@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from swav_ray.one_line import one_line
 from swav_ray.storage.place import CredentialsError
 
 _MISTAKES = (ValueError, CredentialsError)  # ConfigError, UnknownSetting and PlaceError are ValueErrors
@@ -12,6 +13,6 @@ _SYSTEM_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsAD
 
 def complain(error: Exception) -> int:
     """Prints an error in one line; the exit status: 2 where the user gave something wrong, 1 for everything else."""
-    sys.stderr.write(f"swav_ray: {' '.join(str(error).split())}\n")
+    sys.stderr.write(f"swav_ray: {one_line(error, most=2000)}\n")
     # Not classes below these: of an error while training they say nothing about what was given.
     return 2 if isinstance(error, _MISTAKES) or type(error) in _SYSTEM_MISTAKES else 1

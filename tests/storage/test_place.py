@@ -528,7 +528,7 @@ def test_settings_of_no_use_are_told_in_one_line(
     (tmp_path / "0.jpg").write_bytes(b"x")
     for arguments in (["s3://b/x", "--storage", str(tmp_path / "runs")], [str(tmp_path), "--storage", "s3://b/runs"]):
         assert main(["index", *arguments]) == 2
-        assert re.search(f"^python -m swav_ray.data index: S3 cannot be asked: .*{words}.*\n$", capsys.readouterr().err)
+        assert re.search(f"^swav_ray: S3 cannot be asked: .*{words}.*\n$", capsys.readouterr().err)
 
 
 def test_patience_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from types import ModuleType
 
 import pytest
 
-from swav_ray.config import Config
-from swav_ray.launch.sweep.command import _parse, main
+from swav_ray import settings
+from swav_ray.config import Config, replace
+from swav_ray.launch.sweep.command import main, parse
 from swav_ray.launch.sweep.space import Values, check, config_of, draw
-from swav_ray.recipes import RECIPES
+from swav_ray.recipes import RECIPES, quickstart
 from swav_ray.storage.place import StorageUnavailable
 
 tune = importlib.import_module("swav_ray.launch.sweep.sweep")
@@ -85,19 +86,25 @@ def test_words_for_the_sweep_and_for_the_recipe_are_told_apart() -> None:
         "4",
         "--name=x",
     ]
-    keywords, rest = _parse(words)
-    assert keywords == {"num_samples": 3, "objective": ["knn", "images"], "name": "x"}
-    assert rest == ["--train.epochs", "2", "--crops.counts", "2", "4"]
+    keywords = parse({}, words, {"recipe": "quickstart", "name": "y", "seed": 5})
+    recipe = replace(quickstart(), train={"epochs": 2}, crops={"counts": (2, 4)})
+    assert keywords == {"num_samples": 3, "objective": ["knn", "images"], "name": "x", "seed": 5, "recipe": recipe}
+
+
+def test_a_sweep_starts_from_a_runs_own_config(tmp_path: Path) -> None:
+    config = replace(quickstart(), train={"epochs": 3})
+    (tmp_path / "config.yaml").write_text(settings.to_yaml(config))
+    assert parse({}, ["--config", str(tmp_path / "config.yaml")], {"recipe": "cifar"})["recipe"] == config
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("--recipe nope", "--recipe = 'nope': must be one of quickstart"),
-        ("--num-samples many", "--num-samples = 'many': must be a whole number"),
-        ("--samples 3", "argument = '--samples': must be one of --recipe"),
+        ("--recipe nope", "recipe = 'nope': no such recipe; choose from quickstart"),
+        ("--num-samples many", "argument --num-samples: 'many' is not a whole number"),
+        ("--samples 3", "--samples: no such option; did you mean --num-samples?"),
         ("--train.epocs 3", "train.epocs: no such setting; did you mean train.epochs?"),
-        ("--scheduler", "--scheduler = '': needs one value"),
+        ("--scheduler", "argument --scheduler: expected one argument"),
     ],
 )
 def test_a_wrong_word_is_told_in_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from swav_ray.data.formats.listing import MOST_CLASSES, TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
 from swav_ray.data.formats.rows import Rows, concatenate
+from swav_ray.one_line import one_line
 from swav_ray.storage.counters import counters
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
 from swav_ray.storage.ranges import RangeFile, in_order
@@ -184,9 +185,7 @@ def _open(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq
     try:
         return pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
     except pa.ArrowInvalid as error:
-        raise PlaceError(
-            f"{path}: is not a Parquet file or is cut short ({_first_line(error)}); copy it anew"
-        ) from None
+        raise PlaceError(f"{path}: is not a Parquet file or is cut short ({one_line(error)}); copy it anew") from None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -233,7 +232,7 @@ def _images(path: Place, group: int) -> pa.ChunkedArray:
     try:
         table = _open(path, size, metadata).read_row_group(group, columns=[name], use_threads=False)
     except (pa.ArrowInvalid, IndexError) as error:
-        raise OSError(f"{path}: row group {group} cannot be read ({_first_line(error)})") from None
+        raise OSError(f"{path}: row group {group} cannot be read ({one_line(error)})") from None
     column = table.column(0)
     if pa.types.is_struct(column.type):
         column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks])
@@ -261,7 +260,3 @@ class _GroupCache:
 @functools.cache
 def _group_cache() -> _GroupCache:
     return _GroupCache()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

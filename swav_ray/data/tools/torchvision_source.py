@@ -19,6 +19,7 @@ from PIL import Image, ImageFile
 
 from swav_ray.data.formats.listing import kind_of
 from swav_ray.data.formats.shard_writer import Sample
+from swav_ray.one_line import one_line
 from swav_ray.storage.place import PlaceError
 
 PREFIX = "torchvision:"
@@ -111,7 +112,7 @@ def _make(kind: Any, root: str, options: dict[str, Any], where: str) -> Any:
     except (RuntimeError, ValueError, OSError, TypeError) as error:
         # torchvision has no error class of its own; the reason is in its text.
         raise PlaceError(
-            f"{where}: torchvision cannot load it with {options or 'no options'}: {_line(error)}"
+            f"{where}: torchvision cannot load it with {options or 'no options'}: {one_line(error)}"
         ) from None
 
 
@@ -172,7 +173,3 @@ def _png(image: Any) -> bytes:
     sink = io.BytesIO()
     image.save(sink, "PNG")
     return sink.getvalue()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

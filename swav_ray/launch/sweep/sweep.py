@@ -51,7 +51,7 @@ from swav_ray.launch.sweep.trial import (
     update_trial,
 )
 from swav_ray.launch.train import manifest_of
-from swav_ray.recipes import RECIPES
+from swav_ray.recipes import by_name
 from swav_ray.report.sweep.page import write_report
 from swav_ray.report.sweep.record import read_sweep
 from swav_ray.report.terminal import Terminal
@@ -108,7 +108,7 @@ def sweep(
     Trials are measured and saved every epoch, forty times in a longer run, whatever the recipe says of that. Where the
     space holds the recipe's own values, the first trial of any search but a grid has them, for the others to beat.
     """
-    original = _recipe(recipe)
+    original = recipe if isinstance(recipe, Config) else by_name(recipe)
     base = _with_sweep_settings(original, scheduler)
     terminal = Terminal(base.run.progress_seconds)
     name = name or base.run.name
@@ -181,14 +181,6 @@ def sweep(
         lease.release()
         if own_cluster:
             ray.shutdown()
-
-
-def _recipe(recipe: str | Config) -> Config:
-    if isinstance(recipe, Config):
-        return recipe
-    if recipe not in RECIPES:
-        raise ConfigError("recipe", recipe, f"must be one of {', '.join(RECIPES)}")
-    return RECIPES[recipe]()
 
 
 def _with_sweep_settings(config: Config, scheduler: str) -> Config:

@@ -27,6 +27,7 @@ from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.sweep.space import Translate, Values, config_of
 from swav_ray.launch.train import make_trainer
 from swav_ray.launch.worker import run
+from swav_ray.one_line import last_line
 from swav_ray.run import measurements
 from swav_ray.run.layout import (
     CHECKPOINT_MANIFEST,
@@ -326,8 +327,7 @@ class Trial(tune.Trainable):
         if reason := ray.get(self._mailbox.given_up.remote()):
             return str(reason)
         if self._failure:
-            lines = [line for line in str(self._failure[0]).splitlines() if line.strip()]
-            return lines[-1].strip() if lines else type(self._failure[0]).__name__
+            return last_line(self._failure[0])
         return "the training ended before its last measurement"
 
     def _join(self) -> None:
