@@ -44,7 +44,7 @@ from swav_ray.evaluate import label_free
 from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.evaluate.probe import knn
 from swav_ray.launch.sweep.choice import default_grace
-from swav_ray.launch.sweep.search import Asha
+from swav_ray.launch.sweep.schedulers import Asha
 from swav_ray.launch.sweep.space import Values, check, config_of, describe, draw
 from swav_ray.launch.sweep.trial import TrialCollapsed
 from swav_ray.launch.train import images_of

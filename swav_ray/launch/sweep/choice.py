@@ -140,12 +140,7 @@ def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int
         raise ConfigError("num_samples", count, "must be at least 1")
     if searcher == "grid":
         return grid(space, accept)
-    if searcher == "optuna":
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        count = 1
-    return draw(space, accept, count, seed, own)
+    return draw(space, accept, 1 if searcher == "optuna" else count, seed, own)
 
 
 def same_sweep(choice: Choice, base: Config, sweep_dir: Place, own: Values | None = None) -> bool:

@@ -1,196 +1,97 @@
-"""Ray Tune's searchers and schedulers as a sweep uses them: fed with points that pass, and whole after a restart."""
+"""Where a sweep's values come from: a list drawn beforehand, or Optuna, which learns from the trials before."""
 
 from __future__ import annotations
 
 import math
+import pickle
+from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+import optuna
 from ray.tune.search import BasicVariantGenerator, Searcher
-from ray.tune.search.sample import Categorical, Domain, Float, Integer
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.sample import Categorical, Domain
 
-from swav_ray.config import Config, ConfigError
-from swav_ray.launch.sweep.space import Accept, Points, Space, Values, immutable
-from swav_ray.launch.sweep.trial import report_of
-from swav_ray.run import measurements
-from swav_ray.storage.place import place
+from swav_ray.config import ConfigError
+from swav_ray.launch.sweep.space import Accept, Points, Space, Values, grid_values
 
 SEARCHERS = ("random", "grid", "optuna")
-SCHEDULERS = ("asha", "median", "pbt", "none")
-TIME = "epochs"
-_SUGGESTIONS = 100  # of Optuna in a row that may be refused
-_MUTATIONS = 20  # in a row that may be refused
-
-
-class _Remembering:
-    """A scheduler that, when a sweep goes on, knows what trials had reported, and decides nothing twice.
-
-    Tune keeps trials and searchers in its snapshot, but no scheduler's state. Trials that are not finished tell their
-    measurements again themselves; they were let pass once and are not judged anew by what others reached since.
-    """
-
-    def __init__(self, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self._known: dict[str, float] = {}
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_add(tune_controller, trial)  # type: ignore[misc]
-        last = trial.last_result or {}
-        if not last.get("run_dir"):
-            return
-        told = [report_of(row, Config()) for row in measurements.read(place(last["run_dir"]))]
-        rows = [row for row in told if row[TIME] <= last.get(TIME, math.inf)]
-        if rows:
-            self._known[trial.trial_id] = rows[-1][TIME]
-            self._remember(trial, rows)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if result[TIME] <= self._known.get(trial.trial_id, -1.0):
-            return TrialScheduler.CONTINUE
-        decision: str = super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
-        return decision
-
-    def _remember(self, trial: Any, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            super().on_trial_result(None, trial, row)  # type: ignore[misc]
-
-
-class Asha(_Remembering, AsyncHyperBandScheduler):
-    """Asynchronous successive halving."""
-
-
-class Median(_Remembering, MedianStoppingRule):
-    """Stops a trial whose best is below the median of the others' means."""
-
-    def _remember(self, trial: Any, rows: list[dict[str, Any]]) -> None:
-        self._results[trial].extend(rows)
-
-
-class Pbt(PopulationBasedTraining):
-    """Population-based training whose mutations stay inside the space and pass; else values are copied as they are."""
-
-    def __init__(self, accept: Accept, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self._accept = accept
-
-    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[Values, dict[str, str]]:
-        for _ in range(_MUTATIONS):
-            values, operations = super()._get_new_config(trial, trial_to_clone)
-            for name, domain in self._hyperparam_mutations.items():
-                if isinstance(domain, Float | Integer):
-                    top = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
-                    values[name] = type(values[name])(min(max(values[name], domain.lower), top))
-            try:
-                self._accept(values)
-            except ConfigError:
-                continue
-            return values, operations
-        return dict(trial_to_clone.config), {}
-
-
-def make_scheduler(name: str, space: Space, accept: Accept, *, epochs: int, grace: int) -> TrialScheduler:
-    """A scheduler by name; raises ConfigError where the space does not suit it.
-
-    Args:
-        epochs: of a whole trial. grace: epochs before which none is stopped, and between two mutations.
-    """
-    if name == "none":
-        return FIFOScheduler()
-    if name == "asha":
-        return Asha(time_attr=TIME, max_t=epochs, grace_period=min(grace, epochs), reduction_factor=3)
-    if name == "median":
-        return Median(time_attr=TIME, grace_period=grace, min_samples_required=3)
-    if name != "pbt":
-        raise ConfigError("scheduler", name, f"must be one of {', '.join(SCHEDULERS)}")
-    if fixed := immutable(space):
-        raise ConfigError(
-            "scheduler",
-            name,
-            f"changes settings of a running training, and {', '.join(fixed)} cannot change in one: "
-            "leave them out of the space, or use asha",
-        )
-    return Pbt(
-        accept,
-        time_attr=TIME,
-        perturbation_interval=grace,
-        hyperparam_mutations={name: _mutation(domain) for name, domain in space.items()},
-        quantile_fraction=0.25,
-    )
-
-
-def _mutation(domain: Any) -> Any:
-    """What PBT moves along: a list one step up or down, a range by a factor."""
-    if isinstance(domain, Categorical):
-        return list(domain.categories)
-    if isinstance(domain, dict) and "grid_search" in domain:
-        return list(domain["grid_search"])
-    return domain if isinstance(domain, Domain) else [domain]
+_SUGGESTIONS = 100  # refused ones in a row after which Optuna is asked no more
 
 
 def fixed_points(points: Points) -> tuple[BasicVariantGenerator, dict[str, Any]]:
-    """A generator that hands out these points in order, and the parameter space to give with it."""
+    """A generator that hands out these points in order, and the `param_space` to give Tune with it."""
     generator = BasicVariantGenerator(points_to_evaluate=[dict(values) for values in points.values])
     return generator, {name: Categorical([value]) for name, value in points.values[0].items()}
 
 
-class ValidOptuna(Searcher):
-    """Optuna's TPE, asked again where it suggests a mix that is refused; a refused one counts as failed with it."""
+class Tpe(Searcher):
+    """Optuna's tree-structured Parzen estimator. It suggests only values that pass.
+
+    Values that are refused count as a failed trial, and Optuna is asked again.
+
+    Args:
+        accept: raises ConfigError for values that are refused.
+        metrics: figures that a trial reports, the objectives.
+        modes: "max" or "min" of each.
+        seed: of the values drawn.
+        start: values of the first trials.
+    """
 
     def __init__(
-        self,
-        space: Space,
-        accept: Accept,
-        *,
-        metric: str | list[str],
-        mode: str | list[str],
-        seed: int,
-        start: list[Values],
+        self, space: Space, accept: Accept, *, metrics: list[str], modes: list[str], seed: int, start: list[Values]
     ) -> None:
-        from ray.tune.search.optuna import OptunaSearch
-
-        super().__init__(metric=metric, mode=mode)  # type: ignore[arg-type]
-        domains = {name: _for_optuna(domain) for name, domain in space.items()}
-        converted = OptunaSearch.convert_search_space(domains)
-        self._inner = OptunaSearch(converted, metric=metric, mode=mode, seed=seed, points_to_evaluate=start)
-        self._accept = accept
-        self._refused = 0
+        super().__init__(metric=metrics, mode=modes)  # type: ignore[arg-type]
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else a line for every study
+        self._accept, self._metrics = accept, metrics
+        self._distributions = OptunaSearch.convert_search_space(
+            {name: _as_domain(domain) for name, domain in space.items()}
+        )
+        self._study = optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed),
+            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
+        )
+        self._numbers: dict[str, int] = {}  # Optuna's number of each of Tune's trials
+        for values in start:
+            self._study.enqueue_trial(values)
 
     def suggest(self, trial_id: str) -> Values | None:
+        """Values of the next trial; None if no suggestion passes."""
         for _ in range(_SUGGESTIONS):
-            values: Values = self._inner.suggest(trial_id) or {}
+            trial = self._study.ask(fixed_distributions=self._distributions)
             try:
-                self._accept(values)
-                return values
+                self._accept(trial.params)
             except ConfigError:
-                self._refused += 1
-                ticket = f"refused-{self._refused}"
-                self._inner._ot_trials[ticket] = self._inner._ot_trials.pop(trial_id)
-                self._inner.on_trial_complete(ticket, error=True)
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                continue
+            self._numbers[trial_id] = trial.number
+            return trial.params
         return None
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._inner.on_trial_result(trial_id, result)
-
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        # A failed or collapsed trial has no score, whatever it reported before.
-        self._inner.on_trial_complete(trial_id, None if error else result, error)
+        """Tells Optuna a trial's last figures. A failed or collapsed trial has none, whatever it reported before."""
+        figures = [(result or {}).get(metric, math.nan) for metric in self._metrics]
+        if error or any(math.isnan(figure) for figure in figures):
+            self._study.tell(self._numbers[trial_id], state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+        else:
+            self._study.tell(self._numbers[trial_id], figures, skip_if_finished=True)
 
     def save(self, checkpoint_path: str) -> None:
-        self._inner.save(checkpoint_path)
+        """Writes the study, with which a resumed sweep continues as if it had not been interrupted."""
+        Path(checkpoint_path).write_bytes(pickle.dumps({"study": self._study, "numbers": self._numbers}))
 
     def restore(self, checkpoint_path: str) -> None:
-        self._inner.restore(checkpoint_path)
+        """Reads what `save` wrote, or what Ray's OptunaSearch wrote for a sweep begun with version 0.1."""
+        state = pickle.loads(Path(checkpoint_path).read_bytes())
+        if "_ot_study" in state:
+            numbers = {name: trial.number for name, trial in state["_ot_trials"].items()}
+            state = {"study": state["_ot_study"], "numbers": numbers}
+        self._study, self._numbers = state["study"], state["numbers"]
 
 
-def _for_optuna(domain: Any) -> Any:
+def _as_domain(domain: Any) -> Domain:
+    """What is no domain of Tune's, a list or a constant, as a choice."""
     if isinstance(domain, Domain):
         return domain
-    if isinstance(domain, dict) and "grid_search" in domain:
-        return Categorical(list(domain["grid_search"]))
-    return Categorical([domain])
+    values = grid_values(domain)
+    return Categorical([domain] if values is None else values)

@@ -168,8 +168,7 @@ def own_values(space: Space, base: Config, accept: Accept) -> Values | None:
         own = getattr(getattr(base, section), field)
         alone = own[0] if isinstance(own, tuple) and len(own) == 1 else own
         if isinstance(domain, Float | Integer):
-            top = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
-            is_in = isinstance(alone, int | float) and domain.lower <= alone <= top
+            is_in = isinstance(alone, int | float) and domain.lower <= alone <= largest(domain)
             values[name] = alone if is_in else domain.lower
         elif isinstance(domain, Domain) and not isinstance(domain, Categorical):
             return None
@@ -200,7 +199,7 @@ def draw(space: Space, accept: Accept, count: int, seed: int, first: Values | No
     for _ in range(count * _DRAWS):
         if len(points) == count:
             break
-        points.offer({name: _draw_one(domain, generator) for name, domain in space.items()}, accept)
+        points.offer({name: draw_one(domain, generator) for name, domain in space.items()}, accept)
     return _some(points, space)
 
 
@@ -218,24 +217,30 @@ def _some(points: Points, space: Space) -> Points:
     return points
 
 
-def _draw_one(domain: Any, generator: np.random.RandomState) -> Any:
+def largest(domain: Float | Integer) -> Any:
+    """The largest value of a range; Tune's ranges of integers end before their upper bound."""
+    return domain.upper - 1 if isinstance(domain, Integer) else domain.upper
+
+
+def draw_one(domain: Any, generator: np.random.RandomState) -> Any:
+    """One value of a domain, of a `tune.grid_search`, or the constant that `domain` is."""
     if isinstance(domain, Domain):
         return _plain(domain.sample(random_state=generator))
-    choices = _listed(domain)
+    choices = grid_values(domain)
     return domain if choices is None else choices[generator.randint(len(choices))]
 
 
 def _choices(name: str, domain: Any) -> list[Any]:
     if isinstance(domain, Domain) and not isinstance(domain, Categorical):
         raise ConfigError(f"space {name}", domain.domain_str, "is continuous; a grid needs tune.grid_search([...])")
-    listed = domain.categories if isinstance(domain, Categorical) else _listed(domain)
+    listed = domain.categories if isinstance(domain, Categorical) else grid_values(domain)
     choices = [domain] if listed is None else [_plain(value) for value in listed]
     if not choices:
         raise ConfigError(f"space {name}", choices, "has nothing to choose from; name one value or more")
     return choices
 
 
-def _listed(domain: Any) -> list[Any] | None:
+def grid_values(domain: Any) -> list[Any] | None:
     """The values of a `tune.grid_search`; None for a constant."""
     return list(domain["grid_search"]) if isinstance(domain, dict) and set(domain) == {"grid_search"} else None
 

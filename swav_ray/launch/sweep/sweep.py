@@ -18,7 +18,6 @@ from typing import Any
 import ray
 import yaml
 from ray import tune
-from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
@@ -27,6 +26,7 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
 from swav_ray.launch.connect import connect
+from swav_ray.launch.ray_internals.head_node import HEAD_NODE
 from swav_ray.launch.sweep.choice import (
     COSTS,
     OBJECTIVES,
@@ -39,7 +39,8 @@ from swav_ray.launch.sweep.choice import (
     same_sweep,
     share_cpus,
 )
-from swav_ray.launch.sweep.search import ValidOptuna, fixed_points, make_scheduler
+from swav_ray.launch.sweep.schedulers import make_scheduler
+from swav_ray.launch.sweep.search import Tpe, fixed_points
 from swav_ray.launch.sweep.space import Accept, Points, Space, Translate, Values, check, config_of, describe, own_values
 from swav_ray.launch.sweep.trial import (
     Groups,
@@ -167,7 +168,7 @@ def sweep(
             tune.with_parameters(Trial, plan=plan),
             # No CPU: the training's workers and crops need them. A part of the head node's own resource bounds how
             # many trials run at once, for any searcher and scheduler, also those that take turns.
-            tune.PlacementGroupFactory([{HEAD_NODE_RESOURCE_NAME: head_share(at_once)}]),
+            tune.PlacementGroupFactory([{HEAD_NODE: head_share(at_once)}]),
         )
         began = time.monotonic()
         with _quiet(base.run.ray_logs), _sigterm_as_sigint():
@@ -239,15 +240,7 @@ def _tuner(
     metrics, modes = [metric for metric, _ in measures], [mode for _, mode in measures]
     search: Any
     if choice.searcher == "optuna":
-        several = len(metrics) > 1
-        search = ValidOptuna(
-            space,
-            accept,
-            metric=metrics if several else metrics[0],
-            mode=modes if several else modes[0],
-            seed=choice.seed,
-            start=points.values,
-        )
+        search = Tpe(space, accept, metrics=metrics, modes=modes, seed=choice.seed, start=points.values)
         parameters: dict[str, Any] = {}
     else:
         search, parameters = fixed_points(points)
