@@ -1,0 +1,92 @@
+"""A crop's jitter is as its specification says, to the bit, and as torchvision's on PIL images, to a tenth of a level.
+
+The second is not to the bit: torchvision blends in float32, the kernels in 16-bit whole numbers (test_color_lanes.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torchvision.transforms.functional as tv
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from swav_ray.data.crops.color_vector import BRIGHTNESS, CONTRAST, HUE, SATURATION
+from swav_ray.data.crops.kernels import reference
+from swav_ray.data.crops.kernels.color import jitter
+from tests.data.crops.kernels.pictures import FEW, PHOTO, SEEDS, SIDES, mean_difference, pixels
+from tests.data.crops.pil_multi_crop import color_vector, pil_color
+
+FACTORS = st.floats(0, 2, width=32)
+ORDERS = st.integers(0, 4).flatmap(lambda count: st.permutations(range(4)).map(lambda order: tuple(order[:count])))
+
+
+def jittered(picture: np.ndarray, color: np.ndarray) -> np.ndarray:
+    size = len(picture)
+    planes = reference.planes_of(picture, padding=99)
+    jitter(planes, size, color)
+    return reference.picture_of(planes, size)
+
+
+@FEW
+@given(
+    size=SIDES,
+    order=ORDERS,
+    factors=st.tuples(FACTORS, FACTORS, FACTORS),
+    hue=st.integers(0, 255),
+    grey=st.integers(0, 1),
+    seed=SEEDS,
+)
+@example(size=1, order=(0, 1, 2, 3), factors=(2.0, 2.0, 2.0), hue=255, grey=1, seed=1)
+@example(size=33, order=(1,), factors=(1.0, 0.0, 1.0), hue=0, grey=0, seed=2)
+@example(size=48, order=(3, 2, 1, 0), factors=(0.0, 2.0, 0.5), hue=128, grey=0, seed=1)
+def test_a_jitter_is_its_specification_to_the_bit(
+    size: int, order: tuple[int, ...], factors: tuple[float, float, float], hue: int, grey: int, seed: int
+) -> None:
+    brightness, contrast, saturation = factors
+    color = color_vector(order, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, grey=grey)
+    picture = pixels(size, size, seed)
+    assert np.array_equal(jittered(picture, color), reference.jitter(picture, color))
+
+
+@pytest.mark.parametrize("size", [33, 96])
+@pytest.mark.parametrize("strength", [0.2, 0.9, 1.0, 1.8])
+@pytest.mark.parametrize(
+    ("name", "operation", "theirs"),
+    [
+        ("brightness", BRIGHTNESS, tv.adjust_brightness),
+        ("contrast", CONTRAST, tv.adjust_contrast),
+        ("saturation", SATURATION, tv.adjust_saturation),
+    ],
+)
+def test_each_blend_is_torchvisions_on_pil_images(name, operation, theirs, strength, size) -> None:  # type: ignore[no-untyped-def]
+    image = PHOTO.resize((size, size))
+    ours = jittered(np.array(image), color_vector((operation,), **{name: strength}))
+    assert mean_difference(ours, theirs(image, float(np.float32(strength)))) < 0.01
+
+
+@pytest.mark.parametrize("turn", [-0.2, -0.07, 0.0, 0.1, 0.2])
+def test_hue_is_torchvisions_on_pil_images(turn: float) -> None:
+    image = PHOTO.resize((96, 96))
+    ours = jittered(np.array(image), color_vector((HUE,), hue=int(turn * 255) & 255))
+    assert mean_difference(ours, tv.adjust_hue(image, turn)) < 0.05
+
+
+def test_hue_is_pils_for_every_kind_of_color() -> None:
+    levels = np.array((0, 1, 60, 127, 128, 254, 255), np.uint8)
+    colors = np.array(list(itertools.product(levels, repeat=3)), np.uint8)
+    image = np.resize(colors, (19, 19, 3))
+    for shift in (0, 1, 30, 128, 200, 255):
+        color = color_vector((HUE,), hue=shift)
+        assert mean_difference(jittered(image, color), pil_color(Image.fromarray(image), color)) < 0.5
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+@pytest.mark.parametrize("grey", [0, 1])
+def test_the_jitter_in_every_order_is_pils(order: tuple[int, ...], grey: int) -> None:
+    image = PHOTO.resize((64, 64))
+    color = color_vector(order, brightness=1.6, contrast=0.5, saturation=1.7, hue=40, grey=grey)
+    assert mean_difference(jittered(np.array(image), color), pil_color(image, color)) < 0.1
