@@ -1,12 +1,14 @@
 """kNN on the held-out images of the data that a run trains on: the backbone as it is, untrained, and raw pixels.
 
-Each worker embeds its share of the images, a chunk at a time, so that memory does not grow with the data set.
+Each worker embeds its slice of the images, a chunk at a time, so that memory does not grow with the data set. Knows
+nothing of training: what it needs of the workers is the protocol below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,10 +21,21 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import read_samples
 from swav_ray.evaluate.features import center_crop, extract, pixels
 from swav_ray.evaluate.knn import knn_top1
-from swav_ray.training.distributed import World
 
 _CHUNK = 512  # images decoded at a time
 _THREADS = 4
+
+T = TypeVar("T")
+
+
+class Workers(Protocol):
+    """The processes that embed together, as one of them sees them."""
+
+    def own_slice(self, rows: int) -> slice:
+        """The part of `rows` that this process embeds."""
+
+    def gather_objects(self, value: T) -> list[T]:
+        """Every process's value, in rank order, on each of them."""
 
 
 def _images(manifest: Manifest, ids: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -50,7 +63,7 @@ def _embed(
     ids: np.ndarray,
     size: int,
     device: torch.device,
-    world: World,
+    world: Workers,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Labels and, by name, features (and `pixels`) of `ids`, embedded by all workers and gathered on each."""
     own = ids[world.own_slice(len(ids))]
@@ -62,8 +75,9 @@ def _embed(
         for name, backbone in backbones.items():
             features[name].append(extract(backbone, images, device=device).cpu())
     gathered = world.gather_objects((torch.cat(labels), {name: _cat(parts) for name, parts in features.items()}))
-    return torch.cat([part[0] for part in gathered]), {
-        name: torch.cat([part[1][name] for part in gathered if len(part[0])]) for name in features
+    filled = [part for part in gathered if len(part[0])] or gathered[:1]  # one without rows has no feature dimension
+    return torch.cat([part[0] for part in filled]), {
+        name: torch.cat([part[1][name] for part in filled]) for name in features
     }
 
 
@@ -79,12 +93,13 @@ def knn(
     config: EvalConfig,
     *,
     device: torch.device,
-    world: World,
+    world: Workers,
 ) -> dict[str, float]:
     """Weighted kNN top-1 in percent for each backbone by name, for `pixels`, and `chance` (the largest class).
 
     Neighbours are labelled training images, queries held-out ones, at most `eval.max_bank` and `eval.max_queries`.
-    Empty where there are no labels. On every worker at once, the same on each.
+    Unreadable images are left out. Empty without labels, and if no neighbour or no query can be read. All workers call
+    it together; the result is the same on each.
     """
     bank_ids = evenly(train_ids[manifest.labels[train_ids] >= 0], config.max_bank)
     query_ids = evenly(held_out, config.max_queries)
@@ -93,6 +108,8 @@ def knn(
     size = config.image_size
     bank_labels, bank = _embed(backbones, manifest, bank_ids, size, device, world)
     query_labels, queries = _embed(backbones, manifest, query_ids, size, device, world)
+    if not len(bank_labels) or not len(query_labels):
+        return {}
     k = min(config.knn_k, len(bank_labels))
     result = {
         name: 100
