@@ -269,7 +269,7 @@ def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Confi
 
 
 def table() -> str:
-    """All recipes as a Markdown table, for the README."""
+    """All recipes as a Markdown table, for docs/recipes.md."""
     head = "| recipe | backbone | crops | epochs | batch | prototypes | lr | queue | freeze, steps |"
     lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     for name, recipe in RECIPES.items():

@@ -1,15 +1,12 @@
-"""The recipes against the paper's table and the README."""
+"""The recipes against the paper's table."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from swav_ray import recipes
 from swav_ray.config import Config, ConfigError
 
-ROOT = Path(__file__).parents[1]
 BIG = {"lr": (4.8, 0.0048, 0.3, 10.0), "freeze": 313}
 SMALL = {"lr": (0.6, 0.0006, 0.0, 0.0), "freeze": 5005}
 MULTI = ((224, 96), (2, 6), (0.14, 0.05), (1.0, 0.14))
@@ -50,10 +47,6 @@ def test_is_the_papers(name: str) -> None:
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_is_named_as_it_is_called(name: str) -> None:
     assert recipes.RECIPES[name]().run.name == name
-
-
-def test_the_readme_has_the_table_as_generated() -> None:
-    assert recipes.table() in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("images", [64, 500, 3000, 10_000, 50_000, 199_999])

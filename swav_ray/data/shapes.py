@@ -216,7 +216,8 @@ def write_shapes(
 
     Args:
         out: an empty place, or one that holds this very data set, whole or in part.
-        train, test: number of images of each split.
+        train: images of the training split.
+        test: images of the held-out split.
         size: side of the images in pixels, at least 16.
         rows_per_shard: images a file.
 

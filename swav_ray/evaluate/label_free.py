@@ -48,7 +48,8 @@ def code_agreement(first_NK: Tensor, second_NK: Tensor) -> float:
     score. Chance is the agreement of independent codes with the same frequencies (Cohen's kappa).
 
     Args:
-        first_NK, second_NK: scores of the two crops of each image.
+        first_NK: scores of one crop of each image.
+        second_NK: scores of another crop of the same images.
     """
     first, second = (_codes(scores).argmax(dim=1) for scores in (first_NK, second_NK))
     prototypes = first_NK.shape[1]

@@ -32,7 +32,9 @@ class SwAVModel(ResNet):
     """Crops to L2-normalised embeddings and prototype scores.
 
     Args:
-        depth, width, small_image_stem: the trunk, see `ResNet`.
+        depth: of the trunk, see `ResNet`.
+        width: of the trunk.
+        small_image_stem: of the trunk.
         hidden_dim: hidden layer of the projection head (Linear-BatchNorm-ReLU-Linear); 0: one linear layer.
         output_dim: dimension of the embeddings.
         prototypes: number of prototypes of each head.

@@ -161,8 +161,9 @@ class CheckpointWriter:
     """Writes snapshots in the background, one at a time, trying again where storage fails.
 
     Args:
-        run_dir, before_commit: as for `write`.
+        run_dir: as for `write`.
         keep: as for `prune`.
+        before_commit: as for `write`.
         report: is told, in one line, what could not be written; training goes on meanwhile.
         last: the step whose sound checkpoint the run goes on from, if any.
     """

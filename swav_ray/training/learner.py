@@ -93,7 +93,8 @@ class Learner:
     Args:
         config: the run.
         steps_per_epoch: global batches an epoch.
-        device, dtype: where and in what precision the parameters live.
+        device: where the parameters live.
+        dtype: their precision.
         world: the workers that share each global batch.
     """
 
@@ -222,7 +223,8 @@ class Learner:
         update blew up show at the next forward pass alone.
 
         Args:
-            crops, step: as `step` had them.
+            crops: as `step` had them.
+            step: as `step` had it.
 
         Returns:
             Why the next step would be refused, or ''.
