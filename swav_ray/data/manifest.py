@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from swav_ray.data.formats.folder import index_folder
 from swav_ray.data.formats.idx import index_idx
-from swav_ray.data.formats.listing import KINDS, MANIFEST_KEY, TEST, TRAIN, Listing, survey
+from swav_ray.data.formats.listing import MANIFEST_KEY, Listing, survey
+from swav_ray.data.formats.names import KINDS, TEST, TRAIN
 from swav_ray.data.formats.rows import Rows
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars

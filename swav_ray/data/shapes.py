@@ -12,34 +12,39 @@ Knows nothing of torch, Ray or the config.
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import simplejpeg
+
+from swav_ray.data.formats.names import SPLITS
+from swav_ray.data.formats.shard_writer import ShardLayout, StoredImage, write_shard
 
 OUTLINES = ("disc", "square", "triangle", "star", "cross")
 # Every texture is on two outlines and every outline has two textures, so neither alone tells the class.
 KINDS = tuple((outline, (outline + shift) % 5) for outline in range(5) for shift in (0, 2))
 TEXTURES = ("plain", "striped", "spotted", "checked", "speckled")
-ROW_GROUP_ROWS = 64  # a reader that wants one row decodes no more than this
 MARKER = "_shapes.json"
 RADIUS = (0.26, 0.38)
 PERIOD = (0.23, 0.29)
 _VERSION = 2  # of the drawing; a data set of another version is not this one
 _JPEG_QUALITY = 92
-_SPLITS = ("train", "test")
-_SCHEMA = pa.schema(
-    [
-        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("label", pa.int64()),
-        ("split", pa.string()),
-    ]
+# Not `imported_layout`: runs hold fingerprints of shards that were written like this.
+_LAYOUT = ShardLayout(
+    pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+            ("split", pa.string()),
+        ]
+    ),
+    group_rows=64,  # a reader that wants one row decodes no more than this
+    dictionary=("label", "split"),
+    ranges=False,
 )
 
 Uniform = Callable[[float, float], float]
@@ -59,7 +64,7 @@ def class_names() -> tuple[str, ...]:
     return tuple(f"{TEXTURES[texture]} {OUTLINES[outline]}" for outline, texture in KINDS)
 
 
-def sample(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray, int]:
+def draw_image(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray, int]:
     """Image ``index`` of a split and its label.
 
     Returns:
@@ -68,9 +73,9 @@ def sample(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray,
     Raises:
         ValueError: a split other than train or test, a negative index, or a size below 16.
     """
-    if split not in _SPLITS or index < 0 or size < 16:
+    if split not in SPLITS or index < 0 or size < 16:
         raise ValueError(f"no such image: split {split!r} (train, test), index {index} (>= 0), size {size} (>= 16)")
-    rng = np.random.Generator(np.random.Philox(key=[seed, (_SPLITS.index(split) << 48) + index]))
+    rng = np.random.Generator(np.random.Philox(key=[seed, (SPLITS.index(split) << 48) + index]))
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * rng.random()
@@ -192,18 +197,11 @@ def _wave(t: np.ndarray) -> np.ndarray:
     return np.abs(t - np.floor(t) - np.float32(0.5)) - np.float32(0.25)
 
 
-def _shard(first: int, rows: int, *, split: str, size: int, seed: int) -> bytes:
-    """One Parquet file of images ``first`` to ``first + rows - 1`` of a split, uncompressed (JPEGs do not shrink)."""
-    images, labels = [], []
-    for index in range(first, first + rows):
-        image, label = sample(index, split=split, size=size, seed=seed)
+def _images(indices: range, *, split: str, size: int, seed: int) -> Iterator[StoredImage]:
+    for index in indices:
+        image, label = draw_image(index, split=split, size=size, seed=seed)
         encoded = simplejpeg.encode_jpeg(image, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
-        images.append({"bytes": encoded, "path": f"{split}/{index:06d}.jpg"})
-        labels.append(label)
-    table = pa.table({"image": images, "label": labels, "split": [split] * rows}, schema=_SCHEMA)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, row_group_size=ROW_GROUP_ROWS, compression="NONE", use_dictionary=["label", "split"])
-    return buffer.getvalue()
+        yield StoredImage(encoded, f"{split}/{index:06d}.jpg", label)
 
 
 def write_shapes(
@@ -239,11 +237,10 @@ def write_shapes(
         if complete:
             return
     marker.write_bytes(json.dumps({**wanted, "complete": False}).encode())
-    for split, total in zip(_SPLITS, (train, test), strict=True):
+    for split, total in zip(SPLITS, (train, test), strict=True):
         shards = -(-total // rows_per_shard)
         for shard in range(shards):
-            first = shard * rows_per_shard
-            rows = min(rows_per_shard, total - first)
-            data = _shard(first, rows, split=split, size=size, seed=seed)
+            indices = range(shard * rows_per_shard, min((shard + 1) * rows_per_shard, total))
+            data = write_shard(_images(indices, split=split, size=size, seed=seed), _LAYOUT, split=split)
             (out / f"{split}-{shard:05d}-of-{shards:05d}.parquet").write_bytes(data)
     marker.write_bytes(json.dumps({**wanted, "complete": True}).encode())

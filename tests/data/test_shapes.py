@@ -54,7 +54,7 @@ def test_shards_hold_real_jpegs_with_labels_and_splits_in_small_row_groups(tmp_p
     assert [shard.metadata.row_group(i).num_rows for i in range(3)] == [64, 64, 32]
     assert shard.metadata.row_group(0).column(0).compression == "UNCOMPRESSED"
     row = shard.read().to_pylist()[7]
-    image, label = shapes.sample(7, split="train", size=32, seed=1)
+    image, label = shapes.draw_image(7, split="train", size=32, seed=1)
     assert (row["label"], row["split"], row["image"]["path"]) == (label, "train", "train/000007.jpg")
     decoded = simplejpeg.decode_jpeg(row["image"]["bytes"], colorspace="RGB")
     assert decoded.shape == (32, 32, 3)
@@ -69,15 +69,14 @@ def test_a_sample_depends_on_seed_split_and_index_alone(tmp_path):
         return pq.read_table(tmp_path / name, filters=[("split", "=", "train")]).to_pylist()
 
     assert rows("few") == rows("more")[:70]
-    images = [shapes.sample(0, split="train", size=32, seed=1)[0]]
-    images += [shapes.sample(0, split="test", size=32, seed=1)[0], shapes.sample(0, split="train", size=32, seed=2)[0]]
-    images += [shapes.sample(1, split="train", size=32, seed=1)[0]]
+    others = ((0, "train", 1), (0, "test", 1), (0, "train", 2), (1, "train", 1))
+    images = [shapes.draw_image(index, split=split, size=32, seed=seed)[0] for index, split, seed in others]
     assert all((a != b).mean() > 0.5 for i, a in enumerate(images) for b in images[:i])
 
 
 def test_pixels_are_the_same_on_any_machine():
     """Figures of the machine that wrote this test: a change here needs a new version of the data set."""
-    drawn = [shapes.sample(i, split="train", size=48, seed=0) for i in range(8)]
+    drawn = [shapes.draw_image(i, split="train", size=48, seed=0) for i in range(8)]
     assert [label for _, label in drawn[:8]] == [0, 8, 8, 4, 4, 5, 5, 5]
     assert [int(image.sum(dtype=np.int64)) for image, _ in drawn[:4]] == [1148948, 1017553, 841878, 582908]
 
@@ -86,7 +85,7 @@ def test_classes_are_ten_and_about_equally_frequent():
     names = shapes.class_names()
     assert len(set(names)) == 10
     assert {"striped square", "checked square"} <= set(names)
-    labels = [shapes.sample(i, split="train", size=16, seed=0)[1] for i in range(1000)]
+    labels = [shapes.draw_image(i, split="train", size=16, seed=0)[1] for i in range(1000)]
     assert np.bincount(labels, minlength=10).min() > 70
 
 
@@ -122,7 +121,7 @@ def test_pixel_distance_is_a_poor_guide():
     from swav_ray.evaluate.features import pixels
     from swav_ray.evaluate.knn import knn_top1
 
-    images, labels = zip(*[shapes.sample(i, split="train", size=32, seed=0) for i in range(1500)], strict=True)
+    images, labels = zip(*[shapes.draw_image(i, split="train", size=32, seed=0) for i in range(1500)], strict=True)
     features, labels = pixels(torch.from_numpy(np.stack(images))), torch.tensor(labels)
     top1 = knn_top1(features[:1200], labels[:1200], features[1200:], labels[1200:])
     assert top1 < 0.3

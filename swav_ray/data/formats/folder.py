@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from swav_ray.data.formats.listing import Listing, chunked, common_folder, encode_labels, split_word, splits_of
+from swav_ray.data.formats.listing import Listing
+from swav_ray.data.formats.names import chunked, common_folder, encode_labels, split_word, splits_of
 from swav_ray.data.formats.rows import Rows
 
 _TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.formats.listing import Listing, split_word, splits_of
+from swav_ray.data.formats.listing import Listing
+from swav_ray.data.formats.names import split_word, splits_of
 from swav_ray.data.formats.rows import Rows, concatenate
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
 

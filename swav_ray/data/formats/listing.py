@@ -1,7 +1,6 @@
 """What lies in a place: its files by kind, in one deterministic order, and a fingerprint that changes with any of them.
 
-Only names and sizes are looked at here. What the names say about classes and splits is at the end of the file, because
-folders, shards, tars and IDX files all say it in the same way.
+Looks at names and sizes alone. What a name says of a file's kind, split and class is in names.py.
 """
 
 from __future__ import annotations
@@ -10,31 +9,21 @@ import hashlib
 import os.path
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swav_ray.data.formats.names import KINDS, kind_of
 from swav_ray.run.layout import IN_STORAGE_CACHE, LEASE, MANIFEST
 from swav_ray.storage.place import Entry, Place, PlaceError
 from swav_ray.storage.ranges import RangeFile
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
-KINDS = {"image": "image files", "parquet": "Parquet shards", "tar": "tars", "idx": "IDX files"}
-TRAIN, TEST = 0, 1
-SPLITS = ("train", "test")
-MOST_CLASSES = 1 << 20  # a larger number is an id and no class: a name for each one below it would be gigabytes
 MANIFEST_KEY = b"swav_ray.manifest"  # footer entry of the Parquet files that are manifests and not shards
 
-_IDX_NAME = re.compile(r"(images|labels)[-.]idx\d-ubyte(\.gz)?$")
 _COMPRESSED_TAR = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$")
-_SPLITS = "train|training|val|valid|validation|dev|eval|evaluation|test|testing|t10k"
-_SPLIT_WORD = re.compile(rf"(?:^|[-_./])({_SPLITS})(?=$|[-_./0-9])", re.I)
-_CHUNK = 1 << 16
+_CHUNK = 1 << 16  # names
 
 # Runs and what they keep may lie in the place that they train on: `--data.uri .` with the storage that is the default.
 _RUN_MANIFEST = f"/{MANIFEST}"  # in the directory of every run and sweep
@@ -73,8 +62,8 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
     return Listing(where, found.kind(where), found.table(found.kind(where)), found.fingerprint, found.notes())
 
 
-def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Found:
-    found = _Found(skip)
+def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Survey:
+    found = _Survey(skip)
     for count, entry in enumerate(where.list(), start=1):
         found.add(entry)
         if progress is not None and count % 1000 == 0:
@@ -101,7 +90,7 @@ def _is_manifest(path: Place, size: int) -> bool:
     return MANIFEST_KEY in (metadata or {})
 
 
-class _Found:
+class _Survey:
     """Collects entries in chunks of arrow, so that a million names cost their bytes and not a million objects.
 
     ``skip`` are folders, with their slash, that are left out.
@@ -203,64 +192,3 @@ def _is_text(name: str) -> bool:
 def _suffix_of(name: str) -> str:
     """What a file that is left out is counted under."""
     return os.path.splitext(name)[1].lower() or "no suffix" if _is_text(name) else "a name that is not UTF-8"
-
-
-def kind_of(name: str) -> str | None:
-    """The kind of a file by its name, None where it is of no use."""
-    lower = name.lower()
-    suffix = os.path.splitext(lower)[1]
-    if suffix in IMAGE_SUFFIXES:
-        return "image"
-    if suffix in (".parquet", ".pq"):
-        return "parquet"
-    if suffix == ".tar":
-        return "tar"
-    return "idx" if _IDX_NAME.search(lower) else None
-
-
-def split_word(name: str) -> str | None:
-    """train or test where a name says so: ``train/...``, ``val``, ``test-00000-of-00004.parquet``, ``t10k-images``."""
-    found = _SPLIT_WORD.search(name)
-    if found is None:
-        return None
-    return "train" if found[1].lower().startswith("train") else "test"
-
-
-def splits_of(words: Sequence[str | None]) -> list[int]:
-    """TRAIN or TEST of each name from what `split_word` found in it. Without a train among them all are TRAIN."""
-    if "train" not in words:
-        return [TRAIN] * len(words)
-    return [TEST if word == "test" else TRAIN for word in words]
-
-
-def splits_of_files(files: pa.Table) -> list[int]:
-    """TRAIN or TEST of each of a listing's files by its name; folders that all of them share say nothing."""
-    start = len(common_folder(files["name"]))
-    return splits_of([split_word(name[start:]) for name in files["name"].to_pylist()])
-
-
-def common_folder(names: pa.ChunkedArray) -> str:
-    """The folder, with its slash, that all of these sorted names are in; empty where there is none."""
-    # By character: commonpath would drop the // and the . that keys may hold.
-    shared = os.path.commonprefix([names[0].as_py(), names[-1].as_py()])  # noqa: RUF071
-    return shared[: shared.rfind("/") + 1]
-
-
-def encode_labels(
-    words: Iterable[Sequence[str | None]], order: Callable[[str], int] | None = None
-) -> tuple[pa.ChunkedArray, list[str]]:
-    """Labels (int32, -1 where None) and their names, sorted (by ``order`` if given), from class names in chunks."""
-    seen: dict[str, int] = {}
-    chunks = []
-    for chunk in words:
-        codes = [-1 if word is None else seen.setdefault(word, len(seen)) for word in chunk]
-        chunks.append(pa.array(codes, pa.int32()))
-    classes = sorted(seen, key=order)
-    rank = {name: label for label, name in enumerate(classes)}
-    relabel = np.array([rank[name] for name in seen] + [-1], np.int32)  # a code of -1 takes the last
-    return pa.chunked_array([pa.array(relabel[chunk.to_numpy()]) for chunk in chunks], pa.int32()), classes
-
-
-def chunked(names: pa.ChunkedArray) -> Iterable[list[str]]:
-    """The names as Python strings, a chunk at a time."""
-    return (names.slice(start, _CHUNK).to_pylist() for start in range(0, len(names), _CHUNK))

@@ -1,7 +1,7 @@
-"""One Parquet shard as `import` writes it: any tool reads it, and ours reads single images out of it.
+"""One Parquet shard, as `import` and the built-in data set write it. Any tool reads it.
 
-Images are stored plain and uncompressed (they are compressed already), so each lies in the file as it is. Where, is
-written into the footer: a shuffled epoch then costs one range read a sample, whatever the size of the row groups.
+Images are stored plain and uncompressed (they are compressed already), so each lies in the file as it is. The footer of
+an imported shard says at which bytes. A shuffled epoch then costs one range read a sample, whatever the row groups.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +19,8 @@ import pyarrow.parquet as pq
 
 from swav_ray.data.formats.shards import RANGES_KEY
 
-_GROUP_ROWS = 128  # what other readers, which read whole row groups, want
 
-
-class Sample(NamedTuple):
+class StoredImage(NamedTuple):
     """An image to store: encoded bytes, where it came from, and its label (-1: none)."""
 
     data: bytes
@@ -29,21 +28,54 @@ class Sample(NamedTuple):
     label: int
 
 
-def write_shard(samples: Iterator[Sample], classes: Sequence[str], *, has_labels: bool) -> bytes:
-    """The Parquet file of these samples. Columns: image (struct of bytes and path), and label where there are any.
+@dataclass(frozen=True)
+class ShardLayout:
+    """How shards of a data set are laid out. A new layout is new bytes: what has been written is not equal any more.
 
-    The footer also tells Hugging Face's library that these are images and what the labels are called.
+    Attributes:
+        schema: columns among image (struct of bytes and path), label and split.
+        group_rows: rows of a row group, which is what readers without ranges read at a time.
+        dictionary: columns with few different values.
+        ranges: whether the footer says where each image lies; statistics, which nobody asks of images, are left out.
     """
-    schema = _schema(classes, has_labels)
+
+    schema: pa.Schema
+    group_rows: int
+    dictionary: tuple[str, ...] = ()
+    ranges: bool = True
+
+
+def imported_layout(classes: Sequence[str], *, has_labels: bool) -> ShardLayout:
+    """Columns image, and label if there are labels. Tells Hugging Face's library what is an image, and the classes."""
+    image = pa.struct([pa.field("bytes", pa.binary(), nullable=False), pa.field("path", pa.string())])
+    fields = [pa.field("image", image, nullable=False)]
+    features: dict[str, object] = {"image": {"_type": "Image"}}
+    if has_labels:
+        fields.append(pa.field("label", pa.int64(), nullable=False))
+        features["label"] = {"names": list(classes), "_type": "ClassLabel"}
+    schema = pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    return ShardLayout(schema, group_rows=128)
+
+
+def write_shard(images: Iterator[StoredImage], layout: ShardLayout, *, split: str = "") -> bytes:
+    """The Parquet file of these images; ``split`` fills the column of that name, if the layout has one."""
     sink = io.BytesIO()
     ranges: list[tuple[int, int]] = []
-    with pq.ParquetWriter(sink, schema, compression="none", use_dictionary=False, write_statistics=False) as writer:
-        while group := [sample for _, sample in zip(range(_GROUP_ROWS), samples, strict=False)]:
+    with pq.ParquetWriter(
+        sink,
+        layout.schema,
+        compression="none",
+        use_dictionary=list(layout.dictionary) or False,
+        write_statistics=not layout.ranges,
+    ) as writer:
+        while group := [image for _, image in zip(range(layout.group_rows), images, strict=False)]:
             start = sink.tell()
-            writer.write_table(_table(group, schema))
-            written = bytes(sink.getbuffer()[start:])
-            ranges.extend((start + at, length) for at, length in _find(written, [sample.data for sample in group]))
-        writer.add_key_value_metadata({RANGES_KEY: base64.b64encode(np.array(ranges, "<i8").tobytes())})
+            writer.write_table(_table(group, layout.schema, split))
+            if layout.ranges:
+                written = bytes(sink.getbuffer()[start:])
+                ranges.extend((start + at, length) for at, length in _find(written, [image.data for image in group]))
+        if layout.ranges:
+            writer.add_key_value_metadata({RANGES_KEY: base64.b64encode(np.array(ranges, "<i8").tobytes())})
     return sink.getvalue()
 
 
@@ -60,17 +92,10 @@ def _find(written: bytes, images: Sequence[bytes]) -> Iterator[tuple[int, int]]:
         position += len(stored)
 
 
-def _schema(classes: Sequence[str], has_labels: bool) -> pa.Schema:
-    image = pa.struct([pa.field("bytes", pa.binary(), nullable=False), pa.field("path", pa.string())])
-    fields = [pa.field("image", image, nullable=False)]
-    features: dict[str, object] = {"image": {"_type": "Image"}}
-    if has_labels:
-        fields.append(pa.field("label", pa.int64(), nullable=False))
-        features["label"] = {"names": list(classes), "_type": "ClassLabel"}
-    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
-
-
-def _table(group: Sequence[Sample], schema: pa.Schema) -> pa.Table:
-    images = pa.array([{"bytes": sample.data, "path": sample.path} for sample in group], schema.field("image").type)
-    columns = [images, pa.array([sample.label for sample in group], pa.int64())]
-    return pa.Table.from_arrays(columns[: len(schema)], schema=schema)
+def _table(group: Sequence[StoredImage], schema: pa.Schema, split: str) -> pa.Table:
+    columns = {
+        "image": [{"bytes": image.data, "path": image.path} for image in group],
+        "label": [image.label for image in group],
+        "split": [split] * len(group),
+    }
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)

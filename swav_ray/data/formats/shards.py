@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from swav_ray.data.formats.listing import MOST_CLASSES, TEST, TRAIN, Listing, encode_labels, split_word, splits_of_files
+from swav_ray.data.formats.listing import Listing
+from swav_ray.data.formats.names import MOST_CLASSES, TEST, TRAIN, encode_labels, split_word, splits_of_files
 from swav_ray.data.formats.rows import Rows, concatenate
 from swav_ray.one_line import one_line
 from swav_ray.storage.counters import counters
@@ -26,7 +27,7 @@ from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
 from swav_ray.storage.ranges import RangeFile, in_order
 
 RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
-PLAN_NAME = "_import.json"  # beside the shards that `import` writes: how many there will be
+IMPORT_FILE = "_import.json"  # beside the shards that `import` writes: how many there will be
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
 _LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
@@ -58,7 +59,7 @@ def index_shards(listing: Listing, progress: Callable[[int], None] | None = None
 def _require_whole_import(where: Place, names: Sequence[str]) -> None:
     """An import that has not finished would pass for a smaller data set."""
     try:
-        wanted = sum(json.loads((where / PLAN_NAME).read_bytes())["shards"].values())
+        wanted = sum(json.loads((where / IMPORT_FILE).read_bytes())["shards"].values())
     except (FileNotFoundError, ValueError, KeyError, AttributeError):
         return
     if len(names) < wanted:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.formats.listing import IMAGE_SUFFIXES, MOST_CLASSES, Listing, encode_labels, splits_of_files
+from swav_ray.data.formats.listing import Listing
+from swav_ray.data.formats.names import IMAGE_SUFFIXES, MOST_CLASSES, encode_labels, splits_of_files
 from swav_ray.data.formats.rows import Rows, concatenate
 from swav_ray.storage.place import Place, PlaceError
 from swav_ray.storage.ranges import RangeFile
@@ -31,7 +32,7 @@ _LABEL_KEYS = ("label", "cls", "class", "class_id", "target")
 
 
 @dataclass
-class _Found:
+class _Contents:
     """What one tar holds, a column each."""
 
     offset: list[int] = field(default_factory=list)
@@ -45,7 +46,7 @@ def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) 
     """Rows of a listing of tars, tar after tar, in each in the order of its members."""
     names = listing.files["name"].to_pylist()
     sizes = listing.files["size"].to_pylist()
-    found: list[_Found] = []
+    found: list[_Contents] = []
     with ThreadPoolExecutor(min(_THREADS, len(names)), "index-tar") as pool:
         for done in pool.map(lambda name, size: _scan(listing.place / name, size), names, sizes):
             found.append(done)
@@ -63,7 +64,7 @@ def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) 
     return Rows(**{**vars(concatenate(parts)), "label": labels, "classes": classes, "notes": notes})
 
 
-def _rows(name: str, split: int, tar: _Found) -> Rows:
+def _rows(name: str, split: int, tar: _Contents) -> Rows:
     count = len(tar.offset)
     return Rows(
         uri=pa.array([name] * count, pa.string()),
@@ -73,7 +74,7 @@ def _rows(name: str, split: int, tar: _Found) -> Rows:
     )
 
 
-def _labels(found: list[_Found]) -> tuple[pa.ChunkedArray | None, list[str]]:
+def _labels(found: list[_Contents]) -> tuple[pa.ChunkedArray | None, list[str]]:
     """Numbers stay what they are, up to MOST_CLASSES; larger ones, and names, are numbered in their order.
 
     Folders count where no sample has a label.
@@ -90,8 +91,8 @@ def _labels(found: list[_Found]) -> tuple[pa.ChunkedArray | None, list[str]]:
     return pa.chunked_array([pa.array(numbers, pa.int32())]), [str(i) for i in range(max(numbers) + 1)]
 
 
-def _scan(path: Place, size: int) -> _Found:
-    found = _Found()
+def _scan(path: Place, size: int) -> _Contents:
+    found = _Contents()
     with io.BufferedReader(RangeFile(path, size), _READ_AHEAD_LOCAL if path.is_local else _READ_AHEAD) as file:
         try:
             for _, members in itertools.groupby(_members(file), key=lambda member: _key(member.name)[0]):
@@ -116,7 +117,7 @@ def _key(name: str) -> tuple[str, str]:
     return f"{folder}/{stem}", f"{dot}{suffix}".lower()
 
 
-def _add_sample(found: _Found, members: list[tarfile.TarInfo], file: io.BufferedIOBase, path: Place) -> None:
+def _add_sample(found: _Contents, members: list[tarfile.TarInfo], file: io.BufferedIOBase, path: Place) -> None:
     images = [member for member in members if _key(member.name)[1] in IMAGE_SUFFIXES]
     if not images:  # names with dots of their own, as in photo.v2.jpg
         images = [member for member in members if os.path.splitext(member.name)[1].lower() in IMAGE_SUFFIXES]

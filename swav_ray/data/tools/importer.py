@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from swav_ray.data.formats.listing import SPLITS
-from swav_ray.data.formats.shard_writer import Sample, write_shard
-from swav_ray.data.formats.shards import PLAN_NAME
+from swav_ray.data.formats.names import SPLITS
+from swav_ray.data.formats.shard_writer import StoredImage, imported_layout, write_shard
+from swav_ray.data.formats.shards import IMPORT_FILE
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools.torchvision_source import PREFIX, TorchvisionSource
@@ -31,7 +31,7 @@ _READ_TOGETHER = 128  # samples
 
 
 @dataclass(frozen=True)
-class Summary:
+class Imported:
     """What an import did: images and shards in all, and how many shards this run wrote."""
 
     images: int
@@ -51,7 +51,7 @@ class _Source(Protocol):
 
     def mean_bytes(self) -> float: ...
 
-    def read(self, split: str, ids: np.ndarray) -> Iterator[Sample]: ...
+    def read(self, split: str, ids: np.ndarray) -> Iterator[StoredImage]: ...
 
 
 class _PlaceSource:
@@ -77,7 +77,7 @@ class _PlaceSource:
             np.mean([len(_encoded(s)) for s in read_samples(self._manifest, ids) if not isinstance(s, Exception)])
         )
 
-    def read(self, split: str, ids: np.ndarray) -> Iterator[Sample]:
+    def read(self, split: str, ids: np.ndarray) -> Iterator[StoredImage]:
         sample_ids = self._ids[split][ids]
         rows = self._manifest.take(sample_ids)
         names, labels = rows.table["uri"].to_pylist(), rows.labels
@@ -86,11 +86,11 @@ class _PlaceSource:
             for i, data in zip(map(int, positions), read_samples(rows, positions), strict=True):
                 if isinstance(data, Exception):
                     raise OSError(f"{rows.uri_of(i)}: cannot be read ({data}); run again to go on from here")
-                yield Sample(_encoded(data), names[i], int(labels[i]))
+                yield StoredImage(_encoded(data), names[i], int(labels[i]))
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Shards:
     """Which shards there will be; equal for equal sources."""
 
     format: int
@@ -109,7 +109,7 @@ class _Plan:
 
 def import_shards(
     source: str, out: str, *, shard_bytes: int = SHARD_BYTES, progress: Callable[[int, int], None] | None = None
-) -> Summary:
+) -> Imported:
     """Writes the images of ``source`` into Parquet shards in ``out``, byte for byte; arrays become PNG.
 
     ``source`` is a place or ``torchvision:CLASS:ROOT``; ``progress(images done, images in all)``. Raises PlaceError
@@ -125,10 +125,11 @@ def import_shards(
     total = sum(plan.counts.values())
     done = total - sum(len(ids) for _, _, ids in work)
 
+    layout = imported_layout(reader.classes, has_labels=reader.has_labels)
+
     def write(job: tuple[str, str, np.ndarray]) -> int:
         name, split, ids = job
-        samples = reader.read(split, ids)
-        (target / name).write_bytes(write_shard(samples, reader.classes, has_labels=reader.has_labels))
+        (target / name).write_bytes(write_shard(reader.read(split, ids), layout))
         return len(ids)
 
     pool = ThreadPoolExecutor(reader.threads, "import")
@@ -139,17 +140,17 @@ def import_shards(
                 progress(done, total)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Summary(total, sum(plan.shards.values()), len(work))
+    return Imported(total, sum(plan.shards.values()), len(work))
 
 
 def _open(source: str) -> _Source:
     return TorchvisionSource(source) if source.startswith(PREFIX) else _PlaceSource(build(source))
 
 
-def _plan_for(source: _Source, target: Place, shard_bytes: int) -> _Plan:
+def _plan_for(source: _Source, target: Place, shard_bytes: int) -> _Shards:
     """The plan that ``target`` was begun with, or a new one, written there."""
     try:
-        begun = json.loads((target / PLAN_NAME).read_bytes())
+        begun = json.loads((target / IMPORT_FILE).read_bytes())
     except FileNotFoundError:
         begun = None
         other = next((entry.name for entry in target.list() if not is_leftover(entry.name)), None)
@@ -160,11 +161,11 @@ def _plan_for(source: _Source, target: Place, shard_bytes: int) -> _Plan:
             raise PlaceError(
                 f"{target}: was begun from {begun['source']} as that was then; give another folder or delete this one"
             )
-        return _Plan(**begun)
+        return _Shards(**begun)
     rows = int(np.clip(shard_bytes / max(1.0, source.mean_bytes()), 1, _LARGEST_SHARD_ROWS))
     shards = {split: -(-count // rows) for split, count in source.counts.items()}
-    plan = _Plan(_FORMAT, source.name, source.fingerprint, source.counts, shards)
-    (target / PLAN_NAME).write_bytes(json.dumps(asdict(plan), indent=1).encode())
+    plan = _Shards(_FORMAT, source.name, source.fingerprint, source.counts, shards)
+    (target / IMPORT_FILE).write_bytes(json.dumps(asdict(plan), indent=1).encode())
     return plan
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from swav_ray.data.formats.listing import kind_of
-from swav_ray.data.formats.shard_writer import Sample
+from swav_ray.data.formats.names import kind_of
+from swav_ray.data.formats.shard_writer import StoredImage
 from swav_ray.one_line import one_line
 from swav_ray.storage.place import PlaceError
 
@@ -54,23 +54,23 @@ class TorchvisionSource:
         ids = np.linspace(0, len(data) - 1, 64).astype(int)
         return float(np.mean([len(sample.data) for sample in self.read("train", ids)]))
 
-    def read(self, split: str, ids: Sequence[int] | np.ndarray) -> Iterator[Sample]:
+    def read(self, split: str, ids: Sequence[int] | np.ndarray) -> Iterator[StoredImage]:
         """The samples of these indices of a split."""
         data = self._splits[split]
         paths = _paths(data)
         for i in map(int, ids):
             if paths is not None:
-                yield Sample(Path(paths[i]).read_bytes(), Path(paths[i]).name, _label(data, i))
+                yield StoredImage(Path(paths[i]).read_bytes(), Path(paths[i]).name, _label(data, i))
                 continue
             item = data[i]
             image, label = item[0] if isinstance(item, tuple) else item, _label(data, i, item)
             if (path := _opened(image)) is not None:
-                yield Sample(path.read_bytes(), path.name, label)
+                yield StoredImage(path.read_bytes(), path.name, label)
                 continue
             if not self._told:
                 self._told = True
                 log.warning("%s: gives pixels and not their files: images are stored as PNG", self.name)
-            yield Sample(_png(image), f"{split}/{i:08d}.png", label)
+            yield StoredImage(_png(image), f"{split}/{i:08d}.png", label)
 
 
 def _load(name: str, root: str, split: str) -> dict[str, Any]:
