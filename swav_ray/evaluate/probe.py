@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from swav_ray.config import EvalConfig
+from swav_ray.data.crops.center_crop import center_crop
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import read_samples
-from swav_ray.evaluate.features import center_crop, extract, pixels
+from swav_ray.evaluate.features import extract, pixels
 from swav_ray.evaluate.knn import knn_top1
 
 _CHUNK = 512  # images decoded at a time

@@ -9,11 +9,14 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.228, 0.224, 0.225)
 
 
-def normalize(crops: torch.Tensor) -> torch.Tensor:
+def normalize(
+    crops: torch.Tensor, *, mean: tuple[float, float, float] = MEAN, std: tuple[float, float, float] = STD
+) -> torch.Tensor:
     """Normalised images.
 
     Args:
         crops: (N, H, W, 3) uint8, or (N, 3, H, W) floating point, both in 0..255.
+        mean, std: of the channels, in units of 255.
 
     Returns:
         (N, 3, H, W) float32 on the same device; of uint8 input in channels-last memory, which costs no transpose.
@@ -30,6 +33,6 @@ def normalize(crops: torch.Tensor) -> torch.Tensor:
             f"normalize: shape {tuple(crops.shape)} of {crops.dtype}: needs (N, H, W, 3) uint8 or (N, 3, H, W) float"
         )
     shape = (1, 3, 1, 1)
-    mean = torch.tensor(MEAN, device=images.device).view(shape) * 255
-    std = torch.tensor(STD, device=images.device).view(shape) * 255
-    return images.sub_(mean).div_(std)
+    shift = torch.tensor(mean, device=images.device).view(shape) * 255
+    scale = torch.tensor(std, device=images.device).view(shape) * 255
+    return images.sub_(shift).div_(scale)

@@ -63,7 +63,7 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(out)) + shortcut)
 
 
-_DEPTHS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+DEPTHS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: str, *, width: float = 1.0, small_image_stem: bool = False) -> None:
         super().__init__()
-        block, counts = _DEPTHS[depth]
+        block, counts = DEPTHS[depth]
         base = round(64 * width)
         self.conv1 = _conv3x3(3, base) if small_image_stem else nn.Conv2d(3, base, 7, 2, padding=3, bias=False)
         self.bn1 = _norm(base)

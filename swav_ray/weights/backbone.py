@@ -1,0 +1,136 @@
+"""`load_backbone(place)`: anybody's weights as a frozen network with the preprocessing that it was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swav_ray.data.crops.center_crop import center_crop
+from swav_ray.data.crops.decode import decode
+from swav_ray.model.normalize import MEAN, STD, normalize
+from swav_ray.model.resnet import ResNet
+from swav_ray.storage.place import Place, place
+from swav_ray.weights.architecture import Architecture, architecture_of, load_exactly
+from swav_ray.weights.layouts import Recognised, recognise, wide
+from swav_ray.weights.ours import About, find
+from swav_ray.weights.read import stored
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TORCHVISION_STD = (0.229, 0.224, 0.225)
+_IMAGE_SIZE = 224
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """An image to a network's input, with the functions that training and evaluation use.
+
+    Attributes:
+        image_size: side of the centre crop in pixels. mean, std: of the channels, in units of 255.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+    def __call__(self, image: np.ndarray | bytes | Image) -> Tensor:
+        """(3, image_size, image_size) float32 of an image: (H, W, 3) uint8, a PIL image, or an encoded file's bytes.
+
+        Raises:
+            UnreadableImage: the bytes are no image. ValueError: the array has another shape or type.
+        """
+        if isinstance(image, bytes):
+            array = decode(image)
+        elif isinstance(image, np.ndarray):
+            array = image
+        else:
+            array = np.asarray(image.convert("RGB"))
+        crop = torch.from_numpy(center_crop(array, self.image_size))
+        return normalize(crop[None], mean=self.mean, std=self.std)[0].contiguous()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from and what became of every name in the file.
+
+    Attributes:
+        place: the file that was read. sha256: of it.
+        layout: what its names look like, in words.
+        about: what the file or its run says of itself (recipe, step, images seen); empty for other people's.
+        parts: the trunk and, if there is one, the head, by published names.
+    """
+
+    place: str
+    sha256: str
+    layout: str
+    about: About
+    parts: Recognised
+
+
+class Backbone(nn.Module):
+    """A trunk in eval mode: normalised images (N, 3, H, W) to features (N, `feature_dim`).
+
+    Attributes:
+        preprocess: makes one image ready: `backbone(backbone.preprocess(image)[None])`.
+        architecture: of the trunk. origin: of the weights.
+    """
+
+    def __init__(self, trunk: ResNet, architecture: Architecture, preprocess: Preprocess, origin: Origin) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.architecture, self.preprocess, self.origin = architecture, preprocess, origin
+        self.feature_dim = trunk.feature_dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.trunk(images)
+
+    def describe(self) -> str:
+        """Lines for people: what was recognised, what every name became, what was left out and why."""
+        parts = self.origin.parts
+        width = f", {self.architecture.width:g} times as wide" if self.architecture.width != 1 else ""
+        lines = [
+            f"{self.origin.place} (sha256 {self.origin.sha256[:12]}): {self.origin.layout}",
+            f"{self.architecture.depth}{width}: {self.feature_dim} features; {len(parts.trunk)} tensors of the trunk, "
+            f"{len(parts.head)} of the head",
+        ]
+        lines += [f"  {source} -> {name}" for name, source in sorted(parts.renamed.items()) if source != name]
+        lines += [f"  {key}: left out, {why}" for key, why in sorted(parts.left_out.items())]
+        return "\n".join(lines)
+
+
+def load_backbone(
+    where: str | Place, *, which: str = "newest", prefix: str | None = None, device: torch.device | str = "cpu"
+) -> Backbone:
+    """A backbone out of a run directory, one checkpoint of ours, or a file of anybody's weights.
+
+    Recognised are the published SwAV checkpoints, VISSL's, solo-learn's, lightly's, torchvision's, timm's ResNets, and
+    plain state dicts, as safetensors or as `torch.save` wrote them; nothing in them is executed.
+
+    Args:
+        where: a local path or s3://bucket/key.
+        which: of a run's checkpoints: "newest", or "best" by its kNN accuracy.
+        prefix: what the trunk's names begin with, needed only if a file holds several networks (a student, a teacher).
+        device: where the parameters go.
+
+    Raises:
+        WeightsError: there are no weights, or they do not match a known ResNet completely; each name is told.
+        PlaceError: the place is of an unknown kind. StorageUnavailable: it does not answer.
+    """
+    file, data, about = find(where if isinstance(where, Place) else place(where), which)
+    name = str(file)
+    content = stored(data, name)
+    about = about or About.of_header(content.metadata)
+    parts = recognise(content.tensors, name, prefix)
+    # solo-learn pads its 3 x 3 first convolution by two pixels, which no shape tells.
+    architecture = architecture_of(parts.trunk, name, stem_padding=2 if parts.layout == "solo-learn" else None)
+    trunk = architecture.build()
+    load_exactly(trunk, wide(parts.trunk), name)
+    ours = about.recipe or parts.layout == "SwAV as published"
+    preprocess = Preprocess(about.image_size or _IMAGE_SIZE, MEAN, STD if ours else _TORCHVISION_STD)
+    origin = Origin(name, content.sha256, parts.layout, about, parts)
+    return Backbone(trunk.to(device), architecture, preprocess, origin).eval()

@@ -1,0 +1,105 @@
+"""This package's own weights: a run directory, one of its checkpoints, or a model file by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from swav_ray import settings
+from swav_ray.config import Config
+from swav_ray.run import checkpoint_files, layout
+from swav_ray.run.checkpoint_files import BadCheckpoint
+from swav_ray.storage.place import Place
+from swav_ray.weights.read import WeightsError
+
+_ENTRY = "swav_ray"  # of a safetensors header, with `About` as JSON
+WHICH = ("newest", "best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is known of weights beside their tensors; the defaults mean: not known.
+
+    Attributes:
+        recipe: name that the run's recipe gave it. step, samples_seen: how far it has been trained.
+        image_size: side of the images that it is evaluated on, in pixels.
+        samples: where the run's list of images lies, which says what was held out of training.
+    """
+
+    recipe: str = ""
+    step: int = 0
+    samples_seen: int = 0
+    image_size: int = 0
+    samples: str = ""
+
+    @staticmethod
+    def of_header(metadata: Mapping[str, str]) -> About:
+        """Out of a safetensors header. Entries that a later version adds are passed over."""
+        try:
+            entry: dict[str, Any] = json.loads(metadata.get(_ENTRY, "{}"))
+        except json.JSONDecodeError:
+            return About()
+        return About(**{item.name: entry[item.name] for item in fields(About) if item.name in entry})
+
+    def header(self) -> dict[str, str]:
+        """The same as a safetensors header's entries."""
+        return {_ENTRY: json.dumps(asdict(self))}
+
+
+def find(where: Place, which: str) -> tuple[Place, bytes, About | None]:
+    """The file of weights that a place stands for, its bytes, and what its run says of it if it is one of ours.
+
+    Args:
+        where: a run directory, a checkpoint's folder, or a file.
+        which: of a run's checkpoints: "newest", or "best" by kNN accuracy.
+
+    Raises:
+        WeightsError: `which` is neither, there is no checkpoint, or a checkpoint is damaged.
+    """
+    if which not in WHICH:
+        raise WeightsError(f"which = {which!r}: must be one of {', '.join(WHICH)}")
+    if (where / layout.CONFIG).exists():
+        run_dir, folder = where, _checkpoint(where, which)
+    elif (where / layout.CHECKPOINT_MANIFEST).exists():
+        run_dir, folder = where.parent.parent, where
+    elif where.is_file():
+        return where, where.read_bytes(), None
+    else:
+        raise WeightsError(f"{where}: holds no weights; give a run directory, a checkpoint, or a file of weights")
+    try:
+        files = checkpoint_files.read(folder)
+    except BadCheckpoint as error:
+        raise WeightsError(f"{error}; give another of the run's checkpoints") from None
+    about = _about(run_dir, json.loads(files[layout.META]))
+    return folder / layout.MODEL, files[layout.MODEL], about
+
+
+def _checkpoint(run_dir: Place, which: str) -> Place:
+    steps = checkpoint_files.steps(run_dir)
+    if not steps:
+        raise WeightsError(f"{run_dir}: this run has no checkpoint yet")
+    if which == "newest":
+        return layout.checkpoint_folder(run_dir, steps[-1])
+    folders = [layout.checkpoint_folder(run_dir, step) for step in steps]
+    scores = [(json.loads((folder / layout.META).read_bytes()).get("knn_top1"), folder) for folder in folders]
+    measured = [(score, folder) for score, folder in scores if score is not None]
+    if not measured:
+        raise WeightsError(f"{run_dir}: none of its checkpoints has a kNN accuracy (checkpoint.keep_best); use newest")
+    return max(measured, key=lambda entry: float(entry[0]))[1]
+
+
+def _about(run_dir: Place, meta: dict[str, Any]) -> About:
+    """What a run's config and a checkpoint's meta.json say; a checkpoint that was copied elsewhere has no config."""
+    progress = {"step": meta["step"], "samples_seen": meta["samples_seen"]}
+    file = run_dir / layout.CONFIG
+    if not file.exists():
+        return About(**progress)
+    config = settings.from_yaml(file.read_bytes().decode(), Config(), str(file))
+    return About(
+        recipe=config.run.name,
+        image_size=config.eval.image_size,
+        samples=(run_dir / layout.MANIFEST).uri,
+        **progress,
+    )

@@ -1,0 +1,65 @@
+"""A file of weights is read without running anything in it; what is no whole file says so in a line."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from swav_ray.weights.read import WeightsError, stored
+from tests.weights.foreign import saved
+
+
+class RunsCode:
+    """What a hostile file holds: an object that writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_names_of_nested_dictionaries_are_joined() -> None:
+    found = stored(saved({"state": {"a": torch.ones(2), "step": 3}, "list": [torch.ones(1)]}), "x")
+    assert list(found.tensors) == ["state.a"]
+    assert len(found.sha256) == 64
+
+
+def test_safetensors_come_with_their_header() -> None:
+    data = safetensors.torch.save({"a": torch.ones(2)}, metadata={"recipe": "quickstart"})
+    found = stored(data, "x")
+    assert found.metadata == {"recipe": "quickstart"}
+    assert torch.equal(found.tensors["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_wants_to_run_code_is_refused_and_runs_none(tmp_path: Path, legacy: bool) -> None:
+    hostile = {"w": RunsCode(tmp_path / "ran")}
+    data = pickle.dumps(hostile, protocol=2) if legacy else saved(hostile)
+    with pytest.raises(WeightsError, match=r"x\.pth: its pickle wants to run code, which is refused"):
+        stored(data, "x.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_truncation_is_told_in_a_line() -> None:
+    tensors = {"w": torch.arange(100.0)}
+    for whole in (saved(tensors), safetensors.torch.save(tensors)):
+        for length in (0, 1, 7, 9, 40, len(whole) // 2, len(whole) - 1):
+            with pytest.raises(WeightsError, match=r"^x: [^\n]+$"):
+                stored(whole[:length], "x")
+
+
+@pytest.mark.parametrize("data", [b"<html>not found</html>", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_file_of_another_kind_is_told(data: bytes) -> None:
+    with pytest.raises(WeightsError, match=r"x: is neither safetensors nor a file of torch\.save"):
+        stored(data, "x")
+
+
+def test_a_file_without_tensors_is_told() -> None:
+    with pytest.raises(WeightsError, match="x: holds no tensors"):
+        stored(saved({"epoch": 3}), "x")
