@@ -6,10 +6,13 @@ settings that DINO made usual: k 20, temperature .07. Knows nothing of where the
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch.nn import functional as F
 
 _SIMILARITIES = 2**24  # float32 similarities held at a time: 64 MiB, whatever the bank's size
+_BANK_ROWS = 2**18  # of the bank that are compared at a time
 
 
 def knn_predict(
@@ -32,36 +35,64 @@ def knn_predict(
         ValueError: shapes that do not match, k outside 1..N, temperature not above 0.
         FloatingPointError: features that are not finite.
     """
+    return knn_predictions(bank, bank_labels, queries, [(k, temperature)])[k, temperature]
+
+
+def knn_predictions(
+    bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor, settings: Sequence[tuple[int, float]]
+) -> dict[tuple[int, float], torch.Tensor]:
+    """`knn_predict` for several (k, temperature), from one pass over the similarities."""
+    _check(bank, bank_labels, queries, settings)
+    labels = bank_labels.long()
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"knn: label {int(labels.min())}: labels count from 0")
+    classes, most = int(labels.max()) + 1, max(k for k, _ in settings)
+    votes: dict[tuple[int, float], list[torch.Tensor]] = {setting: [] for setting in settings}
+    for nearest, index in _nearest(bank, queries, most):
+        for k, temperature in settings:
+            votes[k, temperature].append(_vote(nearest[:, :k], labels[index[:, :k]], classes, temperature))
+    empty = labels.new_empty(0)
+    return {setting: torch.cat(parts) if parts else empty for setting, parts in votes.items()}
+
+
+def _check(
+    bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor, settings: Sequence[tuple[int, float]]
+) -> None:
     if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or len(bank) != len(bank_labels):
         shapes = f"bank {tuple(bank.shape)}, labels {tuple(bank_labels.shape)}, queries {tuple(queries.shape)}"
         raise ValueError(f"knn: {shapes}: needs (N, D), (N,) and (M, D)")
-    if not 1 <= k <= len(bank):
-        raise ValueError(f"knn: k = {k}: must be between 1 and the {len(bank)} images of the bank")
-    if not temperature > 0:
-        raise ValueError(f"knn: temperature = {temperature}: must be above 0")
+    for k, temperature in settings:
+        if not 1 <= k <= len(bank):
+            raise ValueError(f"knn: k = {k}: must be between 1 and the {len(bank)} images of the bank")
+        if not temperature > 0:
+            raise ValueError(f"knn: temperature = {temperature}: must be above 0")
     if not (torch.isfinite(bank).all() and torch.isfinite(queries).all()):
         raise FloatingPointError(
             "knn: some features are not finite: the backbone has diverged; "
             "a lower optim.base_lr or a longer warm-up usually helps"
         )
-    labels = bank_labels.long()
-    if labels.min() < 0:
-        raise ValueError(f"knn: label {int(labels.min())}: labels count from 0")
-    classes = int(labels.max()) + 1
-    bank_DN = F.normalize(bank.float(), dim=1).T
-    predicted = [
-        _vote(F.normalize(part.float(), dim=1) @ bank_DN, labels, classes, k, temperature)
-        for part in queries.split(max(1, _SIMILARITIES // len(bank)))
-    ]
-    return torch.cat(predicted) if predicted else labels.new_empty(0)
 
 
-def _vote(similarities: torch.Tensor, labels: torch.Tensor, classes: int, k: int, temperature: float) -> torch.Tensor:
-    """Similarities (B, N) to labels (B,)."""
-    nearest, index = similarities.topk(k, dim=1)
+def _nearest(bank: torch.Tensor, queries: torch.Tensor, k: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Cosine similarities and rows of the k nearest of the bank, (B, k) each, for the queries in parts, in order."""
+    blocks = [F.normalize(block.float(), dim=1).T for block in bank.split(_BANK_ROWS)]
+    starts = range(0, len(bank), _BANK_ROWS)
+    for part in queries.split(max(1, _SIMILARITIES // min(len(bank), _BANK_ROWS))):
+        part_BD = F.normalize(part.float(), dim=1)
+        found = [(part_BD @ block_DN).topk(min(k, block_DN.shape[1]), dim=1) for block_DN in blocks]
+        if len(found) == 1:
+            yield found[0].values, found[0].indices
+            continue
+        rows = torch.cat([block.indices + start for block, start in zip(found, starts, strict=True)], dim=1)
+        nearest, order = torch.cat([block.values for block in found], dim=1).topk(k, dim=1)
+        yield nearest, rows.gather(1, order)
+
+
+def _vote(nearest: torch.Tensor, labels: torch.Tensor, classes: int, temperature: float) -> torch.Tensor:
+    """Similarities and labels of the nearest (B, k) to one label each (B,)."""
     # Relative to the nearest neighbour: the same winner, and no overflow at low temperatures.
     weights = torch.exp((nearest - nearest[:, :1]) / temperature)
-    votes = weights.new_zeros(len(weights), classes).scatter_add_(1, labels[index], weights)
+    votes = weights.new_zeros(len(weights), classes).scatter_add_(1, labels, weights)
     return votes.argmax(dim=1)
 
 

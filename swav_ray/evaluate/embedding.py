@@ -1,0 +1,57 @@
+"""Images of a place to features of a frozen backbone, one block at a time: read, decode, crop, embed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from swav_ray.data.crops.center_crop import center_crop
+from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.manifest import Manifest
+from swav_ray.data.sources import Sample, read_samples
+from swav_ray.model.normalize import normalize
+from swav_ray.weights.backbone import Backbone
+
+_BATCH = 64  # images of a forward pass
+
+
+def crops_of(manifest: Manifest, ids: np.ndarray, image_size: int, threads: int) -> tuple[np.ndarray, list[str | None]]:
+    """Centre crops of samples, and why those that could not be read could not.
+
+    Args:
+        threads: that decode; decoders release Python's lock.
+
+    Returns:
+        (len(ids), image_size, image_size, 3) uint8, zeros where unreadable; a reason or None for each.
+    """
+    crops = np.zeros((len(ids), image_size, image_size, 3), np.uint8)
+
+    def load(position: int, sample: Sample) -> str | None:
+        if isinstance(sample, Exception):
+            return str(sample)
+        try:
+            crops[position] = center_crop(decode(sample), image_size)
+        except UnreadableImage as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(threads) as pool:
+        reasons = list(pool.map(load, range(len(ids)), read_samples(manifest, ids)))
+    return crops, reasons
+
+
+@torch.inference_mode()
+def embed(backbone: Backbone, crops: np.ndarray, device: torch.device) -> np.ndarray:
+    """(N, S, S, 3) uint8 crops to (N, feature_dim) float32 features."""
+    parts = [backbone(batch).float().cpu().numpy() for batch in _batches(backbone, crops, device)]
+    return np.concatenate(parts) if parts else np.empty((0, backbone.feature_dim), np.float32)
+
+
+def _batches(backbone: Backbone, crops: np.ndarray, device: torch.device) -> Iterator[torch.Tensor]:
+    preprocess = backbone.preprocess
+    for start in range(0, len(crops), _BATCH):
+        pixels = torch.from_numpy(crops[start : start + _BATCH]).to(device)
+        yield normalize(pixels, mean=preprocess.mean, std=preprocess.std)

@@ -1,0 +1,157 @@
+"""Features of a place's images on disk, extracted once and read by every protocol: Parquet keyed by sample id.
+
+A folder holds `features.json`, which says of what it is, and a part for every `PART_ROWS` samples, whole or absent.
+What is missing is the work that is left: an interrupted extraction resumes, and any process may write any part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swav_ray.storage.place import Place
+
+ABOUT = "features.json"
+PART_ROWS = 512
+_FORMAT = 1
+
+
+class EvaluationError(ValueError):
+    """An evaluation that cannot be: the message names what is wrong and what would be right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesOf:
+    """Whose features they are. Equal for equal features, so its hash names their folder.
+
+    Attributes:
+        weights: sha256 of the file of weights.
+        layer: "pooled" (the average-pooled output of the trunk).
+        image_size: side of the centre crop in pixels. mean, std: what the images were normalised with.
+        root, fingerprint: the place and what it held. images: number of samples.
+        feature_dim: length of a feature.
+    """
+
+    weights: str
+    layer: str
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    root: str
+    fingerprint: str
+    images: int
+    feature_dim: int
+    format: int = _FORMAT
+
+    def digest(self) -> str:
+        """Sixteen hex digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class FeatureStore:
+    """The features of one place by one backbone.
+
+    Args:
+        folder: of all features of an evaluation; this store's own folder in it is named by `of`.
+        of: whose features they are.
+
+    Raises:
+        EvaluationError: the folder there holds something else.
+    """
+
+    def __init__(self, folder: Place, of: FeaturesOf) -> None:
+        self.of = of
+        self.folder = folder / of.digest()
+        wanted = json.loads(json.dumps(asdict(of)))
+        about = self.folder / ABOUT
+        if about.exists():
+            found = json.loads(about.read_bytes())
+            if found != wanted:
+                raise EvaluationError(f"{self.folder}: holds other features; give another --out or delete it")
+        else:
+            about.write_bytes(json.dumps(wanted, indent=1).encode())
+
+    @property
+    def parts(self) -> int:
+        """Number of parts of the whole."""
+        return -(-self.of.images // PART_ROWS)
+
+    def ids(self, part: int) -> np.ndarray:
+        """Sample ids of a part, int64."""
+        return np.arange(part * PART_ROWS, min((part + 1) * PART_ROWS, self.of.images))
+
+    def missing(self, wanted: np.ndarray | None = None) -> list[int]:
+        """Parts that are not there yet; only those with one of the `wanted` sample ids, if given."""
+        there = {entry.name for entry in self.folder.list()}
+        parts = range(self.parts) if wanted is None else np.unique(np.asarray(wanted) // PART_ROWS).tolist()
+        return [part for part in parts if _name(part) not in there]
+
+    def write(self, part: int, features: np.ndarray, reasons: Sequence[str | None]) -> None:
+        """Writes a part, whole.
+
+        Args:
+            features: (rows, feature_dim) float32, in the order of `ids`; rows of unreadable images are not looked at.
+            reasons: why an image could not be read, or None where it could.
+        """
+        readable = pa.array([reason is None for reason in reasons])
+        flat = pa.array(np.ascontiguousarray(features, np.float32).reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, self.of.feature_dim, mask=pa.compute.invert(readable))
+        table = pa.table(
+            {"sample_id": self.ids(part), "feature": column, "reason": pa.array(list(reasons), pa.string())}
+        )
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        (self.folder / _name(part)).write_bytes(sink.getvalue())
+
+    def read(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features of these samples, and which of them are readable.
+
+        Args:
+            wanted: sample ids, ascending.
+
+        Returns:
+            (readable, feature_dim) float32 and their positions in `wanted`, int64.
+
+        Raises:
+            EvaluationError: a part is missing.
+        """
+        wanted = np.asarray(wanted)
+        features, positions = [np.empty((0, self.of.feature_dim), np.float32)], [np.empty(0, np.int64)]
+        for part in np.unique(wanted // PART_ROWS).tolist():
+            inside = np.flatnonzero(wanted // PART_ROWS == part)
+            values, readable = self._part(part)
+            rows = wanted[inside] - part * PART_ROWS
+            keep = readable[rows]
+            features.append(values[rows[keep]])
+            positions.append(inside[keep])
+        return np.concatenate(features), np.concatenate(positions)
+
+    def unreadable(self) -> dict[int, str]:
+        """Sample ids of unreadable images and why, of the parts that are there."""
+        found: dict[int, str] = {}
+        for part in set(range(self.parts)) - set(self.missing()):
+            table = pq.read_table(io.BytesIO((self.folder / _name(part)).read_bytes()), columns=["sample_id", "reason"])
+            pairs = zip(table["sample_id"].to_pylist(), table["reason"].to_pylist(), strict=True)
+            found |= {sample: reason for sample, reason in pairs if reason is not None}
+        return dict(sorted(found.items()))
+
+    def _part(self, part: int) -> tuple[np.ndarray, np.ndarray]:
+        """All rows of a part, (rows, feature_dim), and which are readable; the others hold anything."""
+        try:
+            data = (self.folder / _name(part)).read_bytes()
+        except FileNotFoundError:
+            raise EvaluationError(f"{self.folder / _name(part)}: is missing; run the extraction again") from None
+        column = pq.read_table(io.BytesIO(data), columns=["feature"])["feature"].combine_chunks()
+        values = column.values.to_numpy(zero_copy_only=False).reshape(-1, self.of.feature_dim)
+        return values, np.asarray(column.is_valid())
+
+
+def _name(part: int) -> str:
+    return f"part-{part:06d}.parquet"
