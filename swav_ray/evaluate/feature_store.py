@@ -35,7 +35,8 @@ class FeaturesOf:
         weights: sha256 of the file of weights.
         layer: "pooled" (the average-pooled output of the trunk).
         image_size: side of the centre crop in pixels. mean, std: what the images were normalised with.
-        root, fingerprint: the place and what it held. images: number of samples.
+        root, fingerprint: the place and what it held.
+        samples: digest of the sample ids, as `sample_plan.digest`.
         feature_dim: length of a feature.
     """
 
@@ -46,7 +47,7 @@ class FeaturesOf:
     std: tuple[float, ...]
     root: str
     fingerprint: str
-    images: int
+    samples: str
     feature_dim: int
     format: int = _FORMAT
 
@@ -56,18 +57,19 @@ class FeaturesOf:
 
 
 class FeatureStore:
-    """The features of one place by one backbone.
+    """The features of some images of a place by one backbone.
 
     Args:
-        folder: of all features of an evaluation; this store's own folder in it is named by `of`.
+        folder: of all features of a backbone; this store's own folder in it is named by `of`.
         of: whose features they are.
+        sample_ids: of the images, (N,) int64 ascending.
 
     Raises:
         EvaluationError: the folder there holds something else.
     """
 
-    def __init__(self, folder: Place, of: FeaturesOf) -> None:
-        self.of = of
+    def __init__(self, folder: Place, of: FeaturesOf, sample_ids: np.ndarray) -> None:
+        self.of, self._sample_ids = of, np.asarray(sample_ids)
         self.folder = folder / of.digest()
         wanted = json.loads(json.dumps(asdict(of)))
         about = self.folder / ABOUT
@@ -81,17 +83,16 @@ class FeatureStore:
     @property
     def parts(self) -> int:
         """Number of parts of the whole."""
-        return -(-self.of.images // PART_ROWS)
+        return -(-len(self._sample_ids) // PART_ROWS)
 
     def ids(self, part: int) -> np.ndarray:
         """Sample ids of a part, int64."""
-        return np.arange(part * PART_ROWS, min((part + 1) * PART_ROWS, self.of.images))
+        return self._sample_ids[part * PART_ROWS : (part + 1) * PART_ROWS]
 
-    def missing(self, wanted: np.ndarray | None = None) -> list[int]:
-        """Parts that are not there yet; only those with one of the `wanted` sample ids, if given."""
+    def missing(self) -> list[int]:
+        """Parts that are not there yet."""
         there = {entry.name for entry in self.folder.list()}
-        parts = range(self.parts) if wanted is None else np.unique(np.asarray(wanted) // PART_ROWS).tolist()
-        return [part for part in parts if _name(part) not in there]
+        return [part for part in range(self.parts) if _name(part) not in there]
 
     def write(self, part: int, features: np.ndarray, reasons: Sequence[str | None]) -> None:
         """Writes a part, whole.
@@ -114,7 +115,7 @@ class FeatureStore:
         """Features of these samples, and which of them are readable.
 
         Args:
-            wanted: sample ids, ascending.
+            wanted: sample ids of this store, ascending.
 
         Returns:
             (readable, feature_dim) float32 and their positions in `wanted`, int64.
@@ -122,12 +123,12 @@ class FeatureStore:
         Raises:
             EvaluationError: a part is missing.
         """
-        wanted = np.asarray(wanted)
+        places = np.searchsorted(self._sample_ids, wanted)
         features, positions = [np.empty((0, self.of.feature_dim), np.float32)], [np.empty(0, np.int64)]
-        for part in np.unique(wanted // PART_ROWS).tolist():
-            inside = np.flatnonzero(wanted // PART_ROWS == part)
+        for part in np.unique(places // PART_ROWS).tolist():
+            inside = np.flatnonzero(places // PART_ROWS == part)
             values, readable = self._part(part)
-            rows = wanted[inside] - part * PART_ROWS
+            rows = places[inside] - part * PART_ROWS
             keep = readable[rows]
             features.append(values[rows[keep]])
             positions.append(inside[keep])

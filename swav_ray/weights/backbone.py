@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from swav_ray.data.crops.center_crop import center_crop
 from swav_ray.data.crops.decode import decode
 from swav_ray.model.normalize import MEAN, STD, normalize
-from swav_ray.model.resnet import ResNet
 from swav_ray.storage.place import Place, place
 from swav_ray.weights.architecture import Architecture, architecture_of, load_exactly
 from swav_ray.weights.layouts import Recognised, recognise, wide
@@ -80,11 +79,11 @@ class Backbone(nn.Module):
         architecture: of the trunk. origin: of the weights.
     """
 
-    def __init__(self, trunk: ResNet, architecture: Architecture, preprocess: Preprocess, origin: Origin) -> None:
+    def __init__(self, trunk: nn.Module, architecture: Architecture, preprocess: Preprocess, origin: Origin) -> None:
         super().__init__()
         self.trunk = trunk
         self.architecture, self.preprocess, self.origin = architecture, preprocess, origin
-        self.feature_dim = trunk.feature_dim
+        self.feature_dim = int(trunk.feature_dim)  # type: ignore[arg-type]  # nn.Module says Tensor | Module
 
     def forward(self, images: Tensor) -> Tensor:
         return self.trunk(images)

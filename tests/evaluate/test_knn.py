@@ -107,3 +107,14 @@ def test_features_that_are_not_finite_are_a_backbone_that_diverged():
     bank = at_angles(0, 1, math.nan)
     with pytest.raises(FloatingPointError, match="the backbone has diverged; a lower optim"):
         knn_top1(bank, torch.tensor([0, 1, 2]), at_angles(0), torch.tensor([0]), k=3)
+
+
+def test_a_bank_in_blocks_gives_the_same_answers_for_every_setting(monkeypatch):
+    (bank, labels), (queries, _) = blobs(300, 1), blobs(101, 2)
+    settings = [(1, 0.07), (9, 0.07), (200, 0.1)]
+    whole = knn.knn_predictions(bank, labels, queries, settings)
+    monkeypatch.setattr(knn, "_BANK_ROWS", 64)  # the largest k needs several blocks
+    blocks = knn.knn_predictions(bank, labels, queries, settings)
+    for (k, temperature), predicted in whole.items():
+        assert torch.equal(blocks[k, temperature], predicted)
+        assert torch.equal(knn_predict(bank, labels, queries, k=k, temperature=temperature), predicted)

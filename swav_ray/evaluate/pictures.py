@@ -1,0 +1,82 @@
+"""Pictures of an evaluation: which classes are taken for which, and how well each is found."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+_MOST_NAMED = 30  # classes whose names fit beside a matrix
+_WORST = 40  # classes of a bar chart
+
+
+def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: str) -> bytes:
+    """A PNG: the confusion matrix for a few classes, else the worst classes as bars.
+
+    Args:
+        labels, predicted: (N,) of the validation split.
+        classes: names of the labels.
+    """
+    used = np.unique(labels)
+    return (
+        _confusion(labels, predicted, classes, title)
+        if len(used) <= _MOST_NAMED
+        else _bars(labels, predicted, classes, title)
+    )
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=110)
+    return sink.getvalue()
+
+
+def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: str) -> bytes:
+    used = np.unique(np.concatenate([labels, predicted]))
+    row_of = {label: row for row, label in enumerate(used.tolist())}
+    counts = np.zeros((len(used), len(used)))
+    for label, guess in zip(labels.tolist(), predicted.tolist(), strict=True):
+        counts[row_of[label], row_of[guess]] += 1
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(4.5, 1.8 + 0.42 * len(used))
+    figure, axes = _figure(side + 0.8, side)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    names = [classes[label] for label in used.tolist()]
+    axes.set_xticks(range(len(used)), names, rotation=90)
+    axes.set_yticks(range(len(used)), names)
+    if len(used) <= 12:
+        for row in range(len(used)):
+            for column in range(len(used)):
+                if shares[row, column] >= 0.5:
+                    color = "white" if shares[row, column] > 55 else "black"
+                    text = f"{shares[row, column]:.0f}"
+                    axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label")
+    axes.set_title(title, fontsize=10)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="% of the label's images")
+    return _png(figure)
+
+
+def _bars(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: str) -> bytes:
+    used = np.unique(labels)
+    shares = {int(label): 100 * float((predicted[labels == label] == label).mean()) for label in used}
+    worst = sorted(shares, key=lambda label: shares[label])[:_WORST]
+    figure, axes = _figure(7, 1.2 + 0.2 * len(worst))
+    axes.barh([classes[label] for label in worst], [shares[label] for label in worst], color="#2b6cb0")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% found")
+    axes.set_title(f"{title}: the {len(worst)} worst of {len(used)} classes", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)

@@ -1,0 +1,143 @@
+"""An evaluation on Ray: features of both splits once, then the protocol on them, and what it says on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+import torch
+
+from swav_ray.evaluate import results
+from swav_ray.evaluate.backbones import PIXELS, UNTRAINED, backbone_of
+from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.labelled import check
+from swav_ray.evaluate.pictures import per_class
+from swav_ray.evaluate.protocol import Result
+from swav_ray.evaluate.protocols import ON_FEATURES
+from swav_ray.evaluate.splits import Split, of_places, of_run
+from swav_ray.launch.connect import connect
+from swav_ray.launch.features import labelled
+from swav_ray.run import layout
+from swav_ray.storage.place import Place, place
+from swav_ray.weights.backbone import Backbone
+
+FEATURES = "features"
+EVALUATIONS = "evaluations"
+PICTURE = "per_class.png"
+_PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a command asks for.
+
+    Attributes:
+        checkpoint: see `backbones.backbone_of`. which: "newest" or "best" of a run's checkpoints.
+        train, val, labels: places, see `splits.of_places`; all empty: what the checkpoint's run trained on, held out.
+        out: folder of the backbone's evaluations; empty: `evaluations` in the run directory, or in the storage.
+        storage: where manifests are cached. limit: most images of a split, 0: all.
+        ray_logs: show Ray's own messages.
+    """
+
+    checkpoint: str
+    which: str = "newest"
+    train: str = ""
+    val: str = ""
+    labels: str = ""
+    out: str = ""
+    storage: str = "runs"
+    limit: int = 0
+    ray_logs: bool = False
+
+
+def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
+    """Runs a protocol on frozen features, or reads what it has said before.
+
+    Args:
+        name: one of `protocols.ON_FEATURES`.
+        say: is given lines for the user.
+
+    Raises:
+        EvaluationError, WeightsError, PlaceError, ConfigError: something that was given is wrong.
+    """
+    protocol = ON_FEATURES[name]
+    backbone = backbone_of(request.checkpoint, request.which)
+    for line in backbone.describe().splitlines()[:2]:
+        say(line)
+    train, val, notes = _splits(request, say)
+    out = _out(request, backbone)
+    folder = out / name
+    found, roots = results.read(folder), (train.manifest.root, val.manifest.root)
+    if found is not None and not results.is_of(found, protocol.protocol, backbone.origin.sha256, *roots):
+        raise EvaluationError(f"{folder}: holds the result of another evaluation; give another --out or delete it")
+    own = connect(request.ray_logs)
+    try:
+        first, second = labelled(backbone, [train, val], out / FEATURES, _Progress(say))
+    finally:
+        if own:
+            ray.shutdown()
+    notes += check(first, second)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    judged = protocol.run(first, second, device)
+    result = Result(
+        protocol=protocol.protocol,
+        backbone=backbone.origin.place,
+        weights=backbone.origin.sha256,
+        train=first.place,
+        val=second.place,
+        figures=judged.figures,
+        correct=dict(zip(second.ids.tolist(), (judged.predicted == second.labels).tolist(), strict=True)),
+        notes=[*notes, *judged.notes],
+    )
+    results.write(folder, result)
+    title = f"{name}: {next(iter(result.figures.values())).text()}, {backbone.origin.place}"
+    (folder / PICTURE).write_bytes(per_class(second.labels, judged.predicted, second.classes, title))
+    for note in judged.notes:
+        say(f"note: {note}")
+    say(f"{folder / results.RESULTS} and {PICTURE} beside it")
+    return result
+
+
+class _Progress:
+    """A line every few seconds while features are extracted."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._began, self._said = say, time.monotonic(), time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._said > _PROGRESS_SECONDS or done == total:
+            self._said = now
+            self._say(f"features: {done:,} of {total:,} images, {done / (now - self._began):,.0f} images/s")
+
+
+def _splits(request: Request, say: Callable[[str], None]) -> tuple[Split, Split, list[str]]:
+    if request.train:
+        cache = layout.manifest_cache(place(request.storage))
+        train, val, notes = of_places(request.train, request.val, request.labels, cache)
+    else:
+        run_dir = _run_dir(request.checkpoint)
+        if run_dir is None:
+            raise EvaluationError(
+                "--train: names no images, and the checkpoint is no run directory; give --train PLACE"
+            )
+        train, val, notes = of_run(run_dir)
+    train, val = train.limited(request.limit), val.limited(request.limit)
+    say(f"{len(train.ids):,} images to learn from, {len(val.ids):,} to judge by, {len(train.classes)} classes")
+    for note in notes:
+        say(f"note: {note}")
+    return train, val, notes
+
+
+def _run_dir(checkpoint: str) -> Place | None:
+    word = checkpoint.removeprefix(UNTRAINED).removeprefix(PIXELS)
+    return place(word) if (place(word) / layout.CONFIG).exists() else None
+
+
+def _out(request: Request, backbone: Backbone) -> Place:
+    """Each backbone has a folder of its own, so that nothing is ever taken for another's."""
+    run_dir = _run_dir(request.checkpoint)
+    base = place(request.out) if request.out else (run_dir or place(request.storage)) / EVALUATIONS
+    return base / backbone.origin.sha256[:12]

@@ -1,0 +1,77 @@
+"""The splits of an evaluation share one list of classes, and say what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swav_ray import settings
+from swav_ray.config import replace
+from swav_ray.data import manifest as manifests
+from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.splits import of_places, of_run
+from swav_ray.recipes import quickstart
+from swav_ray.storage.place import place
+from tests.data.images import image, write_files
+
+
+def folder(where: Path, classes: list[str], each: int = 3) -> str:
+    names = [f"{name}/{index}.jpg" for name in classes for index in range(each)]
+    write_files(where, {name: image(i) for i, name in enumerate(names)})
+    return str(where)
+
+
+def test_labels_of_both_places_mean_the_same_class(tmp_path: Path) -> None:
+    train, val = folder(tmp_path / "t", ["ant", "bee", "cow"]), folder(tmp_path / "v", ["cow", "bee"], each=2)
+    first, second, _ = of_places(train, val, "", place(tmp_path / "cache"))
+    assert first.classes == second.classes == ["ant", "bee", "cow"]
+    assert [second.classes[label] for label in second.labels] == ["bee", "bee", "cow", "cow"]
+    assert first.limited(3).labels.tolist() == [0, 1, 2]
+
+
+def test_one_place_with_splits_is_enough(tmp_path: Path) -> None:
+    folder(tmp_path / "d" / "train", ["ant", "bee"])
+    folder(tmp_path / "d" / "val", ["bee"])
+    first, second, _ = of_places(str(tmp_path / "d"), "", "", place(tmp_path / "cache"))
+    assert (len(first.ids), len(second.ids)) == (6, 3)
+    assert set(second.labels.tolist()) == {1}
+
+
+def test_a_csv_labels_a_flat_folder(tmp_path: Path) -> None:
+    write_files(tmp_path / "flat", {f"{i}.jpg": image(i) for i in range(4)})
+    (tmp_path / "l.csv").write_text("0,a\n1,b\n2,a\n")
+    first, _, notes = of_places(
+        str(tmp_path / "flat"), str(tmp_path / "flat"), str(tmp_path / "l.csv"), place(tmp_path)
+    )
+    assert first.labels.tolist() == [0, 1, 0]
+    assert any("names no label for 1 of 4 images" in note for note in notes)
+
+
+def test_what_is_missing_is_told(tmp_path: Path) -> None:
+    train = folder(tmp_path / "t", ["ant", "bee"])
+    write_files(tmp_path / "flat", {"a.jpg": image(0)})
+    cache = place(tmp_path / "cache")
+    with pytest.raises(EvaluationError, match=r"--train .*: has no test split; give --val PLACE"):
+        of_places(train, "", "", cache)
+    with pytest.raises(EvaluationError, match=r"--train .*flat: has no labels; give class folders, or --labels CSV"):
+        of_places(str(tmp_path / "flat"), train, "", cache)
+    with pytest.raises(EvaluationError, match=r"--val .*flat: has no labels"):
+        of_places(train, str(tmp_path / "flat"), "", cache)
+    other = folder(tmp_path / "v", ["bee", "yak", "zebra"])
+    with pytest.raises(EvaluationError, match=r"--val .*: 2 of its classes are not in --train .*: yak, zebra"):
+        of_places(train, other, "", cache)
+
+
+def test_a_run_gives_what_it_held_out(tmp_path: Path) -> None:
+    made = manifests.build(folder(tmp_path / "t", ["ant", "bee"], each=10))
+    run_dir = place(tmp_path / "run")
+    manifests.save(made, run_dir / "manifest.parquet")
+    config = replace(quickstart(), data={"uri": made.root, "holdout_fraction": 0.2})
+    (run_dir / "config.yaml").write_bytes(settings.to_yaml(config).encode())
+    first, second, _ = of_run(run_dir)
+    assert (len(first.ids), len(second.ids)) == (16, 4)
+    assert not set(first.ids.tolist()) & set(second.ids.tolist())
+    (run_dir / "config.yaml").write_bytes(settings.to_yaml(quickstart()).encode())
+    with pytest.raises(EvaluationError, match="held no labelled images out; give --train PLACE and --val PLACE"):
+        of_run(run_dir)
