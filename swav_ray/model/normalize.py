@@ -16,7 +16,8 @@ def normalize(
 
     Args:
         crops: (N, H, W, 3) uint8, or (N, 3, H, W) floating point, both in 0..255.
-        mean, std: of the channels, in units of 255.
+        mean: of each channel, in units of 255.
+        std: standard deviation of each channel, in units of 255.
 
     Returns:
         (N, 3, H, W) float32 on the same device; of uint8 input in channels-last memory, which costs no transpose.
