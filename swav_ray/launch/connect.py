@@ -10,14 +10,21 @@ from typing import Any
 import ray
 
 from swav_ray.config import ConfigError
-from swav_ray.launch.ray_internals.local_ray import keep_sigterm_handler, start_ray
+from swav_ray.launch.ray_internals.local_ray import LocalRay, keep_sigterm_handler, start_ray
 from swav_ray.one_line import last_line
 
 _FIRST_CONTACT = 10.0  # seconds after which an address that never answered is taken for a wrong one
 _ADDRESS_HELP = "must be the address of a cluster that is up, or unset to start Ray here"
+# Of a Ray that is started here.
+_SETTINGS = {
+    # 15 in Ray, at which any other program on the machine takes the CPU from training.
+    "RAY_worker_niceness": "0",
+    # 60 in Ray, for a control store that another machine may start again: here it never comes back.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
 
 
-def connect(logs: bool) -> bool:
+def connect(logs: bool) -> LocalRay | None:
     """Connects to the cluster of RAY_ADDRESS, or starts Ray on this machine.
 
     Ray that is started here ends with this process, and no signal to this process's group reaches it.
@@ -26,14 +33,14 @@ def connect(logs: bool) -> bool:
         logs: show Ray's own messages and the workers' output.
 
     Returns:
-        Whether Ray was started here: `ray.shutdown()` ends it.
+        The Ray that was started here, which `ray.shutdown()` ends, or None.
 
     Raises:
         ConfigError: no cluster answers at RAY_ADDRESS.
         Interrupted: SIGTERM arrived meanwhile.
     """
     if ray.is_initialized():
-        return False
+        return None
     level = logging.INFO if logs else logging.ERROR
     # Ray's warnings about a machine's set-up and its progress bars would bury the one line that matters.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -46,13 +53,12 @@ def connect(logs: bool) -> bool:
                 ray.init(**options)
         except (ConnectionError, ValueError) as error:
             raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {last_line(error)}") from error
-        return False
-    # 15 by default, at which any other program on the machine takes the CPU from training.
-    os.environ.setdefault("RAY_worker_niceness", "0")
+        return None
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     # "local", since another run's private cluster on this machine would end with that run. One CPU for the training
     # worker and one for crops is the least that moves.
-    start_ray(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
-    return True
+    return start_ray(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
 
 
 def _reach(address: str) -> None:

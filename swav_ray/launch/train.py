@@ -6,6 +6,7 @@ One path for a new run, one that was stopped or killed, and one that is done.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ from swav_ray.launch.connect import connect
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
 from swav_ray.launch.feed import TASK_CPUS
 from swav_ray.launch.monitor import Monitor
+from swav_ray.launch.ray_internals.local_ray import LocalRay
 from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
 from swav_ray.one_line import last_line
@@ -57,7 +59,13 @@ def train(config: Config) -> dict[str, Any] | None:
         Interrupted: a second signal ended it.
     """
     terminal = Terminal(config.run.progress_seconds)
+    with terminal.attended():
+        return _train(config, terminal)
+
+
+def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
     run_dir = place(config.run.storage) / config.run.name
+    terminal.waiting_for(f"waiting for {run_dir}: {{}}")
     run_dir.exists(patience=_FIRST_CONTACT)
     _check_same_run(config, run_dir)
     if (run_dir / SUMMARY).exists():
@@ -85,14 +93,19 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
     try:
         for warning in config.warnings():
             terminal.line(f"warning: {warning}")
+        terminal.waiting_for("listing the images: {}")
         _prepare(config, run_dir, terminal)
-        own_cluster = connect(config.run.ray_logs)
+        terminal.waiting_for("starting Ray: {}" if "RAY_ADDRESS" not in os.environ else "connecting to Ray: {}")
+        local_ray = connect(config.run.ray_logs)
+        least = config.scaling.num_workers[0]
+        terminal.waiting_for(f"starting {least} worker{'s' if least > 1 else ''}: {{}}")
         with stop.noted():
             try:
-                _check_room(config, terminal, grows=not own_cluster)
-                _fit(config, run_dir, terminal, stop, taken)
+                _check_room(config, terminal, grows=local_ray is None)
+                _fit(config, run_dir, terminal, stop, taken, local_ray)
             finally:
-                if own_cluster:
+                if local_ray is not None and not local_ray.ended():  # else it would wait for what has ended
+                    terminal.waiting_for("ending Ray: {}")
                     ray.shutdown()
     finally:
         lease.release()
@@ -180,7 +193,14 @@ def _check_room(config: Config, terminal: Terminal, *, grows: bool) -> None:
         terminal.line(f"warning: {what}, and the cluster has {there:g} now: waiting for it to grow")
 
 
-def _fit(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, taken: threading.Event) -> None:
+def _fit(
+    config: Config,
+    run_dir: Place,
+    terminal: Terminal,
+    stop: StopSignals,
+    taken: threading.Event,
+    local_ray: LocalRay | None,
+) -> None:
     """Starts the workers and shows their news until they end; raises RunFailed."""
     prefer_fast_recovery()
     # On the driver's node, which is the one that the run cannot lose.
@@ -215,13 +235,14 @@ def _fit(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.5)
+            if local_ray is not None and (ended := local_ray.ended()):
+                raise RunFailed(f"Ray's {' and '.join(ended)} ended; the same command resumes from the last checkpoint")
             if stop.asked and not requested:
                 requested = True
                 ray.get(monitor.request_stop.remote())
                 terminal.line(f"{stop.asked.name}: stopping after this step, with a checkpoint; again: at once")
             for message in ray.get(monitor.read.remote()):
                 terminal.show(message)
-            terminal.quiet()
             if taken.is_set():
                 raise RunFailed(f"another process has taken over run {config.run.name}; this one leaves it alone")
             if requested and ray.get(monitor.waiting.remote()) and not ray.get(monitor.given_up.remote()):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -14,35 +15,76 @@ from rich.table import Table
 from rich.text import Text
 
 from swav_ray.config import Config
+from swav_ray.report.silence import Silence, duration
 
-_QUIET_SECONDS = 60.0  # without a step before a person is told so
+_NO_STEP = "no step for {}: a slow step, or workers that were lost"
+_ATTENTION_SECONDS = 1.0  # between checks whether something should be said
 
 
 class Terminal:
     """Writes to standard output.
 
     Args:
-        seconds: between progress lines where the output is no terminal.
+        seconds: between progress lines when the output is no terminal.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = Console(soft_wrap=True, highlight=False)
-        self._seconds = seconds
-        self._shown = 0.0
+        self._seconds, self._clock = seconds, clock
+        self._shown = float("-inf")
         self._live: Live | None = None
         self._config: Config | None = None
         self._began: tuple[float, int] | None = None
-        self._heard, self._patience = time.monotonic(), _QUIET_SECONDS
+        self._silence = Silence(seconds, clock)
+        self._held_back = ""  # the last step's line, when it came too soon after another
+        self._lock = threading.RLock()
 
     def line(self, text: str) -> None:
         """One line that stays."""
-        self._console.print(Text(text))
-        sys.stdout.flush()
+        with self._lock:
+            self._console.print(Text(text))
+            sys.stdout.flush()
+            self._silence.shown()
+
+    @contextlib.contextmanager
+    def attended(self) -> Iterator[None]:
+        """While entered, a line comes at least every 15 s, whatever the main thread does."""
+        done = threading.Event()
+
+        def attend() -> None:
+            while not done.wait(_ATTENTION_SECONDS):
+                self.quiet()
+
+        thread = threading.Thread(target=attend, name="terminal", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def waiting_for(self, what: str) -> None:
+        """From now on `what` is shown when nothing else is; `{}` in it stands for how long."""
+        with self._lock:
+            self._held_back = ""
+            self._silence.waiting_for(what)
+
+    def quiet(self) -> None:
+        """Shows what is waited for, if nothing has been shown for too long."""
+        with self._lock:
+            if self._silence.due() and (text := self._held_back or self._silence.line()):
+                self._held_back, self._shown = "", self._clock()
+                if self._live is not None:
+                    self._live.update(Text(text))
+                    self._silence.shown()
+                else:
+                    self.line(text)
 
     def count(self, files: int) -> None:
         """Progress of a listing."""
-        if time.monotonic() - self._shown > self._seconds:
-            self._shown = time.monotonic()
+        if self._clock() - self._shown > self._seconds:
+            self._shown = self._clock()
             self.line(f"listing: {files:,} so far")
 
     @contextlib.contextmanager
@@ -87,16 +129,9 @@ class Terminal:
         elif "phase" in message:
             self.line(message["phase"])
 
-    def quiet(self) -> None:
-        """Says so, at growing intervals, where nothing has been heard for long."""
-        silent = time.monotonic() - self._heard
-        if silent > self._patience:
-            self.line(f"no step has ended for {_duration(silent)}: waiting for workers, data or storage")
-            self._patience *= 2
-
     def _progress(self, record: dict[str, Any]) -> None:
-        now = self._heard = time.monotonic()
-        self._patience = _QUIET_SECONDS
+        now = self._clock()
+        self.waiting_for(_NO_STEP)
         if "refused" in record:
             self.line(f"warning: step {record['step']} was refused: {record['refused']}; metrics.jsonl has its images")
             return
@@ -104,9 +139,12 @@ class Terminal:
             self._began = (now, record["step"])
         if self._live is not None:
             self._live.update(Text(self._describe(record, now)))
+            self._silence.shown()
         elif now - self._shown > self._seconds:
             self._shown = now
             self.line(self._describe(record, now))
+        else:
+            self._held_back = self._describe(record, now)
 
     def _describe(self, record: dict[str, Any], now: float) -> str:
         assert self._config is not None
@@ -115,7 +153,7 @@ class Terminal:
         total = record["steps"]
         since, first = self._began
         pace = (now - since) / (record["step"] - first) if record["step"] > first else 0.0
-        eta = _duration(pace * (total - done)) if pace else "-"
+        eta = duration(pace * (total - done)) if pace else "-"
         return (
             f"epoch {record['epoch'] + 1}/{epochs}  step {done}/{total}  loss {record['loss']:.4f}  "
             f"lr {record['lr']:.4g}  {record['images_per_second']:,.0f} images/s  "
@@ -143,9 +181,3 @@ class Terminal:
         self._console.print(table)
         self.line(f"the run lies in {run_dir}")
         self.line(f"next: tensorboard --logdir {run_dir}/events, or your own images: --data.uri PLACE --run.name NAME")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -83,32 +84,47 @@ def free_ports(count: int) -> list[int]:
 def cluster(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("job")
     (folder / "token").write_text("0123456789abcdef" * 4)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
-    environment.pop("PYTHONPATH", None)  # the job's code is what it brings along
-    environment |= {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the job says `python`
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-        "RAY_worker_niceness": "0",  # else workers get nothing of a busy machine
-        "RAY_JOB_STOP_WAIT_TIME_S": "120",  # as in clusters/: the default of 3 s would cut the last checkpoint off
-    }
-    names = ["port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port"]
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    sessions = tempfile.mkdtemp(prefix="rj-", dir="/tmp")  # its sockets' paths must be short
-    words = ["--head", "--num-cpus=4", "--node-ip-address=127.0.0.1", f"--temp-dir={sessions}"]
-    words += ["--disable-usage-stats", "--include-log-monitor=false", "--object-store-memory=200000000"]
-    words += [f"--{name}={port}" for name, port in ports.items()]
-    try:
-        started = subprocess.run([RAY, "start", *words], env=environment, capture_output=True, text=True, check=False)
-        assert started.returncode == 0, started.stdout + started.stderr
-        address = f"http://127.0.0.1:{ports['dashboard-port']}"
+    environment = _environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    with _head("ray start --head", environment) as address:
         made = Cluster(address, environment, s3_server.environment, folder / "transcript.txt")
         _wait_for_job_server(made)
         made.transcript.write_text("")
         yield made
+
+
+def _environment() -> dict[str, str]:
+    """What a shell of a user has, and what this machine needs."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
+    environment.pop("PYTHONPATH", None)  # the job's code is what it brings along
+    return environment | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the job says `python`
+        "RAY_worker_niceness": "0",  # else workers get nothing of a busy machine
+        "RAY_JOB_STOP_WAIT_TIME_S": "120",  # as in clusters/: the default of 3 s would cut the last checkpoint off
+    }
+
+
+@contextlib.contextmanager
+def _head(command: str, environment: dict[str, str]) -> Iterator[str]:
+    """Starts a head by a shell command that ends in `ray start --head`; the address of its job server."""
+    names = ["port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port"]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    sessions = tempfile.mkdtemp(prefix="rj-", dir="/tmp")  # its sockets' paths must be short
+    words = ["--num-cpus=4", "--node-ip-address=127.0.0.1", f"--temp-dir={sessions}"]
+    words += ["--disable-usage-stats", "--include-log-monitor=false", "--object-store-memory=200000000"]
+    words += [f"--{name}={port}" for name, port in ports.items()]
+    try:
+        started = _shell(f"{command} {shlex.join(words)}", environment)
+        assert started.returncode == 0, started.stdout + started.stderr
+        yield f"http://127.0.0.1:{ports['dashboard-port']}"
     finally:
         _end_processes_of(sessions)
         shutil.rmtree(sessions, ignore_errors=True)
+
+
+def _shell(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
 
 
 def _end_processes_of(sessions: str) -> None:
@@ -194,3 +210,20 @@ def test_a_stopped_job_leaves_a_checkpoint_and_the_next_one_goes_on_to_the_end(
     assert "succeeded" in cluster.ray("status", "second").stdout
     assert [record["step"] for record in read_metrics(run_dir)] == list(range(STEPS))
     assert {record["workers"] for record in read_metrics(run_dir)} == {2}
+
+
+def test_the_lines_of_the_readme_submit_a_job_to_a_head_with_defaults(shapes: Path, tmp_path: Path) -> None:
+    """A head takes the token that it finds, as any earlier run on the machine leaves one, and then asks for it."""
+    (authenticate,) = re.findall(r"^ray get-auth-token.*(?=\s#)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    file = tmp_path / "given.yaml"
+    file.write_text(settings.to_yaml(tiny(shapes, tmp_path, "readme", train={"epochs": 1})))
+    environment = _environment() | {"HOME": str(tmp_path)}
+    with _head(f"{authenticate} && unset RAY_AUTH_MODE && ray start --head", environment) as address:
+        submit = f"ray job submit --address {address} --working-dir . -- python -m swav_ray.pretrain --config {file}"
+        refused = _shell(submit, environment)
+        assert refused.returncode != 0
+        assert "AuthenticationError" in refused.stdout + refused.stderr
+        done = _shell(f"{authenticate} && {submit}", environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "the run lies in" in done.stdout
+    assert (tmp_path / ".ray" / "auth_token").exists()

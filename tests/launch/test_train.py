@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import ray
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
-from swav_ray import pretrain, settings
+from swav_ray import settings
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
@@ -246,58 +244,3 @@ def test_unreadable_images_are_quarantined_and_past_the_budget_named(cluster: No
     strict = replace(config, run={"name": "strict"}, data={"max_bad_fraction": 0.0})
     with pytest.raises(RunFailed, match=r"images cannot be read, data.max_bad_fraction = 0 allows 0: .*\.jpg"):
         train(strict)
-
-
-def start(config: Config, folder: Path) -> subprocess.Popen[str]:
-    file = folder / "given.yaml"
-    file.write_text(settings.to_yaml(config))
-    command = [sys.executable, "-u", "-m", "swav_ray.pretrain", "--config", str(file)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ.copy())
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_command_leaves_a_checkpoint_and_goes_on(
-    undisturbed: Config, shapes: Path, tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its own cluster of this machine's CPUs, from the command line, as a user has it; a second one is refused."""
-    config = replace(
-        undisturbed,
-        run={"name": "stopped", "storage": str(tmp_path)},
-        train={"epochs": 300},
-        checkpoint={"every_epochs": 1000.0},
-    )
-    process = start(config, tmp_path)
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if line.startswith("epoch"):
-            assert pretrain.main(["--config", str(tmp_path / "given.yaml")]) == 2
-            assert "stopped" in (refusal := capsys.readouterr().err)
-            assert "is running already" in refusal
-            process.send_signal(number)
-            break
-    seen.extend(process.stdout)
-    assert process.wait(timeout=120) == 0, "".join(seen)
-    output = "".join(seen)
-    assert f"{number.name}: stopping" in output
-    assert "the same command goes on from there" in output
-    assert "Traceback" not in output
-    assert "(raylet)" not in output
-    run_dir = place(tmp_path / "stopped")
-    (stopped,) = checkpoint.steps(run_dir)
-    assert 0 < stopped < 2700
-    assert len(read_metrics(run_dir)) == stopped
-    if number == signal.SIGTERM:
-        return
-    process = start(config, tmp_path)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("resumed from the checkpoint"):
-            assert f"step {stopped}" in line
-        if line.startswith("epoch"):
-            process.send_signal(signal.SIGINT)
-            break
-    process.communicate(timeout=120)
-    (further,) = [step for step in checkpoint.steps(run_dir) if step > stopped]
-    assert_exactly_once(config, shapes, further)

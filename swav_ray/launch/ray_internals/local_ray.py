@@ -7,7 +7,9 @@ end Ray before that checkpoint is written. And `ray.init` replaces the handler o
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +20,25 @@ from ray._private import services
 
 from swav_ray.launch.signals import Interrupted
 
+_ESSENTIAL = ("gcs_server", "raylet")
 
-def start_ray(**options: Any) -> None:
+
+class LocalRay:
+    """The processes of a Ray that `start_ray` started.
+
+    Args:
+        processes: by the name of their program.
+    """
+
+    def __init__(self, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+        self._processes = processes
+
+    def ended(self) -> list[str]:
+        """Programs that have ended and that Ray cannot do without."""
+        return [name for name in _ESSENTIAL if name in self._processes and self._processes[name].poll() is not None]
+
+
+def start_ray(**options: Any) -> LocalRay:
     """`ray.init(**options)` that leaves SIGTERM alone and starts each process of Ray as the leader of a process group.
 
     Ray's processes still end with the calling thread: the kernel kills its children, and theirs notice.
@@ -27,22 +46,28 @@ def start_ray(**options: Any) -> None:
     Raises:
         Interrupted: SIGTERM arrived meanwhile.
     """
-    with _own_process_groups(), keep_sigterm_handler():
+    with _own_process_groups() as processes, keep_sigterm_handler():
         ray.init(**options)
+    return LocalRay(processes)
 
 
 @contextmanager
-def _own_process_groups() -> Iterator[None]:
-    """Wraps `ray._private.services.ConsolePopen`, through which `start_ray_process` starts the processes of a node."""
+def _own_process_groups() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Wraps `ray._private.services.ConsolePopen`, through which `start_ray_process` starts the processes of a node.
+
+    Yields the processes as they start, by the name of their program.
+    """
     original = services.ConsolePopen
+    started: dict[str, subprocess.Popen[bytes]] = {}
 
     class _Popen(original):  # type: ignore[misc, valid-type]
-        def __init__(self, *arguments: Any, **keywords: Any) -> None:
-            super().__init__(*arguments, process_group=0, **keywords)
+        def __init__(self, command: list[str], **keywords: Any) -> None:
+            super().__init__(command, process_group=0, **keywords)
+            started[os.path.basename(command[0])] = self
 
-    services.ConsolePopen = _Popen  # type: ignore[misc]
+    services.ConsolePopen = _Popen  # type: ignore[misc, assignment]
     try:
-        yield
+        yield started
     finally:
         services.ConsolePopen = original  # type: ignore[misc]
 

@@ -146,7 +146,7 @@ def sweep(
     lease.acquire()
     own_cluster = False
     try:
-        own_cluster = connect(base.run.ray_logs)
+        own_cluster = connect(base.run.ray_logs) is not None
         at_once = concurrency(base, concurrent, grows=not own_cluster, warn=terminal.line)
         base = share_cpus(base, at_once)
         # Nothing of a sweep is kept before this: one that is refused must not decide what the next of its name is.

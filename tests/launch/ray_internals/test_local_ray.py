@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import ray
@@ -27,6 +28,12 @@ def test_a_node_starts_its_processes_through_one_class() -> None:
     LOCAL_RAY.check(issubclass(popen, subprocess.Popen), "ConsolePopen is no subprocess.Popen")
 
 
+def test_the_programs_that_a_run_cannot_do_without_have_these_names() -> None:
+    for constant, name in (("RAYLET_EXECUTABLE", "raylet"), ("GCS_SERVER_EXECUTABLE", "gcs_server")):
+        path = f"ray._private.services:{constant}"
+        LOCAL_RAY.check(os.path.basename(LOCAL_RAY.name(path)) == name, f"{path} does not end in {name}")
+
+
 def test_ray_sets_a_handler_of_sigterm() -> None:
     LOCAL_RAY.uses("ray:init", "sigterm_handler", "set_sigterm_handler")
 
@@ -46,6 +53,22 @@ def test_what_ray_starts_leads_a_process_group(monkeypatch: pytest.MonkeyPatch) 
     local_ray.start_ray(num_cpus=2)
     assert leads == [True]
     assert services.ConsolePopen is before
+
+
+def test_a_process_of_ray_that_ended_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    raylet = tmp_path / "raylet"
+    raylet.symlink_to("/bin/sleep")
+    processes = []
+
+    def init() -> None:
+        processes.append(services.start_ray_process([str(raylet), "60"], "raylet", fate_share=False).process)
+
+    monkeypatch.setattr(ray, "init", init)
+    started = local_ray.start_ray()
+    assert started.ended() == []
+    processes[0].kill()
+    processes[0].wait()
+    assert started.ended() == ["raylet"]
 
 
 def test_a_sigterm_while_ray_starts_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,77 @@
+"""A person who watches a run without a terminal never waits more than 15 s for a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from swav_ray.report.silence import duration
+from swav_ray.report.terminal import Terminal
+
+LIMIT = 15.0
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Watched:
+    """A terminal on a fake clock, attended once a second."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], seconds: float = 10.0) -> None:
+        self.clock = Clock()
+        self.terminal = Terminal(seconds, self.clock)
+        self._capsys = capsys
+
+    def after(self, seconds: int) -> list[str]:
+        """The lines of the next seconds."""
+        self._capsys.readouterr()
+        for _ in range(seconds):
+            self.clock.now += 1.0
+            self.terminal.quiet()
+        return self._capsys.readouterr().out.splitlines()
+
+
+@pytest.fixture
+def watched(capsys: pytest.CaptureFixture[str]) -> Watched:
+    return Watched(capsys)
+
+
+def test_what_takes_long_is_said_every_15_seconds(watched: Watched) -> None:
+    watched.terminal.waiting_for("starting Ray: {}")
+    assert watched.after(14) == []
+    assert watched.after(60) == [
+        "starting Ray: 15 s",
+        "starting Ray: 30 s",
+        "starting Ray: 45 s",
+        "starting Ray: 1 min 00 s",
+    ]
+
+
+def test_a_line_of_any_kind_breaks_the_silence(watched: Watched) -> None:
+    watched.terminal.waiting_for("starting Ray: {}")
+    watched.after(10)
+    watched.terminal.line("warning: 2 workers need 3 CPUs")
+    assert watched.after(14) == []
+    assert watched.after(1) == ["starting Ray: 25 s"]
+
+
+def test_a_name_with_braces_is_shown_as_it_is(watched: Watched) -> None:
+    watched.terminal.waiting_for("waiting for s3://bucket/{a}: {}")
+    assert watched.after(15) == ["waiting for s3://bucket/{a}: 15 s"]
+
+
+def test_who_asked_for_fewer_lines_gets_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    watched = Watched(capsys, seconds=60.0)
+    watched.terminal.waiting_for("starting Ray: {}")
+    assert watched.after(120) == ["starting Ray: 1 min 00 s", "starting Ray: 2 min 00 s"]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (7380, "2 h 03 min")])
+def test_a_duration_is_as_a_person_says_it(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
