@@ -1,4 +1,4 @@
-"""Gaussian blur of one crop as PIL blurs, on [x][channel][y] planes (see resize.py).
+"""Gaussian blur of one crop as PIL blurs, on `[x][channel][y]` planes (see resize.py).
 
 PIL's GaussianBlur is three box blurs of fractional width after one another (Gwosdek et al., 2011: "Theoretical
 foundations of Gaussian convolution by extended box filtering"), so its kernel has few taps: three boxes folded
@@ -46,7 +46,7 @@ def _convolve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True)
 def blur(planes: np.ndarray, size: int, sigma: float) -> np.ndarray:
-    """A blurred copy of a crop. planes: flat uint8 as [x][channel][y]; sigma in pixels.
+    """A blurred copy of a crop. planes: flat uint8 as `[x][channel][y]`; sigma in pixels.
 
     Each column is blurred across x into a line with room at its ends for the repeated border, and from there along y.
     """

@@ -1,4 +1,4 @@
-"""Colour jitter and greyscale of one crop, in PIL's 8-bit arithmetic, on [x][channel][y] planes (see resize.py).
+"""Colour jitter and greyscale of one crop, in PIL's 8-bit arithmetic, on `[x][channel][y]` planes (see resize.py).
 
 Each operation leaves whole numbers 0 ... 255, cut (not rounded) as PIL's blend cuts them; hue goes through PIL's HSV of
 8 bits each. Contrast needs the mean of the whole crop as the operations before it left it, and so splits the work in
@@ -21,7 +21,7 @@ OPERATIONS = 5  # at most: the jitter's four, and greyscale
 def jitter(planes: np.ndarray, size: int, color: np.ndarray) -> None:
     """Apply a colour vector's jitter and greyscale (color_vector.py) to a crop in place.
 
-    planes: flat uint8 as [x][channel][y]. color: (COLOR_PARAMS,) float32, its factors at most 2.
+    planes: flat uint8 as `[x][channel][y]`. color: (COLOR_PARAMS,) float32, its factors at most 2.
     """
     codes, factors = np.empty(OPERATIONS, np.int64), np.empty(OPERATIONS * 3, np.uint16)
     count, contrast = 0, -1

@@ -260,8 +260,8 @@ def color_lines(
 ) -> int:
     """Run operations start ... stop - 1 on every line of a crop in place; its sum of grey afterwards, if asked.
 
-    planes: flat uint8 as [x][channel][y] (resize.py), `size` times 3 lines of `length`, which is a multiple of NARROW;
-    `size` pixels of each count for the sum. codes: flat int64, the operations (color_vector.py). factors: flat uint16,
+    planes: flat uint8 as `[x][channel][y]`, `size` times 3 lines of `length`, which is a multiple of NARROW; `size`
+    pixels of each line count for the sum. codes: flat int64, the operations (color_vector.py). factors: flat uint16,
     three an operation: factor, toward and away of a blend, or the shift of hue. mean: the grey of the whole crop that
     contrast blends with.
     """

@@ -5,7 +5,7 @@ sums are of whole numbers; what is computed in floating point (weights, two quot
 order. The twins stand beside the kernels, since whoever writes a kernel for other hardware starts from them; nothing
 that trains imports this file.
 
-Shapes: S side of a crop, K weights. A picture is (S, S, 3) uint8, as [y][x][channel]; `planes_of` and `picture_of`
+Shapes: S side of a crop, K weights. A picture is (S, S, 3) uint8, as `[y][x][channel]`; `planes_of` and `picture_of`
 convert to and from the flat memory that the kernels work on. docs/kernels.md draws it.
 """
 
@@ -30,7 +30,7 @@ def padded(length: int) -> int:
 
 
 def planes_of(picture: np.ndarray, padding: int = 0) -> np.ndarray:
-    """A picture as flat memory [x][channel][y]: 3 S lines of padded(S) bytes, and lines up to padded(3 S)."""
+    """A picture as flat memory `[x][channel][y]`: 3 S lines of padded(S) bytes, and lines up to padded(3 S)."""
     size = len(picture)
     lines = np.full((padded(size * 3), padded(size)), padding, np.uint8)
     lines[: size * 3, :size] = picture.transpose(1, 2, 0).reshape(size * 3, size)

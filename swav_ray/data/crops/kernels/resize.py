@@ -2,8 +2,8 @@
 
 Both passes run over long contiguous lines, and the layout does the rest. The vertical pass mixes rows of the image
 (lanes: x and channel). Its result is transposed, so that the horizontal pass mixes rows again (lanes: channel and y),
-and leaves the crop as `planes`: [x][channel][y], each line a whole column of one channel, which is what colour and
-blur want. `write_crop` transposes it once more, into the [y][x][channel] that the model is fed.
+and leaves the crop as `planes`: `[x][channel][y]`, each line a whole column of one channel, which is what colour and
+blur want. `write_crop` transposes it once more, into the `[y][x][channel]` that the model is fed.
 
 Shapes: S side of the crop, L = S rounded up to whole tiles of 16 (the length of a line; what is past S is padding).
 """
@@ -65,7 +65,7 @@ def resize_crop(
     """The crop `box` (top, left, height, width, in pixels of `image`, fractions allowed), resized to size x size.
 
     image: (H, W, 3) uint8, with the box inside. out: (S, S, 3) uint8, where `write_crop` will put the crop; its memory
-    is fetched meanwhile. Returns planes: flat uint8 of S * 3 * L, as [x][channel][y]; mirrored where `flip`.
+    is fetched meanwhile. Returns planes: flat uint8 of S * 3 * L, as `[x][channel][y]`; mirrored if `flip`.
     """
     top, left, height, width = box
     line = padded(size)
@@ -84,7 +84,7 @@ def resize_crop(
 def _shrink_rows(
     image: np.ndarray, top: float, height: float, left: float, width: float, size: int
 ) -> tuple[np.ndarray, int]:
-    """The vertical pass and its transpose: (flat uint8 as [x][channel][y] for the crop's own columns, first column)."""
+    """The vertical pass and its transpose: flat uint8 as `[x][channel][y]` of the crop's own columns; the first one."""
     pixels = image.reshape(-1)
     pitch = image.shape[1] * 3
     column = math.floor(left)
@@ -104,7 +104,7 @@ def _shrink_rows(
 
 @njit(nogil=True)
 def write_crop(planes: np.ndarray, size: int, out: np.ndarray) -> None:
-    """planes [x][channel][y] to out (S, S, 3) uint8, C-contiguous."""
+    """planes `[x][channel][y]` to out (S, S, 3) uint8, C-contiguous."""
     line, rows = padded(size), padded(size * 3)
     pixels = out.reshape(-1)
     if line == size:
