@@ -76,8 +76,7 @@ def test_batches_are_the_plans_across_segments_and_epochs_in_parts_or_whole(
     for part_bytes in (feeds.PART_BYTES, BATCH_BYTES // 3):
         monkeypatch.setattr(feeds, "PART_BYTES", part_bytes)
         feed = Feed(maker, World(), 2, 13, segment_blocks=9, lead_blocks=4, handover_blocks=2)
-        steps = list(range(2, 13))
-        for step, batch in zip(steps, feed, strict=True):
+        for step, batch in zip(range(2, 13), feed, strict=True):
             assert_is_planned(batch, maker, step)
             assert len(batch.made_on) == 1
 
@@ -169,9 +168,7 @@ def test_a_slow_trainer_bounds_what_is_prefetched(nodes: Cluster, tmp_path: Path
 def test_added_nodes_make_crops_and_a_lost_one_costs_no_batch(nodes: Cluster, tmp_path: Path) -> None:
     maker = maker_of(tmp_path)
     feed = Feed(maker, World(), 0, 3000)
-    makers_of_first = {name for _ in range(20) for name in next(feed).made_on}
-    head = ray.get_runtime_context().get_node_id()
-    assert makers_of_first == {head}
+    assert {name for _ in range(20) for name in next(feed).made_on} == {ray.get_runtime_context().get_node_id()}
     added = nodes.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
     step, helped = 20, 0
     while helped < 20 and step < 2000:
@@ -233,18 +230,17 @@ def test_a_closed_feed_leaves_nothing_running(nodes: Cluster, tmp_path: Path) ->
     next(feed)
     feed.close()
     end = time.monotonic() + 60
-    while _busy() and time.monotonic() < end:
+    while (segment_processes() or taken_cpus()) and time.monotonic() < end:
         time.sleep(0.1)
-    assert _busy() == []
+    assert segment_processes() == []
+    assert taken_cpus() == 0
 
 
-def _busy() -> list[str]:
-    """The drivers of live data sets, and taken CPUs."""
-    taken = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0.0)
-    return [str(process) for process in _segment_processes()] + ["CPU"] * round(taken)
+def taken_cpus() -> float:
+    return float(ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0.0))
 
 
-def _segment_processes() -> list[int]:
+def segment_processes() -> list[int]:
     """Ids of the processes that schedule the segments of live feeds."""
     actors: dict[str, Any] = ray._private.state.actors()
     return [a["Pid"] for a in actors.values() if a["State"] == "ALIVE" and "SplitCoordinator" in a["ActorClassName"]]
@@ -252,7 +248,7 @@ def _segment_processes() -> list[int]:
 
 @ray.remote(num_cpus=0, runtime_env={"env_vars": METADATA_INLINE})
 class TrainingWorker:
-    """What a training worker is to its feed: it can be killed, and the feed's processes inherit its environment."""
+    """What a training worker is to its feed."""
 
     def __init__(self, maker: BatchMaker, owner: str) -> None:
         self._feed = Feed(maker, World(), 0, 3000, owner=owner)
@@ -262,7 +258,6 @@ class TrainingWorker:
 
 
 def reserved_for(owner: str) -> list[str]:
-    """The ids under which a run's data sets hold CPUs."""
     return coordinator.requesters(coordinator.data_requester(feeds._name(owner)))
 
 
@@ -287,10 +282,10 @@ def test_what_a_killed_worker_had_reserved_for_crops_is_released_for_the_next_on
 
 
 def test_the_process_that_schedules_a_segment_inherits_the_workers_environment(nodes: Cluster, tmp_path: Path) -> None:
-    before = _segment_processes()
+    before = segment_processes()
     worker = TrainingWorker.remote(maker_of(tmp_path), "environment")
     assert ray.get(worker.step.remote()) == 0
-    (process,) = set(_segment_processes()) - set(before)
+    (process,) = set(segment_processes()) - set(before)
     assert psutil.Process(process).environ().items() >= METADATA_INLINE.items()
     ray.kill(worker)
     release_earlier_segments("environment")
