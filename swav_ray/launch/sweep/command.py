@@ -16,8 +16,9 @@ from swav_ray.storage.place import PlaceError
 
 
 def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int:
-    """A search space's command; 0 done, 2 the user's mistake told in one line, 1 the sweep failed; 128 and the signal's number
-    when a signal ended it.
+    """A search space's command.
+
+    Returns 0 done, 2 the user's mistake in one line, 1 the sweep failed, 128 and its number when a signal ended it.
 
     Args:
         space: what `sweep` takes.
