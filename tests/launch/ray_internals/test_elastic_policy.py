@@ -27,6 +27,12 @@ def test_the_hooks_take_and_give_what_ours_do() -> None:
     POLICY.parameters(f"{ELASTIC}.after_controller_start", "self", "train_run_context")
 
 
+def test_the_policy_knows_the_runs_scaling() -> None:
+    POLICY.uses(f"{ROOM}.scaling_policy:ScalingPolicy.__init__", "scaling_config")
+    for name in ("elasticity_enabled", "min_workers", "max_workers", "num_cpus_per_worker"):
+        POLICY.name(f"ray.train:ScalingConfig.{name}")
+
+
 def test_requests_are_for_as_many_workers_as_the_hook_says() -> None:
     for method in ("_send_resource_request", "_maybe_send_resource_request"):
         POLICY.uses(f"{ELASTIC}.{method}", "_coordinator_client", "_get_num_workers_for_resource_request")

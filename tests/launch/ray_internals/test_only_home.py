@@ -14,7 +14,7 @@ PACKAGE = Path(swav_ray.__file__).parent
 HOME = PACKAGE / "launch" / "ray_internals"
 # Modules without an underscore that Ray documents nowhere.
 UNDOCUMENTED = ("ray.core", "ray.train.v2")
-# Attributes of Ray's objects that are private: used, overridden or set.
+# Private names of Ray's classes that a subclass of ours could override or use, and a constant that is none.
 PRIVATE = {
     "_autoscaling_coordinator",
     "_coordinator_client",
@@ -42,28 +42,31 @@ def is_private(module: str) -> bool:
     return parts[0] == "ray" and (any(part.startswith("_") for part in parts) or module.startswith(UNDOCUMENTED))
 
 
-def dotted(node: ast.expr) -> str:
-    """`a.b.c` for such an expression, else ""."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute) and (before := dotted(node.value)):
-        return f"{before}.{node.attr}"
-    return ""
+def imported(node: ast.AST) -> list[str]:
+    """What an import statement imports, by dotted name."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def is_private_attribute(node: ast.Attribute) -> bool:
+    """Whether this is another object's private attribute, or one of those that Ray's classes have."""
+    own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+    private = node.attr.startswith("_") and not node.attr.startswith("__")
+    return node.attr in PRIVATE or (private and not own)
 
 
 def private_uses(source: str) -> Iterator[tuple[int, str]]:
     """The lines of a module that use a private name of Ray, each with the name."""
-    for node in ast.walk(ast.parse(source)):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if is_private(alias.name)]
-        elif isinstance(node, ast.ImportFrom):
-            whole = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name for name in whole if is_private(name)]
-        elif isinstance(node, ast.Attribute):
-            path = dotted(node)
-            private = node.attr in PRIVATE or (node.attr.startswith("_") and is_private(path))
-            names = [path or node.attr] if private else []
+    nodes = list(ast.walk(ast.parse(source)))
+    if not any(name.split(".")[0] == "ray" for node in nodes for name in imported(node)):
+        return
+    for node in nodes:
+        names = [name for name in imported(node) if is_private(name)]
+        if isinstance(node, ast.Attribute) and is_private_attribute(node):
+            names = [ast.unparse(node)]
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in PRIVATE:
             names = [node.name]
         for name in names:
@@ -88,8 +91,9 @@ def test_no_other_module_uses_a_private_name_of_ray() -> None:
         ("from ray._common import constants", 1, "ray._common.constants"),
         ("from ray.data._internal.execution import streaming_executor_state", 1, "ray.data._internal"),
         ("import ray.train.v2.api.config", 1, "ray.train.v2"),
-        ("def f(executor):\n    executor._topology", 2, "executor._topology"),
-        ("class P(Policy):\n    def _get_reserved_resources(self): ...", 2, "_get_reserved_resources"),
+        ("import ray\ndef f(executor):\n    executor._topology", 3, "executor._topology"),
+        ("import ray\nclass P(ray.Policy):\n    def _get_reserved_resources(self): ...", 3, "_get_reserved_resources"),
+        ("import ray\nstate.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = 0", 2, "state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S"),
     ],
 )
 def test_a_private_use_is_found_by_line_and_name(source: str, line: int, name: str) -> None:
@@ -97,5 +101,7 @@ def test_a_private_use_is_found_by_line_and_name(source: str, line: int, name: s
 
 
 def test_what_is_public_is_not_found() -> None:
-    source = "import ray.train\nfrom ray.exceptions import RayError\nray.util.get_node_ip_address()\nself._monitor"
+    source = (
+        "import ray.train\nfrom ray.exceptions import RayError\nray.util.get_node_ip_address()\nself._monitor.__call__"
+    )
     assert list(private_uses(source)) == []
