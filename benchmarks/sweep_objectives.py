@@ -43,20 +43,22 @@ from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.evaluate.probe import knn
+from swav_ray.launch.dataset import images_of
 from swav_ray.launch.sweep.choice import default_grace
 from swav_ray.launch.sweep.schedulers import Asha
 from swav_ray.launch.sweep.space import Values, check, config_of, describe, draw
 from swav_ray.launch.sweep.trial import TrialCollapsed
-from swav_ray.launch.train import images_of
 from swav_ray.model.swav import Trunk
 from swav_ray.recipes import RECIPES
 from swav_ray.report.sweep.record import TrialRecord, read_sweep
 from swav_ray.run import measurements
 from swav_ray.run.layout import CONFIG, SWEEP, TRIAL, TRIALS
+from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import place
+from swav_ray.training.control import Request
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner
-from swav_ray.training.loop import Hooks, Wish, train
+from swav_ray.training.loop import Hooks, train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tune_spaces"))
 from assignment import SPACE
@@ -117,17 +119,17 @@ def train_one(run_dir: Path, config: Config, values: Values, manifest: Manifest)
             raise TrialCollapsed(why)
         return top1
 
-    def record(figures: dict[str, Any]) -> None:
-        if figures["loss"] is not None:  # None: the step was refused
-            losses.append(figures["loss"])
+    def record(step: StepRecord) -> None:
+        if step.loss is not None:  # None: the step was refused
+            losses.append(step.loss)
 
     measurements.keep_until(where, 0)
     hooks = Hooks(
         record=record,
         save=lambda *_: None,
         evaluate=measure,
-        wish=lambda: Wish.NONE,
-        look=lambda: None,
+        request=lambda: Request.NONE,
+        poll=lambda: None,
         ready=lambda _: True,
         usage=dict,
         quarantine=Quarantine(where, len(train_ids), 0.0, writes=True),

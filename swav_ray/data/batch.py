@@ -15,6 +15,10 @@ from swav_ray.config import CropsConfig
 from swav_ray.data.bad_images import BadImage
 
 
+class BatchFailed(RuntimeError):
+    """A batch cannot be made, for a reason that is no image's and no storage's fault, and the run ends with it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """The rows of one worker in one step.

@@ -19,7 +19,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from swav_ray.data.bad_images import TooManyBadImages
-from swav_ray.data.batch import Batch
+from swav_ray.data.batch import Batch, BatchFailed
 from swav_ray.data.batches import BatchMaker, SampleReader
 from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import even_slice
@@ -28,10 +28,6 @@ from swav_ray.storage.place import StorageUnavailable
 # The least that crops need beside training. More tasks than CPUs would fill the CPUs better, but Ray ends and starts
 # their surplus processes all the time.
 TASK_CPUS = 1.0
-
-
-class BatchFailed(RuntimeError):
-    """A batch cannot be made, and neither an image nor the storage is to blame: the run ends."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from swav_ray.launch.ray_internals.environment import FAST_RECOVERY
 from swav_ray.launch.ray_internals.trainer import HookedTrainer
 from swav_ray.launch.ray_internals.worker_group import WorkerGroupEvents
 
-_PARK_SECONDS = 600.0  # that live workers have to save before they are replaced
+_SAVE_PATIENCE = 600.0  # that live workers have to save before they are replaced
 _POLL_SECONDS = 1.0  # between polls of the cluster
 
 log = logging.getLogger(__name__)
@@ -126,14 +126,14 @@ class _Workers(WorkerGroupEvents):
         if waiting and given_up:
             raise RuntimeError(given_up)
         if resizing:
-            self._wait_until_parked()
+            self._wait_until_saved()
 
-    def _wait_until_parked(self) -> None:
+    def _wait_until_saved(self) -> None:
         """Blocks the controller, which has nothing else to do then, until the workers have saved or one has died.
 
         Those that are left beside a dead one would never save.
         """
-        ray.get(self._monitor.request_park.remote())
-        end = time.monotonic() + _PARK_SECONDS
-        while time.monotonic() < end and not ray.get(self._monitor.parked.remote()) and self.workers_alive():
+        ray.get(self._monitor.request_resize.remote())
+        end = time.monotonic() + _SAVE_PATIENCE
+        while time.monotonic() < end and not ray.get(self._monitor.saved.remote()) and self.workers_alive():
             time.sleep(0.1)

@@ -1,10 +1,12 @@
-"""What passes between the training workers and the terminal: news one way, wishes the other way."""
+"""What passes between the training workers and the terminal: messages one way, requests the other way."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import ray
+
+from swav_ray.run.messages import Message
 
 _STARTS_WITHOUT_PROGRESS = 4
 
@@ -14,9 +16,9 @@ class Monitor:
     """A mailbox of one run. Workers wait for it when they start and when they leave, never in between."""
 
     def __init__(self) -> None:
-        self._messages: list[dict[str, Any]] = []
-        self._wish = ""
-        self._parked = False
+        self._messages: list[Message] = []
+        self._request = "NONE"
+        self._saved = False
         self._waiting = True
         self._given_up = ""
         self._failed: set[str] = set()
@@ -25,38 +27,39 @@ class Monitor:
         self._deaths = 0
         self._placement_group: Any = None
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Leaves a message for the terminal; the oldest go where nobody reads."""
+    def report(self, message: Message) -> None:
+        """Takes a message for the terminal; while nobody reads, the oldest are dropped."""
         self._messages.append(message)
         del self._messages[:-1000]
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[Message]:
         """All messages since the last call."""
         messages, self._messages = self._messages, []
         return messages
 
     def request_stop(self) -> None:
         """Asks the run to stop at its next step, with a checkpoint."""
-        self._wish = "stop"
+        self._request = "STOP"
 
-    def request_park(self) -> None:
-        """Asks the workers to write a checkpoint and wait to be replaced."""
-        self._wish = self._wish or "park"
+    def request_resize(self) -> None:
+        """Asks the workers to write a checkpoint and wait to be replaced, unless they are to stop."""
+        if self._request == "NONE":
+            self._request = "RESIZE"
 
-    def wish(self) -> str:
-        """'stop', 'park' or ''."""
-        return self._wish
+    def request(self) -> str:
+        """What the workers are asked to do, by the name of a Request: STOP, RESIZE or NONE."""
+        return self._request
 
-    def note_parked(self) -> None:
-        """Says that the workers have saved: they wait, or leave by themselves."""
-        self._parked = True
+    def note_saved(self) -> None:
+        """Notes that the workers have saved: they wait, or leave by themselves."""
+        self._saved = True
 
-    def parked(self) -> bool:
-        """Whether workers may be taken away without loss."""
-        return self._parked
+    def saved(self) -> bool:
+        """Whether the workers may be ended without loss."""
+        return self._saved
 
     def note_waiting(self, waiting: bool) -> str:
-        """Says whether workers are still to be started, as where there is no room for them yet.
+        """Notes whether workers are still to be started, for example until there is room for them.
 
         Returns:
             Why not to start any, or ''.
@@ -65,24 +68,24 @@ class Monitor:
         return self._given_up
 
     def waiting(self) -> bool:
-        """Whether there are no workers that a wish could reach."""
+        """Whether there are no workers that a request could reach."""
         return self._waiting
 
     def note_starting(self) -> None:
-        """Says that other workers are about to start: what those before them were to do is done or too late."""
-        self._parked = False
-        if self._wish == "park":
-            self._wish = ""
+        """Notes that other workers are about to start: what those before them were to do is done or too late."""
+        self._saved = False
+        if self._request == "RESIZE":
+            self._request = "NONE"
 
     def note_started(self, placement_group: Any) -> None:
-        """Says what the workers that start occupy."""
+        """Notes what the workers that start occupy."""
         self._placement_group = placement_group
 
     def begin(self, step: int) -> str:
         """Notes that workers start from `step`.
 
         Returns:
-            A reason to give up where they keep starting from the same step, else ''.
+            A reason to give up if they keep starting from the same step, else ''.
         """
         self._deaths = 0
         if step == self._start:
@@ -90,7 +93,7 @@ class Monitor:
         else:
             self._start, self._starts = step, 1
             self._failed.clear()
-        if self._starts > _STARTS_WITHOUT_PROGRESS and self._wish != "stop":
+        if self._starts > _STARTS_WITHOUT_PROGRESS and self._request != "STOP":
             self.give_up(
                 f"the workers failed {_STARTS_WITHOUT_PROGRESS} times in a row without a checkpoint past step {step}"
                 f"{self._last_seen()}"
@@ -98,13 +101,13 @@ class Monitor:
         return self._given_up
 
     def note_failure(self, start: str, why: str) -> None:
-        """Notes an error that ended workers; gives up where that keeps happening without a step forward.
+        """Notes an error that ended workers; gives up if that keeps happening without a step forward.
 
         Args:
             start: tells one start of the workers from the next: all workers of one may fail.
             why: the error in one line.
         """
-        self._parked = True
+        self._saved = True
         self._why = why
         self._failed.add(start)
         if len(self._failed) > _STARTS_WITHOUT_PROGRESS:
@@ -117,7 +120,7 @@ class Monitor:
         """Notes that what starts the workers died.
 
         Returns:
-            A reason to give up where that keeps happening before any worker starts, else ''.
+            A reason to give up if that keeps happening before any worker starts, else ''.
         """
         self._deaths += 1
         self._waiting = True
@@ -137,5 +140,5 @@ class Monitor:
         self._given_up = self._given_up or reason
 
     def given_up(self) -> str:
-        """Why the run cannot go on, or ''."""
+        """Why the run cannot continue, or ''."""
         return self._given_up

@@ -1,6 +1,6 @@
-"""Runs a config on Ray: prepares the data and the run directory, starts the workers, shows what they tell.
+"""Runs a config on Ray: prepares the data and the run directory, starts the workers, shows what they report.
 
-One path for a new run, one that was stopped or killed, and one that is done.
+One path for a new run, one that was stopped or killed, and one that is finished.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.util
-from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -23,40 +25,38 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
-from swav_ray.data.shapes import write_shapes
 from swav_ray.launch.connect import connect
 from swav_ray.launch.crop_task import TASK_CPUS
+from swav_ray.launch.dataset import FIRST_CONTACT, manifest_of
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.ray_internals.environment import METADATA_INLINE
 from swav_ray.launch.ray_internals.local_ray import LocalRay
 from swav_ray.launch.ray_internals.tested import untested_ray
 from swav_ray.launch.signals import Interrupted, StopSignals
+from swav_ray.launch.supervise import supervise
 from swav_ray.launch.worker import run
 from swav_ray.one_line import last_line
 from swav_ray.report.terminal import Terminal
-from swav_ray.run.layout import CONFIG, MANIFEST, RAY, SUMMARY, shapes_folder
+from swav_ray.run.layout import CONFIG, MANIFEST, RAY, SUMMARY
 from swav_ray.run.lease import Lease
-from swav_ray.storage.place import Place, persistently, place
+from swav_ray.storage.place import Place, place
 
-SHAPES = "shapes://"
-_SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
-_FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
-_LEAVE_SECONDS = 30.0  # that Ray Train may take to leave where it has no workers
+_LEAVE_SECONDS = 30.0  # that Ray Train may take to leave while it has no workers
 
 
 class RunFailed(RuntimeError):
-    """The run cannot go on; the message is one line."""
+    """The run cannot continue; the message is one line."""
 
 
 def train(config: Config) -> dict[str, Any] | None:
     """Trains until done or stopped, resuming where a run of this name was.
 
     Returns:
-        The summary of the finished run, or None where it was stopped before its end.
+        The summary of the finished run, or None if it was stopped before its end.
 
     Raises:
-        ConfigError, PlaceError: a setting or a place is wrong. RunFailed: the run cannot go on.
+        ConfigError, PlaceError: a setting or a place is wrong. RunFailed: the run cannot continue.
         Interrupted: a second signal ended it.
     """
     terminal = Terminal(config.run.progress_seconds)
@@ -67,7 +67,7 @@ def train(config: Config) -> dict[str, Any] | None:
 def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
     run_dir = place(config.run.storage) / config.run.name
     terminal.waiting_for(f"waiting for {run_dir}: {{}}")
-    run_dir.exists(patience=_FIRST_CONTACT)
+    run_dir.exists(patience=FIRST_CONTACT)
     _check_same_run(config, run_dir)
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
@@ -87,15 +87,16 @@ def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
 
 
 def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) -> None:
-    """Takes the run directory, prepares it, starts or finds Ray, and trains."""
+    """Takes the run directory, prepares it, starts or finds Ray, and trains. A refused run leaves no directory."""
     taken = threading.Event()
     lease = Lease(run_dir, config.run.name, terminal.line, lost=taken.set)
+    made = _missing_folders(run_dir)
     lease.acquire()
     try:
         for warning in [*untested_ray(), *config.warnings()]:
             terminal.line(f"warning: {warning}")
         terminal.waiting_for("listing the images: {}")
-        _prepare(config, run_dir, terminal)
+        manifest = _check_data(config, run_dir, terminal)
         terminal.waiting_for("starting Ray: {}" if "RAY_ADDRESS" not in os.environ else "connecting to Ray: {}")
         local_ray = connect(config.run.ray_logs)
         least = config.scaling.num_workers[0]
@@ -103,6 +104,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
         with stop.noted():
             try:
                 _check_room(config, terminal, grows=local_ray is None)
+                _begin(config, run_dir, manifest, terminal)
                 _fit(config, run_dir, terminal, stop, taken, local_ray)
             finally:
                 if local_ray is not None and not local_ray.ended():  # else it would wait for what has ended
@@ -110,6 +112,17 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
                     ray.shutdown()
     finally:
         lease.release()
+        for folder in made:
+            with suppress(OSError):  # it is not empty: the run has begun
+                folder.rmdir()
+
+
+def _missing_folders(run_dir: Place) -> list[Path]:
+    """A local run directory and the folders above it that do not exist, from the innermost."""
+    if not run_dir.is_local:
+        return []
+    path = run_dir.local_path
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 def _check_same_run(config: Config, run_dir: Place) -> None:
@@ -120,8 +133,8 @@ def _check_same_run(config: Config, run_dir: Place) -> None:
         check_resume(before, config, f"run {config.run.name} in {run_dir}", "--run.name")
 
 
-def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
-    """Writes the run's config and manifest; checks that the data set and the batch fit each other."""
+def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
+    """The samples of the run. Raises ConfigError, PlaceError if they and the settings do not fit each other."""
     manifest = manifest_of(config, run_dir, terminal, begun=(run_dir / CONFIG).exists())
     train_ids, held_out = split(manifest, config.data)
     plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
@@ -129,42 +142,14 @@ def _prepare(config: Config, run_dir: Place, terminal: Terminal) -> None:
         f"{manifest.root}: {len(train_ids):,} images to train on, {len(held_out):,} held out for kNN; "
         f"{plan.steps_per_epoch} steps an epoch, {plan.dropped_per_epoch} images of each epoch's tail left out"
     )
+    return manifest
+
+
+def _begin(config: Config, run_dir: Place, manifest: Manifest, terminal: Terminal) -> None:
+    """Writes the run's manifest and its config, with which it has begun."""
     manifests.save(manifest, run_dir / MANIFEST)
-    (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())  # last: with it the run has begun
+    (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())
     terminal.line(f"run directory: {run_dir}")
-
-
-def images_of(config: Config) -> str:
-    """The place of a run's images; the built-in ones are made if need be. Raises ConfigError where none is named."""
-    uri = config.data.uri
-    if not uri:
-        raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
-    if uri == SHAPES:
-        folder = shapes_folder(place(config.run.storage))
-        write_shapes(folder, **_SHAPES_SIZE)
-        uri = folder.uri
-    return uri
-
-
-def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bool) -> Manifest:
-    """The run's list of samples: the one that it has begun with, or a new one. Keeps nothing.
-
-    Raises ConfigError, PlaceError: no place is named, or what is there cannot be trained on.
-    """
-    uri = images_of(config)
-    place(uri).exists(patience=_FIRST_CONTACT)
-    found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
-    for note in found.notes:
-        terminal.line(f"note: {note}")
-    if not begun or not (run_dir / MANIFEST).exists():
-        return found
-    kept = manifests.load(run_dir / MANIFEST)
-    if kept.fingerprint != found.fingerprint:
-        terminal.line(
-            f"warning: {uri} has changed since this run began ({len(kept):,} images, now {len(found):,}); "
-            "it goes on with the list that it began with"
-        )
-    return kept
 
 
 def uses_gpu(config: Config) -> bool:
@@ -177,7 +162,7 @@ def uses_gpu(config: Config) -> bool:
 def _check_room(config: Config, terminal: Terminal, *, grows: bool) -> None:
     """Sees that the least number of workers fits beside a CPU for crops, without which none of them would move.
 
-    Raises ConfigError where it does not and never will; warns where the cluster may yet grow.
+    Raises ConfigError if it does not and never will; warns if the cluster may yet grow.
     """
     scaling, cluster = config.scaling, ray.cluster_resources()
     least = scaling.num_workers[0]
@@ -202,7 +187,7 @@ def _fit(
     taken: threading.Event,
     local_ray: LocalRay | None,
 ) -> None:
-    """Starts the workers and shows their news until they end; raises RunFailed."""
+    """Starts the workers and shows their messages until they end; raises RunFailed."""
     prefer_fast_recovery()
     # On the driver's node, which is the one that the run cannot lose.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -210,22 +195,11 @@ def _fit(
     failure: list[BaseException] = []
 
     def fit() -> None:
+        def warn(text: str) -> None:
+            terminal.line(f"warning: {text}")
+
         try:
-            while True:
-                try:
-                    make_trainer(run, config, run_dir, {"monitor": monitor}).fit()
-                    return
-                except (ray.exceptions.RayActorError, ControllerError) as error:
-                    # Not a worker, which Ray Train starts again, but what starts them: dead, or at an error that it
-                    # does not try again, as where a node dies while workers start.
-                    if ray.get(monitor.controller_died.remote()):
-                        return
-                    # A controller writes to the run's storage before anything else, and dies where it cannot.
-                    persistently(run_dir.exists, lambda text: terminal.line(f"warning: {text}"))
-                    terminal.line(f"warning: Ray Train's controller died, starting another: {last_line(error)[:200]}")
-                    # Ray's own cleaner needs the dashboard to see it; without, nobody gets these resources again.
-                    if (occupied := ray.get(monitor.placement_group.remote())) is not None:
-                        ray.util.remove_placement_group(occupied)
+            supervise(lambda: make_trainer(run, config, run_dir, {"monitor": monitor}), monitor, run_dir, warn)
         except BaseException as error:
             failure.append(error)
 
@@ -248,7 +222,7 @@ def _fit(
                 raise RunFailed(f"another process has taken over run {config.run.name}; this one leaves it alone")
             if requested and ray.get(monitor.waiting.remote()) and not ray.get(monitor.given_up.remote()):
                 ray.get(monitor.give_up.remote("stopped"))
-                terminal.line("stopped while there were no workers; the same command goes on from the last checkpoint")
+                terminal.line("stopped while there were no workers; the same command resumes from the last checkpoint")
                 thread.join(timeout=_LEAVE_SECONDS)  # a controller left behind would take its workers after all
                 return
     if reason := ray.get(monitor.given_up.remote()):

@@ -16,6 +16,18 @@ from rich.text import Text
 
 from swav_ray.config import Config
 from swav_ray.report.silence import Silence, duration
+from swav_ray.run.messages import (
+    Finishing,
+    KnnMeasured,
+    Leaving,
+    Message,
+    Preempted,
+    Resizing,
+    Resumed,
+    Stopped,
+    Warned,
+)
+from swav_ray.run.step_record import StepRecord
 
 _NO_STEP = "no step for {}: a slow step, or workers that were lost"
 _ATTENTION_SECONDS = 1.0  # between checks whether something should be said
@@ -102,45 +114,40 @@ class Terminal:
             yield
         self._live = None
 
-    def show(self, message: dict[str, Any]) -> None:
-        """A message of the workers: a record, or news of another kind."""
-        if "record" in message:
-            self._progress(message["record"])
-        elif "resumed" in message:
-            self._began = None
-            workers = message["workers"]
-            self.line(
-                f"resumed from the checkpoint before step {message['resumed']}, "
-                f"with {workers} worker{'s' if workers > 1 else ''}"
-            )
-        elif "stopped" in message:
-            self.line(
-                f"stopped before step {message['stopped']}, with a checkpoint; the same command goes on from there"
-            )
-        elif "notice" in message:
-            self.line(
-                f"node {', '.join(node[:8] for node in message['notice'])} is to be taken away in "
-                f"{message['seconds']:.0f} s: a checkpoint now, and another shortly before"
-            )
-        elif "leaving" in message:
-            self.line(f"saved before step {message['leaving']}; going on without the node that goes")
-        elif "resizing" in message:
-            self.line(f"saved before step {message['resizing']}; changing the number of workers")
-        elif "knn" in message:
-            self.line(f"step {message['knn']['step']}: kNN top-1 {message['knn']['top1']:.1f}%")
-        elif "warning" in message:
-            self.line(f"warning: {message['warning']}")
-        elif "phase" in message:
-            self.line(message["phase"])
+    def show(self, message: Message) -> None:
+        """A message of the workers."""
+        match message:
+            case StepRecord():
+                self._progress(message)
+            case Resumed(step, workers):
+                self._began = None
+                self.line(
+                    f"resumed from the checkpoint before step {step}, with {workers} worker{'s' if workers > 1 else ''}"
+                )
+            case Stopped(step):
+                self.line(f"stopped before step {step}, with a checkpoint; the same command resumes from there")
+            case Preempted(nodes, seconds):
+                names = ", ".join(node[:8] for node in nodes)
+                self.line(f"node {names} is preempted in {seconds:.0f} s: a checkpoint now, and another shortly before")
+            case Leaving(step):
+                self.line(f"saved before step {step}; resuming without the preempted node")
+            case Resizing(step):
+                self.line(f"saved before step {step}; changing the number of workers")
+            case KnnMeasured(step, top1):
+                self.line(f"step {step}: kNN top-1 {top1:.1f}%")
+            case Finishing():
+                self.line("kNN on held-out images")
+            case Warned(text):
+                self.line(f"warning: {text}")
 
-    def _progress(self, record: dict[str, Any]) -> None:
+    def _progress(self, record: StepRecord) -> None:
         now = self._clock()
         self.waiting_for(_NO_STEP, anew=True)
-        if "refused" in record:
-            self.line(f"warning: step {record['step']} was refused: {record['refused']}; metrics.jsonl has its images")
+        if record.refused:
+            self.line(f"warning: step {record.step} was refused: {record.refused}; metrics.jsonl has its images")
             return
         if self._began is None:
-            self._began = (now, record["step"])
+            self._began = (now, record.step)
         if self._live is not None:
             self._live.update(Text(self._describe(record, now)))
             self._silence.shown()
@@ -150,18 +157,18 @@ class Terminal:
         else:
             self._held_back = self._describe(record, now)
 
-    def _describe(self, record: dict[str, Any], now: float) -> str:
+    def _describe(self, record: StepRecord, now: float) -> str:
         assert self._config is not None
         assert self._began is not None
-        epochs, done = self._config.train.epochs, record["step"] + 1
-        total = record["steps"]
+        epochs, done = self._config.train.epochs, record.step + 1
+        total = record.steps
         since, first = self._began
-        pace = (now - since) / (record["step"] - first) if record["step"] > first else 0.0
+        pace = (now - since) / (record.step - first) if record.step > first else 0.0
         eta = duration(pace * (total - done)) if pace else "-"
         return (
-            f"epoch {record['epoch'] + 1}/{epochs}  step {done}/{total}  loss {record['loss']:.4f}  "
-            f"lr {record['lr']:.4g}  {record['images_per_second']:,.0f} images/s  "
-            f"waiting for data {record['data_wait']:.0%}  ETA {eta}"
+            f"epoch {record.epoch + 1}/{epochs}  step {done}/{total}  loss {record.loss:.4f}  "
+            f"lr {record.lr:.4g}  {record.images_per_second:,.0f} images/s  "
+            f"waiting for data {record.data_wait:.0%}  ETA {eta}"
         )
 
     def summary(self, summary: dict[str, Any], run_dir: str) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
@@ -73,18 +74,23 @@ class Lease:
             if self._read().get("id") == self._own["id"]:
                 self._place.delete()
         if self._file is not None:
+            self._place.delete()  # while it is locked: whoever has opened it meanwhile notices
             self._file.close()
 
     def _acquire_local(self) -> None:
         path = self._place.local_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = self._read()
-            file.close()
-            raise self._refused(holder) from None
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = self._read()
+                file.close()
+                raise self._refused(holder) from None
+            if _is_at(path, file):
+                break
+            file.close()  # its holder has just deleted it: a lock on it excludes nobody
         file.truncate(0)
         file.write(json.dumps(self._own))
         file.flush()
@@ -148,6 +154,14 @@ class Lease:
         return ConfigError(
             self._setting, self._name, f"is running already ({who}); wait for it, stop it, or choose another name"
         )
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _process_numbers() -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from swav_ray.run.layout import EVENTS, METRICS
+from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, persistently
 
 Record = dict[str, Any]
@@ -68,8 +69,9 @@ class MetricsLog:
             self._good = self._file.tell()
             self._lines = []
 
-    def append(self, record: Record) -> None:
-        """One step's record; `step` is required, numbers go to TensorBoard as well."""
+    def append(self, step: StepRecord) -> None:
+        """One step's line; its numbers go to TensorBoard as well."""
+        record = step.line()
         with self._lock:
             self._lines.append(_line(record))
             self._scalars(

@@ -127,16 +127,17 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
 
 
 def prune(run_dir: Place, newest: int, keep: Retention) -> None:
-    """Drops the checkpoints that `keep` does not name; raises OSError.
+    """Drops the checkpoints that `keep` does not name, and what a killed write or prune left; raises OSError.
 
     Args:
         newest: the step of the last one written.
     """
     found = steps(run_dir)
     past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
-    for old in sorted(set(found) - _kept(run_dir, past, keep)):
-        (checkpoint_folder(run_dir, old) / CHECKPOINT_MANIFEST).delete()
-        checkpoint_folder(run_dir, old).delete_tree()
+    kept = {checkpoint_folder(run_dir, step).name for step in _kept(run_dir, past, keep)}
+    for old in sorted({entry.name.partition("/")[0] for entry in (run_dir / CHECKPOINTS).list()} - kept):
+        (run_dir / CHECKPOINTS / old / CHECKPOINT_MANIFEST).delete()
+        (run_dir / CHECKPOINTS / old).delete_tree()
 
 
 def _kept(run_dir: Place, found: list[int], keep: Retention) -> set[int]:
@@ -178,6 +179,8 @@ class CheckpointWriter:
     ) -> None:
         self._run_dir, self._keep, self._before_commit, self._report = run_dir, keep, before_commit, report
         self._last = last  # step submitted
+        if last is not None:
+            self._prune(last)  # an earlier start may have been killed before it did
         self._condition = threading.Condition()
         self._waiting: Snapshot | None = None
         self._busy = False

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from swav_ray.config import Config
-from swav_ray.data.sample_plan import even_slice
 from swav_ray.loss.embedding_queue import EmbeddingQueue
 from swav_ray.loss.sinkhorn import sinkhorn
 from swav_ray.loss.swapped_prediction import swapped_prediction
@@ -23,6 +22,7 @@ from swav_ray.model.swav import SwAVModel
 from swav_ray.optim.larc import LarcSGD
 from swav_ray.optim.schedule import learning_rate
 from swav_ray.training.distributed import World
+from swav_ray.training.passes import passes
 
 
 class Diverged(RuntimeError):
@@ -57,34 +57,11 @@ def build_model(config: Config) -> SwAVModel:
         )
 
 
-class _Passes:
-    """How a worker's share of a global batch is cut so that a pass fits in memory; the same number on every worker.
-
-    Args:
-        world: the workers.
-        batch: images of a global batch.
-        most: images of a pass; 0: all at once. 1 may become 2 where shares are uneven, since no pass may be empty.
-        parts: BatchNorm's parts of the global batch. A pass ends with a part where that is possible.
-    """
-
-    def __init__(self, world: World, batch: int, most: int, parts: int) -> None:
-        own = world.own_slice(batch)
-        self.whole = range(own.start, own.stop)
-        self.own = len(self.whole)
-        starts = [even_slice(batch, world.size, rank).start for rank in range(world.size)]
-        part = batch // parts
-        aligned = parts > 1 and all(start % part == 0 for start in starts)
-        self.communicate = world.group is not None and not aligned
-        self.count = 1
-        if 0 < most < -(-batch // world.size):
-            unit = part if aligned and part <= most else 1
-            largest = -(-batch // world.size)
-            self.count = min(-(-largest // (most // unit * unit)), batch // world.size // unit)
-        units = self.own // unit if self.count > 1 else 1
-        unit = unit if self.count > 1 else self.own
-        cuts = [even_slice(units, self.count, index) for index in range(self.count)]
-        first = self.whole.start
-        self.rows = [range(first + cut.start * unit, first + cut.stop * unit) for cut in cuts]
+@torch.no_grad()
+def _put_back(tensors: list[tuple[Tensor, Tensor]]) -> None:
+    """Gives each tensor the value that was copied of it before."""
+    for tensor, before in tensors:
+        tensor.copy_(before)
 
 
 class Learner:
@@ -117,7 +94,13 @@ class Learner:
             model = model.to(memory_format=torch.channels_last)
         train = config.train
         self._parts = Parts(train.batchnorm_groups if train.sync_batchnorm else 1)
-        self._passes = _Passes(self.world, train.global_batch_size, train.max_rows_per_pass, self._parts.count)
+        self._passes = passes(
+            train.global_batch_size,
+            world_size=self.world.size,
+            rank=self.world.rank,
+            most=train.max_rows_per_pass,
+            parts=self._parts.count,
+        )
         if train.sync_batchnorm:
             synchronize(model, self.world.group, self._parts)
         self.model = model
@@ -172,48 +155,50 @@ class Learner:
             crops: normalised crops, one (crops of the group x B, 3, S, S) a resolution, crop-major.
             step: global batches before this one, through all epochs.
         """
-        config, world = self.config, self.world
         lr = self.lr(step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.model.train()
         self.model.normalize_prototypes()
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        batch = config.train.global_batch_size
-        passes = self._passes
-        embeddings_VBD, scores_VBK = self._embed_all(crops, buffers, grad=passes.count == 1)
-        use_queue = self._uses_queue(step)
-        codes_ABK = self._codes(scores_VBK, use_queue)
+        embeddings_VBD, scores_VBK = self._embed_all(crops, buffers, grad=self._passes.count == 1)
+        codes_ABK = self._codes(scores_VBK, self._uses_queue(step))
         loss_B = self._loss(scores_VBK, codes_ABK)
-        loss = float(world.sum(loss_B.detach().sum() / batch))
-        refused = self._why_refuse(loss)
-        if not refused:
-            self.optimizer.zero_grad()
-            # Workers' gradients are averaged, so a share counts by its rows, not by its worker.
-            weight = world.size / batch
-            if passes.count == 1:
-                (loss_B.sum() * weight).backward()
-            else:
-                self._backward_in_passes(crops, codes_ABK, weight)
-            norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-            if not math.isfinite(float(norm)):
-                refused = f"the gradient's norm is {float(norm)}"
+        loss = float(self.world.sum(loss_B.detach().sum() / self.config.train.global_batch_size))
+        refused = self._why_refuse(loss) or self._backward(crops, loss_B, codes_ABK)
+        embeddings_VBD = embeddings_VBD.detach()
         if refused:
             self.refused_steps += 1
             self.optimizer.zero_grad()
-            for buffer, before in buffers:
-                buffer.copy_(before)
-            return StepResult(loss, lr, codes_ABK, embeddings_VBD.detach(), refused)
+            _put_back(buffers)
+        else:
+            self._update(step, embeddings_VBD)
+        return StepResult(loss, lr, codes_ABK, embeddings_VBD, refused)
+
+    def _backward(self, crops: Sequence[Tensor], loss_B: Tensor, codes_ABK: list[Tensor]) -> str:
+        """Leaves the gradient of the global batch in the parameters; why it is of no use, or ''."""
+        self.optimizer.zero_grad()
+        # Workers' gradients are averaged, so a slice counts by its rows, not by its worker.
+        weight = self.world.size / self.config.train.global_batch_size
+        if self._passes.count == 1:
+            (loss_B.sum() * weight).backward()
+        else:
+            self._backward_in_passes(crops, codes_ABK, weight)
+        norm = float(nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]))
+        return "" if math.isfinite(norm) else f"the gradient's norm is {norm}"
+
+    def _update(self, step: int, embeddings_VBD: Tensor) -> None:
+        """Applies the gradient and pushes the global batch's embeddings into the queue."""
+        config, world, batch = self.config, self.world, self.config.train.global_batch_size
         if step < config.optim.freeze_prototypes_steps:
             for weight_KD in self.model.prototype_weights():
                 weight_KD.grad = None
         self.optimizer.step()
-        if world.group is not None and not passes.communicate:
-            average_running_statistics(self.model, world.group, passes.own / batch)
-        if use_queue and self.queue is not None:
-            assigned_BAD = embeddings_VBD.detach()[list(config.assignment.crops_for_assign)].transpose(0, 1)
+        if world.group is not None and not self._passes.communicate:
+            average_running_statistics(self.model, world.group, len(self._passes.own) / batch)
+        if self._uses_queue(step) and self.queue is not None:
+            assigned_BAD = embeddings_VBD[list(config.assignment.crops_for_assign)].transpose(0, 1)
             self.queue.push(world.gather(assigned_BAD.contiguous(), batch).transpose(0, 1))
-        return StepResult(loss, lr, codes_ABK, embeddings_VBD.detach())
 
     @torch.no_grad()
     def trial(self, crops: Sequence[Tensor], step: int) -> str:
@@ -236,8 +221,7 @@ class Learner:
         _, scores_VBK = self._embed_all(crops, buffers, grad=False)
         loss_B = self._loss(scores_VBK, self._codes(scores_VBK, self._uses_queue(step)))
         loss = float(self.world.sum(loss_B.sum() / self.config.train.global_batch_size))
-        for tensor, before in buffers + prototypes:
-            tensor.copy_(before)
+        _put_back(buffers + prototypes)
         momenta = [value for state in self.optimizer.state.values() for value in state.values() if value is not None]
         norm = float(nn.utils.get_total_norm(momenta)) if momenta else 0.0
         return self._why_refuse(loss) or ("" if math.isfinite(norm) else f"the momentum's norm is {norm}")
@@ -250,11 +234,10 @@ class Learner:
     ) -> tuple[Tensor, list[Tensor]]:
         """Embeds this worker's whole share; without gradient `buffers` are put back to what they were."""
         if grad:
-            return self._embed(self._forward, crops, self._passes.whole)
+            return self._embed(self._forward, crops, self._passes.own)
         with torch.no_grad():
             parts = [self._embed(self.model, self._of_pass(crops, rows), rows) for rows in self._passes.rows]
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        _put_back(buffers)
         heads = zip(*(scores for _, scores in parts), strict=True)
         embeddings_VBD = torch.cat([embeddings for embeddings, _ in parts], dim=1)
         return embeddings_VBD, [torch.cat(head, dim=1) for head in heads]
@@ -270,7 +253,7 @@ class Learner:
 
     def _backward_in_passes(self, crops: Sequence[Tensor], codes_ABK: list[Tensor], weight: float) -> None:
         for rows in self._passes.rows:
-            own = slice(rows.start - self._passes.whole.start, rows.stop - self._passes.whole.start)
+            own = slice(rows.start - self._passes.own.start, rows.stop - self._passes.own.start)
             last = rows == self._passes.rows[-1]
             with contextlib.ExitStack() as stack:
                 if isinstance(self._forward, nn.parallel.DistributedDataParallel) and not last:
@@ -281,7 +264,7 @@ class Learner:
 
     def _of_pass(self, crops: Sequence[Tensor], rows: range) -> list[Tensor]:
         """The images `rows` of the global batch, out of this worker's share."""
-        own = slice(rows.start - self._passes.whole.start, rows.stop - self._passes.whole.start)
+        own = slice(rows.start - self._passes.own.start, rows.stop - self._passes.own.start)
         counts = self.config.crops.counts
         return [
             group.unflatten(0, (count, -1))[:, own].flatten(0, 1) for group, count in zip(crops, counts, strict=True)

@@ -21,12 +21,11 @@ from ray.cluster_utils import Cluster
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import manifest
 from swav_ray.data.bad_images import TooManyBadImages
-from swav_ray.data.batch import Batch
+from swav_ray.data.batch import Batch, BatchFailed
 from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.launch import feed as feeds
-from swav_ray.launch.crop_task import BatchFailed
 from swav_ray.launch.feed import Feed, release_earlier_segments
 from swav_ray.launch.ray_internals import coordinator
 from swav_ray.launch.ray_internals.environment import METADATA_INLINE

@@ -1,10 +1,11 @@
-"""The mailbox of a run: what it is told, and when it has a run give up."""
+"""The mailbox of a run: what passes through it, and when it has a run give up."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from swav_ray.launch.monitor import Monitor
+from swav_ray.run.messages import Stopped
 
 
 def mailbox() -> Any:
@@ -42,25 +43,25 @@ def test_workers_that_fail_after_a_checkpoint_may_fail_again() -> None:
         assert monitor.given_up() == ""
 
 
-def test_workers_may_be_taken_away_once_they_have_saved_or_ended() -> None:
+def test_workers_may_be_ended_once_they_have_saved_or_failed() -> None:
     monitor = mailbox()
     monitor.begin(0)
-    monitor.request_park()
-    assert (monitor.wish(), monitor.parked()) == ("park", False)
-    monitor.note_parked()
-    assert monitor.parked()
+    monitor.request_resize()
+    assert (monitor.request(), monitor.saved()) == ("RESIZE", False)
+    monitor.note_saved()
+    assert monitor.saved()
     monitor.note_starting()
-    assert (monitor.wish(), monitor.parked()) == ("", False)
-    monitor.request_park()
-    monitor.begin(3)  # workers that were still on their way when the wish came
-    assert (monitor.wish(), monitor.parked()) == ("park", False)
+    assert (monitor.request(), monitor.saved()) == ("NONE", False)
+    monitor.request_resize()
+    monitor.begin(3)  # workers that were still on their way when the request came
+    assert (monitor.request(), monitor.saved()) == ("RESIZE", False)
     monitor.note_starting()
     monitor.note_failure("a", "RuntimeError: connection reset")
-    assert monitor.parked()
+    assert monitor.saved()
     monitor.note_starting()
     monitor.request_stop()
-    monitor.request_park()
-    assert (monitor.wish(), monitor.parked()) == ("stop", False)
+    monitor.request_resize()
+    assert (monitor.request(), monitor.saved()) == ("STOP", False)
 
 
 def test_a_controller_that_dies_before_any_worker_starts_is_given_up() -> None:
@@ -76,15 +77,15 @@ def test_a_controller_that_has_started_workers_may_die_again() -> None:
         assert monitor.begin(step) == ""
 
 
-def test_the_oldest_news_go_where_nobody_reads_and_none_is_read_twice() -> None:
+def test_while_nobody_reads_the_oldest_messages_are_dropped_and_none_is_read_twice() -> None:
     monitor = mailbox()
     for number in range(1500):
-        monitor.tell({"number": number})
-    assert [message["number"] for message in monitor.read()] == list(range(500, 1500))
+        monitor.report(Stopped(number))
+    assert [message.step for message in monitor.read()] == list(range(500, 1500))
     assert monitor.read() == []
 
 
-def test_wishes_reach_no_worker_until_some_have_started_and_after_their_controller_died() -> None:
+def test_requests_reach_no_worker_until_some_have_started_and_after_their_controller_died() -> None:
     monitor = mailbox()
     assert monitor.waiting()
     assert monitor.note_waiting(False) == ""

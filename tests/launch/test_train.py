@@ -23,7 +23,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.launch.monitor import Monitor
-from swav_ray.launch.train import RunFailed, _check_room, _prepare, make_trainer, train
+from swav_ray.launch.train import RunFailed, _begin, _check_data, _check_room, make_trainer, train
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import place
@@ -116,12 +116,13 @@ def test_a_refused_start_decides_nothing_for_the_next_one(tmp_path: Path) -> Non
     write_images(folder, 5)
     config, run_dir = tiny(folder, tmp_path, "few"), place(tmp_path / "few")
     with pytest.raises(ConfigError, match=r"train\.global_batch_size"):
-        _prepare(config, run_dir, terminal)
+        _check_data(config, run_dir, terminal)
+    assert not run_dir.exists()
     write_images(folder, 40)
-    _prepare(config, run_dir, terminal)
+    _begin(config, run_dir, _check_data(config, run_dir, terminal), terminal)
     assert len(manifest.load(run_dir / "manifest.parquet")) == 40
     write_images(folder, 50)
-    _prepare(config, run_dir, terminal)  # the run has begun: it goes on with its list
+    _begin(config, run_dir, _check_data(config, run_dir, terminal), terminal)  # it resumes with its list
     assert len(manifest.load(run_dir / "manifest.parquet")) == 40
 
 
@@ -192,7 +193,7 @@ def test_what_fails_before_the_first_step_is_told_after_a_few_tries(
     cluster: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny(shapes, tmp_path, "nothing", scaling={"cpus_per_worker": 0.5})
-    monkeypatch.setattr("swav_ray.launch.train._prepare", lambda *_: None)  # as on a node without the shared disk
+    monkeypatch.setattr("swav_ray.launch.train._begin", lambda *_: None)  # as on a node without the shared disk
     with pytest.raises(
         RunFailed, match=r"the workers failed 5 times in a row, last with: FileNotFoundError: .*manifest"
     ):

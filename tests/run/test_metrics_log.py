@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swav_ray.run.layout import METRICS
 from swav_ray.run.metrics_log import MetricsLog, logged_steps, read_metrics
+from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, place
+
+
+def record(step: int, **figures: Any) -> StepRecord:
+    whole: dict[str, Any] = {
+        "steps": 9,
+        "epoch": 0,
+        "samples_seen": 8 * step + 8,
+        "loss": float(step),
+        "lr": 0.1,
+        "images_per_second": 80.0,
+        "data_wait": 0.5,
+        "crop_seconds": 0.25,
+        "bytes_read": 10,
+        "retries": 0,
+        "bad_images": 0,
+        "workers": 1,
+        "ids": "00ff",
+        "time": 1.5,
+        "seconds": 0.1,
+        "checkpoint_seconds": 0.0,
+        "evaluate_seconds": 0.0,
+    }
+    return StepRecord(step=step, **(whole | figures))
 
 
 def write(run_dir: str, start: int, stop: int) -> None:
     log = MetricsLog(place(run_dir), start)
     for step in range(start, stop):
-        log.append({"step": step, "loss": float(step)})
+        log.append(record(step))
     log.close()
 
 
-def test_steps_past_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path: Path) -> None:
+def test_steps_past_the_checkpoint_are_dropped_when_a_run_resumes(tmp_path: Path) -> None:
     write(str(tmp_path), 0, 5)
     write(str(tmp_path), 3, 6)
     assert [record["step"] for record in read_metrics(place(tmp_path))] == [0, 1, 2, 3, 4, 5]
@@ -42,7 +67,7 @@ def test_steps_with_their_lines_are_counted_up_to_the_first_gap(tmp_path: Path) 
     write(str(tmp_path), 0, 3)
     assert logged_steps(place(tmp_path)) == 3
     log = MetricsLog(place(tmp_path), 3)
-    log.append({"step": 5})
+    log.append(record(5))
     log.close()
     assert logged_steps(place(tmp_path)) == 3
 
@@ -50,7 +75,7 @@ def test_steps_with_their_lines_are_counted_up_to_the_first_gap(tmp_path: Path) 
 @pytest.mark.s3
 def test_a_step_waits_for_no_upload(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     log = MetricsLog(place(f"{s3}/run"), 0)
-    log.append({"step": 0})
+    log.append(record(0))
     whole, away, back = Place.write_bytes, threading.Event(), threading.Event()
 
     def stalled(self: Place, data: bytes) -> None:
@@ -62,7 +87,7 @@ def test_a_step_waits_for_no_upload(s3: str, monkeypatch: pytest.MonkeyPatch) ->
     flush = threading.Thread(target=log.flush)
     flush.start()
     assert away.wait(60)
-    step = threading.Thread(target=log.append, args=({"step": 1},), daemon=True)
+    step = threading.Thread(target=log.append, args=(record(1),), daemon=True)
     step.start()
     step.join(timeout=60)
     assert not step.is_alive()

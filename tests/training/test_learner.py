@@ -16,7 +16,7 @@ from benchmarks import replay_golden
 from swav_ray.config import Config, replace
 from swav_ray.recipes import quickstart
 from swav_ray.training.distributed import World
-from swav_ray.training.learner import Learner, _Passes
+from swav_ray.training.learner import Learner
 
 ROOT = Path(__file__).parents[2]
 REPLAY = [sys.executable, str(ROOT / "benchmarks" / "replay_golden.py")]
@@ -127,18 +127,6 @@ def test_passes_have_the_codes_and_the_gradient_of_one_pass(gloo_pool, workers: 
         assert loss == pytest.approx(a_loss, rel=1e-12)
         torch.testing.assert_close(weight, a_weight, rtol=1e-10, atol=1e-13)
         torch.testing.assert_close(codes, a_codes, rtol=1e-9, atol=1e-12)
-
-
-def test_passes_are_as_many_on_every_worker_and_none_is_empty_or_too_large() -> None:
-    for batch, size, most, parts in [(8, 3, 1, 1), (64, 5, 4, 1), (64, 4, 9, 8), (4096, 7, 100, 1), (9, 8, 1, 1)]:
-        all_passes = [_Passes(World(rank, size), batch, most, parts) for rank in range(size)]
-        assert len({passes.count for passes in all_passes}) == 1
-        flat = [row for passes in all_passes for rows in passes.rows for row in rows]
-        assert flat == list(range(batch))
-        lengths = [len(rows) for passes in all_passes for rows in passes.rows]
-        assert min(lengths) >= 1
-
-        assert max(lengths) <= max(most, 2)  # of uneven shares a pass may hold two images, since none may be empty
 
 
 def test_prototypes_stand_still_while_frozen_and_move_after() -> None:

@@ -1,4 +1,4 @@
-"""The loop without Ray: when it saves, measures, looks and leaves, and what it does with steps that are refused."""
+"""The loop without Ray: when it saves, measures, polls and ends, and what it does with steps that are refused."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from swav_ray.config import Config, replace
 from swav_ray.data.batch import Batch
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan, digest
+from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import place
+from swav_ray.training.control import Request
 from swav_ray.training.learner import Diverged, Learner
-from swav_ray.training.loop import Hooks, Wish, train
+from swav_ray.training.loop import Hooks, train
 from tests.training.test_learner import small_config
 
 PLAN = SamplePlan(np.arange(24), 0, 8)
 
 
 class World:
-    """Records what the loop does, in order; wishes what it is told to after a step, or before the first one (-1).
+    """Records what the loop does, in order; requests what it is told to after a step, or before the first one (-1).
 
-    Where batches are late each further question counts as a step's.
+    While batches are late each further question counts as a step's.
     """
 
-    def __init__(self, wishes: dict[int, Wish]) -> None:
-        self.wishes, self.asked = wishes, -1
+    def __init__(self, requests: dict[int, Request]) -> None:
+        self.requests, self.asked = requests, -1
         self.done: list[tuple[Any, ...]] = []
-        self.records: list[dict[str, Any]] = []
+        self.records: list[StepRecord] = []
         self.late: Iterator[bool] = iter(())
 
-    def wish(self) -> Wish:
+    def request(self) -> Request:
         self.asked += 1
-        return self.wishes.get(self.asked - 1, Wish.NONE)
+        return self.requests.get(self.asked - 1, Request.NONE)
 
-    def look(self) -> None:
-        self.done.append(("look",))
+    def poll(self) -> None:
+        self.done.append(("poll",))
 
     def evaluate(self, step: int) -> float:
         self.done.append(("evaluate", step))
@@ -69,9 +71,14 @@ def make_batch(step: int, ids: np.ndarray, pixels: np.ndarray) -> Batch:
 
 
 def go(
-    tmp_path: Path, config: Config, wishes: dict[int, Wish], *, bad: tuple[int, ...] = (), world: World | None = None
+    tmp_path: Path,
+    config: Config,
+    requests: dict[int, Request],
+    *,
+    bad: tuple[int, ...] = (),
+    world: World | None = None,
 ) -> tuple[World, Any]:
-    world = world or World(wishes)
+    world = world or World(requests)
     learner = Learner(config, PLAN.steps_per_epoch)
     whole_step, whole_loss = learner.step, learner._loss
 
@@ -86,8 +93,8 @@ def go(
         record=world.records.append,
         save=lambda step, top1, wait: world.done.append(("save", step, top1, wait)),
         evaluate=world.evaluate,
-        wish=world.wish,
-        look=world.look,
+        request=world.request,
+        poll=world.poll,
         ready=lambda _: next(world.late, True),
         usage=lambda: {"object_store_bytes": 7.0},
         quarantine=Quarantine(place(tmp_path), 24, 0.0, writes=False),
@@ -98,14 +105,14 @@ def go(
 
 def test_saves_each_epoch_without_waiting_and_waits_for_the_last(tmp_path: Path) -> None:
     world, result = go(tmp_path, small_config(), {})
-    assert result == (12, Wish.NONE)
+    assert result == (12, Request.NONE)
     assert world.done == [
         ("save", 3, None, False),
         ("save", 6, None, False),
         ("save", 9, None, False),
         ("save", 12, None, True),
     ]
-    assert [record["ids"] for record in world.records] == [digest(ids) for ids in PLAN.batches(0, 12)]
+    assert [record.ids for record in world.records] == [digest(ids) for ids in PLAN.batches(0, 12)]
 
 
 def test_an_accuracy_goes_with_the_checkpoint_of_its_state(tmp_path: Path) -> None:
@@ -114,41 +121,41 @@ def test_an_accuracy_goes_with_the_checkpoint_of_its_state(tmp_path: Path) -> No
     assert world.done[:4] == [("evaluate", 3), ("save", 3, 13.0, False), ("evaluate", 6), ("save", 6, 16.0, False)]
 
 
-def test_what_is_to_be_kept_is_saved_also_where_the_interval_does_not_meet_it(tmp_path: Path) -> None:
+def test_what_is_kept_is_saved_even_if_the_interval_misses_it(tmp_path: Path) -> None:
     config = small_config(checkpoint={"every_epochs": 4 / 3, "keep_every_epochs": 1})
     world, _ = go(tmp_path, config, {})
     assert [one[1] for one in world.done] == [3, 4, 6, 8, 9, 12]
 
 
-@pytest.mark.parametrize("wish", [Wish.STOP, Wish.PARK, Wish.QUIT])
-def test_leaves_after_the_step_with_a_durable_checkpoint(tmp_path: Path, wish: Wish) -> None:
-    world, result = go(tmp_path, small_config(), {4: wish})
-    assert result == (5, wish)
+@pytest.mark.parametrize("request_", [Request.STOP, Request.RESIZE, Request.LEAVE])
+def test_ends_after_the_step_with_a_durable_checkpoint(tmp_path: Path, request_: Request) -> None:
+    world, result = go(tmp_path, small_config(), {4: request_})
+    assert result == (5, request_)
     assert world.done[-1] == ("save", 5, None, True)
     assert len(world.records) == 5
 
 
-def test_a_notice_is_answered_by_a_durable_checkpoint_and_training_goes_on(tmp_path: Path) -> None:
-    world, result = go(tmp_path, small_config(), {1: Wish.LOOK, 4: Wish.SAVE})
-    assert result == (12, Wish.NONE)
-    assert world.done[:3] == [("look",), ("save", 3, None, False), ("save", 5, None, True)]
+def test_a_notice_is_answered_by_a_durable_checkpoint_and_training_continues(tmp_path: Path) -> None:
+    world, result = go(tmp_path, small_config(), {1: Request.POLL, 4: Request.SAVE})
+    assert result == (12, Request.NONE)
+    assert world.done[:3] == [("poll",), ("save", 3, None, False), ("save", 5, None, True)]
 
 
 def test_workers_that_wait_for_batches_hear_of_a_notice_and_leave_in_time(tmp_path: Path) -> None:
     # The batch of step 3 does not come: the questions after the one of step 2 are asked while waiting.
-    world = World({3: Wish.LOOK, 4: Wish.SAVE, 5: Wish.QUIT})
+    world = World({3: Request.POLL, 4: Request.SAVE, 5: Request.LEAVE})
     world.late = iter([True, True, True, False, False, False, False])
     _, result = go(tmp_path, small_config(), {}, world=world)
-    assert result == (3, Wish.QUIT)
+    assert result == (3, Request.LEAVE)
     assert len(world.records) == 3
-    assert world.done == [("save", 3, None, False), ("look",), ("save", 3, None, True), ("save", 3, None, True)]
+    assert world.done == [("save", 3, None, False), ("poll",), ("save", 3, None, True), ("save", 3, None, True)]
 
 
 def test_workers_whose_first_batch_does_not_come_can_be_stopped(tmp_path: Path) -> None:
-    world = World({1: Wish.STOP})
+    world = World({1: Request.STOP})
     world.late = iter([False, False, False])
     _, result = go(tmp_path, small_config(), {}, world=world)
-    assert result == (0, Wish.STOP)
+    assert result == (0, Request.STOP)
     assert world.done == [("save", 0, None, True)]
 
 
@@ -156,17 +163,17 @@ def test_late_batches_are_waited_for(tmp_path: Path) -> None:
     world = World({})
     world.late = iter([False, False, True, False, False, True, False])
     _, result = go(tmp_path, small_config(), {}, world=world)
-    assert result == (12, Wish.NONE)
+    assert result == (12, Request.NONE)
     assert len(world.records) == 12
 
 
 def test_a_refused_step_is_logged_with_its_images_and_counts_as_done(tmp_path: Path) -> None:
     world, result = go(tmp_path, small_config(), {}, bad=(4,))
-    assert result == (12, Wish.NONE)
-    refused = [record for record in world.records if "refused" in record]
-    assert [record["step"] for record in refused] == [4]
-    assert refused[0]["loss"] is None
-    assert sorted(refused[0]["sample_ids"]) == sorted(PLAN.batches(4, 5)[0].tolist())
+    assert result == (12, Request.NONE)
+    refused = [record for record in world.records if record.refused]
+    assert [record.step for record in refused] == [4]
+    assert refused[0].loss is None
+    assert sorted(refused[0].sample_ids) == sorted(PLAN.batches(4, 5)[0].tolist())
     assert len(world.records) == 12
 
 
@@ -189,11 +196,11 @@ def test_weights_that_an_accepted_step_blew_up_are_never_saved(tmp_path: Path, e
     world = World({})
     with pytest.raises(Diverged, match=r"step 1 blew up the weights: after it, on its own images, the loss.*the last"):
         go(tmp_path, config, {}, world=world)
-    assert "refused" not in world.records[1]
+    assert not world.records[1].refused
     assert world.done == ([("save", 1, None, False)] if every < 1 else [])
 
 
 def test_a_state_is_good_although_the_batch_after_it_is_not(tmp_path: Path) -> None:
     world, result = go(tmp_path, small_config(), {}, bad=(2, 5, 11))
-    assert result == (12, Wish.NONE)
+    assert result == (12, Request.NONE)
     assert [one[1] for one in world.done] == [3, 6, 9, 12]

@@ -26,6 +26,7 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import split
 from swav_ray.data.manifest import Manifest
 from swav_ray.launch.connect import connect
+from swav_ray.launch.dataset import manifest_of
 from swav_ray.launch.ray_internals.head_node import HEAD_NODE
 from swav_ray.launch.sweep.choice import (
     COSTS,
@@ -51,7 +52,6 @@ from swav_ray.launch.sweep.trial import (
     trial_directory,
     update_trial,
 )
-from swav_ray.launch.train import manifest_of
 from swav_ray.recipes import by_name
 from swav_ray.report.sweep.page import write_report
 from swav_ray.report.sweep.record import read_sweep

@@ -7,6 +7,7 @@ sweep that was killed or after a pause, tells what was measured before and train
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import Any, NoReturn
 
 import ray
 from ray import tune
-from ray.train import ControllerError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -24,6 +24,7 @@ from swav_ray.config import Config, replace
 from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.launch.elastic import prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
+from swav_ray.launch.supervise import supervise
 from swav_ray.launch.sweep.space import Translate, Values, config_of
 from swav_ray.launch.train import make_trainer
 from swav_ray.launch.worker import run
@@ -38,11 +39,15 @@ from swav_ray.run.layout import (
     TRIAL,
     checkpoint_folder,
 )
+from swav_ray.run.messages import Measured
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60.0  # that a training may take to stop, checkpoint included, before its workers are taken away
+
+
+log = logging.getLogger(__name__)
 
 
 class TrialFailed(RuntimeError):
@@ -296,15 +301,7 @@ class Trial(tune.Trainable):
     def _fit(self, config: Config, run_dir: Place, payload: dict[str, Any]) -> None:
         prefer_fast_recovery()
         try:
-            while True:
-                try:
-                    make_trainer(_work, config, run_dir, payload).fit()
-                    return
-                except (ray.exceptions.RayActorError, ControllerError):
-                    # Not a worker, which Ray Train starts again, but what starts them; what it held is freed first.
-                    if ray.get(self._mailbox.controller_died.remote()):
-                        return
-                    ray.get(self._groups.begin.remote(self.trial_id))
+            supervise(lambda: make_trainer(_work, config, run_dir, payload), self._mailbox, run_dir, log.warning)
         except BaseException as error:
             self._failure.append(error)
 
@@ -315,8 +312,8 @@ class Trial(tune.Trainable):
         while not self._waiting:
             over = not self._thread.is_alive()
             for message in ray.get(self._mailbox.read.remote()):
-                if "measured" in message and message["measured"]["step"] > told:
-                    self._waiting.append(message["measured"])
+                if isinstance(message, Measured) and message.row["step"] > told:
+                    self._waiting.append(message.row)
             if over and not self._waiting:
                 raise TrialFailed(self._why())
             if not self._waiting:

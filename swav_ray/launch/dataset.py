@@ -1,0 +1,48 @@
+"""The data set of a run: where its images are, and the list of samples that it trains on."""
+
+from __future__ import annotations
+
+from swav_ray.config import Config, ConfigError
+from swav_ray.data import manifest as manifests
+from swav_ray.data.manifest import Manifest
+from swav_ray.data.shapes import write_shapes
+from swav_ray.report.terminal import Terminal
+from swav_ray.run.layout import MANIFEST, shapes_folder
+from swav_ray.storage.place import Place, place
+
+SHAPES = "shapes://"
+FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is taken for a wrong address
+_SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
+
+
+def images_of(config: Config) -> str:
+    """The place of a run's images; the built-in ones are made if need be. Raises ConfigError if none is named."""
+    uri = config.data.uri
+    if not uri:
+        raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
+    if uri == SHAPES:
+        folder = shapes_folder(place(config.run.storage))
+        write_shapes(folder, **_SHAPES_SIZE)
+        uri = folder.uri
+    return uri
+
+
+def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bool) -> Manifest:
+    """The run's list of samples: the one that it began with, or a new one. Writes nothing there.
+
+    Raises ConfigError, PlaceError: no place is named, or what is there cannot be trained on.
+    """
+    uri = images_of(config)
+    place(uri).exists(patience=FIRST_CONTACT)
+    found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
+    for note in found.notes:
+        terminal.line(f"note: {note}")
+    if not begun or not (run_dir / MANIFEST).exists():
+        return found
+    own = manifests.load(run_dir / MANIFEST)
+    if own.fingerprint != found.fingerprint:
+        terminal.line(
+            f"warning: {uri} has changed since this run began ({len(own):,} images, now {len(found):,}); "
+            "it resumes with the list that it began with"
+        )
+    return own

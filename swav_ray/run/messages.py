@@ -1,0 +1,75 @@
+"""What the workers of a run report. Plain and frozen, since they pass through another process on their way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from swav_ray.run.step_record import StepRecord
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Training resumes from the checkpoint before `step`, with so many workers."""
+
+    step: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The run was stopped before `step`, with a checkpoint."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Preempted:
+    """These nodes, by id, will be lost in `seconds`."""
+
+    nodes: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The workers have saved before `step` and leave a preempted node."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """The workers have saved before `step`, and another number of them is about to start."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class KnnMeasured:
+    """Top-1 accuracy in percent of the state before `step`."""
+
+    step: int
+    top1: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A line of measurements.jsonl."""
+
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """The last step is done and saved; the result is measured."""
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that a person should know, in one line."""
+
+    text: str
+
+
+Message = StepRecord | Resumed | Stopped | Preempted | Leaving | Resizing | KnnMeasured | Measured | Finishing | Warned

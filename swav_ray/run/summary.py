@@ -1,0 +1,51 @@
+"""summary.json: what a finished run learned, and what its time went into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from swav_ray.run.history import goodput, read_history
+from swav_ray.run.metrics_log import read_metrics
+from swav_ray.storage.place import Place
+
+
+def summarize(
+    run_dir: Place,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    images: int,
+    dropped_per_epoch: int,
+    prototypes: Sequence[int],
+    bad_images: int,
+    refused_steps: int,
+    knn_top1: dict[str, float],
+) -> dict[str, Any]:
+    """The summary of a run whose last step is in its metrics.jsonl.
+
+    Args:
+        images: that it trained on. dropped_per_epoch: of them, in no step of an epoch.
+        prototypes: of each head.
+        bad_images, refused_steps: of the whole run.
+        knn_top1: percent, by name; empty if the data set has no labels.
+    """
+    records = read_metrics(run_dir)
+    losses = [record["loss"] for record in records[-steps_per_epoch:] if record["loss"] is not None]
+    return {
+        "steps": epochs * steps_per_epoch,
+        "epochs": epochs,
+        "images": images,
+        "dropped_per_epoch": dropped_per_epoch,
+        "loss_first": records[0]["loss"],
+        "loss_last_epoch": float(np.mean(losses)),
+        "ln_k": float(np.mean(np.log(prototypes))),
+        "images_per_second": float(np.median([record["images_per_second"] for record in records])),
+        "data_wait": float(np.mean([record["data_wait"] for record in records])),
+        "bad_images": bad_images,
+        "refused_steps": refused_steps,
+        "seconds": goodput(records, read_history(run_dir)),
+        "knn_top1": knn_top1,
+    }

@@ -1,0 +1,115 @@
+"""The files of a run that rank 0 keeps while it trains. They are claimed, then read, then opened at the step to resume.
+
+A checkpoint commits only while the run directory is still claimed, and after everything that belongs to it is durable:
+metrics, unreadable images and measurements.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from swav_ray.config import CheckpointConfig
+from swav_ray.data.quarantine import Quarantine
+from swav_ray.run import measurements
+from swav_ray.run.history import History
+from swav_ray.run.layout import SUMMARY
+from swav_ray.run.metrics_log import MetricsLog, logged_steps
+from swav_ray.run.step_record import StepRecord
+from swav_ray.storage.place import Place, persistently
+from swav_ray.training import checkpoint
+
+_PATIENCE = 600.0  # seconds that a checkpoint may take which the run cannot continue without
+
+
+class RunFiles:
+    """Claims a run directory.
+
+    Args:
+        run_dir: the run directory.
+        quarantine: the run's, written with each checkpoint.
+        warn: is told, in one line, when storage takes nothing; what must be written waits until it does.
+    """
+
+    def __init__(self, run_dir: Place, quarantine: Quarantine, warn: Callable[[str], None]) -> None:
+        self._run_dir, self._quarantine, self._warn = run_dir, quarantine, warn
+        # Before anything is read: an earlier start that still lives may otherwise commit another checkpoint meanwhile.
+        self._history = History(run_dir, warn)
+        self._journal = measurements.Journal(run_dir)
+        self._losses: list[float] = []  # since the last measurement
+
+    def newest(self) -> checkpoint.Checkpoint | None:
+        """The checkpoint to resume from; raises BadCheckpoint."""
+        found, problems = checkpoint.load_newest(self._run_dir, logged_steps(self._run_dir))
+        for problem in problems:
+            self._warn(f"a checkpoint cannot be used, resuming from the one before: {problem}")
+        return found
+
+    def open(self, start: int, workers: int, keep: CheckpointConfig, steps_per_epoch: int) -> None:
+        """Drops what lies past step `start` and opens the files to continue from there."""
+        self._log = MetricsLog(self._run_dir, start, warn=self._warn)
+        self._history.start(start, workers, self._log.dropped)
+        retention = checkpoint.Retention(
+            last=keep.keep_last, every_steps=keep.keep_every_epochs * steps_per_epoch, best=keep.keep_best
+        )
+        self._writer = checkpoint.CheckpointWriter(
+            self._run_dir, retention, self._before_commit, report=self._warn, last=start or None
+        )
+        rows = persistently(lambda: measurements.keep_until(self._run_dir, start), self._warn)
+        self.measured = [row["step"] for row in rows]
+        since = max(self.measured, default=0)
+        earlier = [record["loss"] for record in self._log.records if record["step"] >= since]
+        self._losses = [loss for loss in earlier if loss is not None]
+
+    def _before_commit(self) -> None:
+        self._history.check()
+        self._log.flush()
+        self._quarantine.flush()
+        self._journal.flush()
+
+    def append(self, record: StepRecord) -> None:
+        """A step's line of metrics.jsonl."""
+        self._log.append(record)
+        if record.loss is not None:
+            self._losses.append(record.loss)
+
+    def save(self, state: checkpoint.Snapshot, *, wait: bool) -> float:
+        """Writes a checkpoint, in the background unless `wait`; the seconds that the last one took.
+
+        Raises RuntimeError if it is waited for in vain.
+        """
+        self._writer.submit(state)
+        if wait and not self._writer.wait(_PATIENCE):
+            raise RuntimeError(f"the checkpoint of step {state.step} could not be written for {_PATIENCE:.0f} s")
+        return self._writer.seconds
+
+    def mean_loss(self) -> float | None:
+        """Of the steps since the last measurement, those before a restart included."""
+        return float(np.mean(self._losses)) if self._losses else None
+
+    def measure(self, row: dict[str, Any]) -> None:
+        """Takes a line of measurements.jsonl, to be written with the next checkpoint."""
+        self._losses = []
+        self._journal.add(row)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """One figure for TensorBoard that is not of a step."""
+        self._log.scalar(name, value, step)
+
+    def close_log(self) -> None:
+        """Ends metrics.jsonl; it can be read whole from then on."""
+        self._log.close()
+
+    def stop(self, step: int) -> None:
+        """Notes that a person stopped the run before `step`."""
+        self._history.stop(step)
+
+    def finish(self, summarize: Callable[[], dict[str, Any]]) -> None:
+        """Writes summary.json, which marks the run as finished."""
+        self._history.check()
+        persistently(self._journal.flush, self._warn)
+        text = json.dumps(summarize(), indent=1)
+        persistently(lambda: (self._run_dir / SUMMARY).write_bytes(text.encode()), self._warn)

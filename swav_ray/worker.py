@@ -1,0 +1,307 @@
+"""One worker of a run, from restore to finish: resume, train, save, measure. Rank 0 also writes files and reports.
+
+Knows no Ray. What it needs of whoever started it is `Coordinator`; launch/worker.py implements that over Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+
+from swav_ray.config import Config
+from swav_ray.data import manifest as manifests
+from swav_ray.data.bad_images import TooManyBadImages
+from swav_ray.data.batch import Batch, BatchFailed
+from swav_ray.data.batches import BatchMaker
+from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.holdout import split
+from swav_ray.data.quarantine import Quarantine
+from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.evaluate.in_training import Measurer
+from swav_ray.one_line import one_line
+from swav_ray.run.layout import MANIFEST, SUMMARY
+from swav_ray.run.messages import (
+    Finishing,
+    KnnMeasured,
+    Leaving,
+    Measured,
+    Message,
+    Preempted,
+    Resizing,
+    Resumed,
+    Stopped,
+    Warned,
+)
+from swav_ray.run.step_record import StepRecord
+from swav_ray.run.summary import summarize
+from swav_ray.storage.place import Place
+from swav_ray.training import checkpoint
+from swav_ray.training.control import Preemption, Request, Requests
+from swav_ray.training.distributed import World
+from swav_ray.training.learner import Diverged, Learner, build_model
+from swav_ray.training.loop import Hooks, train
+from swav_ray.training.run_files import RunFiles
+
+_REPORT_SECONDS = 0.25  # between records that are reported
+_RESIZE_PATIENCE = 600.0  # seconds until workers that were to be replaced give up waiting for it
+
+
+class NodeLeaves(RuntimeError):
+    """The workers leave a preempted node, with a checkpoint; they are to be started elsewhere."""
+
+
+class Feed(Protocol):
+    """This worker's batches, in order."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __next__(self) -> Batch: ...
+
+    def ready(self, seconds: float) -> bool:
+        """Whether the next batch comes within so many seconds."""
+
+    def usage(self) -> Mapping[str, float]:
+        """Figures of the cluster, by name."""
+
+    def close(self) -> None:
+        """Stops making batches; may take seconds."""
+
+
+class Coordinator(Protocol):
+    """What a worker needs of whoever started it. Every worker has one; calls are collective only if that is said."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where this worker trains."""
+
+    def given_up(self) -> str:
+        """Why the run cannot continue, or ''."""
+
+    def begin(self, step: int) -> str:
+        """Rank 0 is about to train from `step`; a reason to give up instead, or ''."""
+
+    def request(self) -> Request:
+        """STOP, RESIZE or NONE, as the run is asked for; asked by rank 0 each step, so it must not wait."""
+
+    def preemption(self) -> Preemption | None:
+        """The nodes of these workers that are preempted, if any; a collective."""
+
+    def report(self, message: Message) -> None:
+        """Sends a message to the terminal, without waiting."""
+
+    def saved(self) -> None:
+        """The workers may be ended without loss. Waits until this and every report before it have arrived."""
+
+    def feed(self, maker: BatchMaker, world: World, start: int, end: int) -> Feed:
+        """This worker's batches of the steps from `start` up to `end`; a collective."""
+
+    def wait_to_be_ended(self, seconds: float) -> None:
+        """Waits so long for the end of this process."""
+
+    def give_up(self, reason: str) -> None:
+        """The run has met an error that every further try would meet again."""
+
+    def note_failure(self, why: str) -> None:
+        """This worker has failed, for a reason in one line, and another try may succeed."""
+
+
+def run(config: Config, run_dir: Place, coordinator: Coordinator) -> None:
+    """Trains as one worker of a run until its end, or until the workers are asked to stop, to resize or to leave.
+
+    Raises:
+        NodeLeaves: a node is preempted. Any error that ends the worker, after the coordinator has heard of it.
+    """
+    # Workers may be started once more for a resize that was decided when the last step was done.
+    if coordinator.given_up() or (run_dir / SUMMARY).exists():
+        return
+    try:
+        _Worker(config, run_dir, coordinator).run()
+    except NodeLeaves:
+        raise
+    except (Diverged, FloatingPointError, TooManyBadImages, BatchFailed, checkpoint.BadCheckpoint) as error:
+        # Before raising: another try would end the same way, so the next start of the workers returns at once.
+        coordinator.give_up(str(error))
+        raise
+    except Exception as error:
+        coordinator.note_failure(f"{type(error).__name__}: {one_line(error, 300)}"[:300])
+        raise
+
+
+class _Worker:
+    def __init__(self, config: Config, run_dir: Place, coordinator: Coordinator) -> None:
+        self._config, self._run_dir, self._coordinator = config, run_dir, coordinator
+        self._world = World.current()
+        self._chief = self._world.rank == 0
+        _set_up_torch(config, coordinator.device)
+        self._manifest = manifests.load(run_dir / MANIFEST)
+        train_ids, held_out = split(self._manifest, config.data)
+        self._plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
+        self._end = config.train.epochs * self._plan.steps_per_epoch
+        self._learner = Learner(config, self._plan.steps_per_epoch, device=coordinator.device, world=self._world)
+        data, model = (self._manifest, train_ids, held_out), self._learner.model
+        self._measurer = Measurer(config, model, *data, device=coordinator.device, world=self._world)
+        self._requests = Requests(coordinator.request, coordinator.preemption, self._report_preemption)
+        self._quarantine = Quarantine(run_dir, len(train_ids), config.data.max_bad_fraction, writes=self._chief)
+        self._files: RunFiles | None = None  # of rank 0
+        self._reported = 0.0
+
+    def run(self) -> None:
+        start = self._restore()
+        if self._files is not None:
+            self._open(self._files, start)
+        if start < self._end:
+            self._train(start)
+        else:
+            self._finish()
+
+    def _restore(self) -> int:
+        """Loads the newest sound checkpoint, the same on every worker; the step to resume from."""
+        found = None
+        if self._chief:
+            self._files = RunFiles(self._run_dir, self._quarantine, self._warn)
+            found = self._files.newest()
+        step = self._world.gather_objects(found.step if found else 0)[0]
+        if step and found is None:
+            try:
+                found = checkpoint.load(self._run_dir, step)
+            except checkpoint.BadCheckpoint as error:
+                # Sound a moment ago, on rank 0's node: a fault of this node or of the way to it, worth another try.
+                raise RuntimeError(f"rank {self._world.rank} cannot read what rank 0 could: {error}") from error
+        if found is not None:
+            checkpoint.restore(self._learner, found)
+            if self._chief:
+                self._coordinator.report(Resumed(step, self._world.size))
+        return step
+
+    def _open(self, files: RunFiles, start: int) -> None:
+        """Opens the run's files at `start`, unless workers have started there too often."""
+        if reason := self._coordinator.begin(start):
+            raise RuntimeError(reason)
+        files.open(start, self._world.size, self._config.checkpoint, self._plan.steps_per_epoch)
+
+    def _train(self, start: int) -> None:
+        self._make_up(start)
+        multi_crop = MultiCrop(self._config.crops, self._config.augment, self._config.run.seed)
+        maker = BatchMaker(self._manifest, self._plan, multi_crop, self._config.data.max_bad_fraction)
+        feed = self._coordinator.feed(maker, self._world, start, self._end)
+        hooks = Hooks(
+            record=self._record,
+            save=self._save,
+            evaluate=self._evaluate,
+            request=self._requests.next if self._chief else lambda: Request.NONE,
+            poll=self._requests.poll,
+            ready=feed.ready,
+            usage=feed.usage if self._chief else dict,
+            quarantine=self._quarantine,
+        )
+        reached, request = train(self._learner, feed, hooks, start=start, end=self._end)
+        if reached == self._end:
+            self._finish()
+        else:
+            self._leave(reached, request)
+        # Not before: it may take seconds, which a preempted node does not have. Those that resize or leave are ended.
+        feed.close()
+
+    def _make_up(self, start: int) -> None:
+        """Measures the state before `start` if a kill came between its checkpoint and its measurement."""
+        every = self._config.eval.knn_every_epochs * self._plan.steps_per_epoch
+        if start == 0 or every == 0 or start % every:
+            return
+        missing = self._files is not None and start not in self._files.measured
+        if any(self._world.gather_objects(missing)):
+            self._evaluate(start)
+
+    def _record(self, record: StepRecord) -> None:
+        if self._files is None:
+            return
+        self._files.append(record)
+        now = time.monotonic()
+        if now - self._reported > _REPORT_SECONDS or record.step + 1 == self._end or record.refused:
+            self._reported = now
+            self._coordinator.report(record)
+
+    def _save(self, step: int, knn_top1: float | None, wait: bool) -> None:
+        if self._files is not None:
+            state = checkpoint.snapshot(self._learner, step, knn_top1)
+            self._requests.save_seconds = self._files.save(state, wait=wait)
+        if wait:
+            # The others may leave after this, and all workers are ended as soon as one leaves.
+            self._world.gather_objects(step)
+
+    def _evaluate(self, step: int) -> float | None:
+        found = self._measurer.knn()
+        self._note_measured(step, found)
+        if not found:
+            return None
+        if self._files is not None:
+            self._coordinator.report(KnnMeasured(step, found["trained"]))
+            self._files.scalar("eval/knn_top1", found["trained"], step)
+        return found["trained"]
+
+    def _note_measured(self, step: int, knn: dict[str, float]) -> None:
+        # Measured already, if a kill came between the last measurement and the summary.
+        if self._files is not None and step not in self._files.measured:
+            row = self._measurer.row(step, self._files.mean_loss(), knn)
+            self._files.measure(row)
+            self._coordinator.report(Measured(row))
+
+    def _leave(self, reached: int, request: Request) -> None:
+        """Ends before the last step, as requested; the state is saved."""
+        if self._files is not None:
+            self._files.close_log()
+            if request & Request.STOP:
+                self._files.stop(reached)
+                self._coordinator.report(Stopped(reached))
+            else:
+                self._coordinator.report(Resizing(reached) if request & Request.RESIZE else Leaving(reached))
+            self._coordinator.saved()
+        if request & Request.STOP:
+            return
+        if request & Request.RESIZE:
+            self._coordinator.wait_to_be_ended(_RESIZE_PATIENCE)
+            raise RuntimeError("the number of workers was to change, and did not")
+        self._world.gather_objects(reached)  # all workers are ended as soon as one leaves
+        raise NodeLeaves(f"leaving before step {reached}, with a checkpoint: a node is preempted")
+
+    def _finish(self) -> None:
+        """Measures the result and writes summary.json, which marks the run as finished."""
+        if self._files is not None:
+            self._files.close_log()
+            self._coordinator.report(Finishing())
+        found = self._measurer.knn(untrained=build_model(self._config))
+        self._note_measured(self._end, found)
+        if self._files is not None:
+            self._files.finish(lambda: self._summary(found))
+            self._coordinator.saved()
+
+    def _summary(self, knn_top1: dict[str, float]) -> dict[str, Any]:
+        return summarize(
+            self._run_dir,
+            epochs=self._config.train.epochs,
+            steps_per_epoch=self._plan.steps_per_epoch,
+            images=len(self._plan.ids),
+            dropped_per_epoch=self._plan.dropped_per_epoch,
+            prototypes=self._config.model.prototypes,
+            bad_images=len(self._quarantine.entries),
+            refused_steps=self._learner.refused_steps,
+            knn_top1=knn_top1,
+        )
+
+    def _report_preemption(self, nodes: tuple[str, ...], seconds: float) -> None:
+        if self._chief:
+            self._coordinator.report(Preempted(nodes, seconds))
+
+    def _warn(self, text: str) -> None:
+        self._coordinator.report(Warned(text))
+
+
+def _set_up_torch(config: Config, device: torch.device) -> None:
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, round(config.scaling.cpus_per_worker)))
+    if config.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for
+        torch.use_deterministic_algorithms(True)
