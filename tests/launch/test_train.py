@@ -26,7 +26,7 @@ from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.train import RunFailed, _begin, _check_data, _check_room, make_trainer, train
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.metrics_log import read_metrics
-from swav_ray.storage.place import place
+from swav_ray.storage.place import PlaceError, place
 from swav_ray.training import checkpoint
 from tests.data.test_batches import write_images
 from tests.launch.conftest import tiny
@@ -245,3 +245,24 @@ def test_unreadable_images_are_quarantined_and_past_the_budget_named(cluster: No
     strict = replace(config, run={"name": "strict"}, data={"max_bad_fraction": 0.0})
     with pytest.raises(RunFailed, match=r"images cannot be read, data.max_bad_fraction = 0 allows 0: .*\.jpg"):
         train(strict)
+
+
+def test_a_finished_run_leaves_no_lease_and_no_snapshot_of_ray(undisturbed: Config) -> None:
+    left = {path.name for path in (Path(undisturbed.run.storage) / "undisturbed").iterdir()}
+    assert {"config.yaml", "summary.json", "checkpoints"} <= left
+    assert not left & {"running.json", "ray"}
+
+
+def test_a_refused_run_leaves_no_directory(cluster: None, shapes: Path, tmp_path: Path) -> None:
+    """Whether its data or its machine is refused; a folder that was there before stays."""
+    folder = tmp_path / "storage"
+    too_large = tiny(shapes, folder / "below", "large", train={"global_batch_size": 80})
+    with pytest.raises(ConfigError, match=r"train\.global_batch_size"):
+        train(too_large)
+    assert not (folder / "below" / "large").exists()
+    folder.mkdir(exist_ok=True)
+    nowhere = tiny(tmp_path / "nowhere", folder, "nowhere")
+    with pytest.raises(PlaceError, match="does not exist"):
+        train(nowhere)
+    assert list(folder.glob("nowhere*")) == []
+    assert folder.exists()
