@@ -23,19 +23,9 @@ from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.in_training import Measurer
 from swav_ray.one_line import one_line
+from swav_ray.run import messages
 from swav_ray.run.layout import MANIFEST, SUMMARY
-from swav_ray.run.messages import (
-    Finishing,
-    KnnMeasured,
-    Leaving,
-    Measured,
-    Message,
-    Preempted,
-    Resizing,
-    Resumed,
-    Stopped,
-    Warned,
-)
+from swav_ray.run.messages import Message
 from swav_ray.run.step_record import StepRecord
 from swav_ray.run.summary import summarize
 from swav_ray.storage.place import Place
@@ -174,7 +164,7 @@ class _Worker:
         if found is not None:
             checkpoint.restore(self._learner, found)
             if self._chief:
-                self._coordinator.report(Resumed(step, self._world.size))
+                self._coordinator.report(messages.Resumed(step, self._world.size))
         return step
 
     def _open(self, files: RunFiles, start: int) -> None:
@@ -238,7 +228,7 @@ class _Worker:
         if not found:
             return None
         if self._files is not None:
-            self._coordinator.report(KnnMeasured(step, found["trained"]))
+            self._coordinator.report(messages.KnnMeasured(step, found["trained"]))
             self._files.scalar("eval/knn_top1", found["trained"], step)
         return found["trained"]
 
@@ -247,7 +237,7 @@ class _Worker:
         if self._files is not None and step not in self._files.measured:
             row = self._measurer.row(step, self._files.mean_loss(), knn)
             self._files.measure(row)
-            self._coordinator.report(Measured(row))
+            self._coordinator.report(messages.Measured(row))
 
     def _leave(self, reached: int, request: Request) -> None:
         """Ends before the last step, as requested; the state is saved."""
@@ -255,9 +245,11 @@ class _Worker:
             self._files.close_log()
             if request & Request.STOP:
                 self._files.stop(reached)
-                self._coordinator.report(Stopped(reached))
+                self._coordinator.report(messages.Stopped(reached))
             else:
-                self._coordinator.report(Resizing(reached) if request & Request.RESIZE else Leaving(reached))
+                self._coordinator.report(
+                    messages.Resizing(reached) if request & Request.RESIZE else messages.Leaving(reached)
+                )
             self._coordinator.saved()
         if request & Request.STOP:
             return
@@ -271,7 +263,7 @@ class _Worker:
         """Measures the result and writes summary.json, which marks the run as finished."""
         if self._files is not None:
             self._files.close_log()
-            self._coordinator.report(Finishing())
+            self._coordinator.report(messages.Finishing())
         found = self._measurer.knn(untrained=build_model(self._config))
         self._note_measured(self._end, found)
         if self._files is not None:
@@ -293,10 +285,10 @@ class _Worker:
 
     def _report_preemption(self, nodes: tuple[str, ...], seconds: float) -> None:
         if self._chief:
-            self._coordinator.report(Preempted(nodes, seconds))
+            self._coordinator.report(messages.Preempted(nodes, seconds))
 
     def _warn(self, text: str) -> None:
-        self._coordinator.report(Warned(text))
+        self._coordinator.report(messages.Warned(text))
 
 
 def _set_up_torch(config: Config, device: torch.device) -> None:

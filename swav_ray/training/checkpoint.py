@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +31,6 @@ from swav_ray.storage.place import Place, StorageUnavailable
 from swav_ray.training.learner import Learner
 
 SCHEMA = 2  # 2: refused_steps and knn_top1 in meta.json
-_RETRY_SECONDS = 5.0  # between attempts to write a checkpoint that could not be
 
 
 class BadCheckpoint(ValueError):
@@ -156,109 +153,6 @@ def _knn_top1(run_dir: Place, step: int) -> float | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return score
-
-
-class CheckpointWriter:
-    """Writes snapshots in the background, one at a time, trying again where storage fails.
-
-    Args:
-        run_dir: as for `write`.
-        keep: as for `prune`.
-        before_commit: as for `write`.
-        report: is told, in one line, what could not be written; training goes on meanwhile.
-        last: the step whose sound checkpoint the run goes on from, if any.
-    """
-
-    def __init__(
-        self,
-        run_dir: Place,
-        keep: Retention,
-        before_commit: Callable[[], None],
-        report: Callable[[str], None],
-        last: int | None = None,
-    ) -> None:
-        self._run_dir, self._keep, self._before_commit, self._report = run_dir, keep, before_commit, report
-        self._last = last  # step submitted
-        if last is not None:
-            self._prune(last)  # an earlier start may have been killed before it did
-        self._condition = threading.Condition()
-        self._waiting: Snapshot | None = None
-        self._busy = False
-        self._failed: BaseException | None = None
-        self.seconds = 0.0  # that the last write took
-        threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
-
-    def submit(self, state: Snapshot) -> None:
-        """Has a snapshot written; where one still waits for its turn, the newer takes its place.
-
-        A step's second snapshot is the same as its first: to replace a sound checkpoint by itself would be to lose it
-        where the second write does not come to its end.
-        """
-        with self._condition:
-            self._raise_failure()
-            if state.step == self._last:
-                return
-            self._last = state.step
-            if self._busy:
-                self._report(
-                    f"storage is slow or away: at step {state.step} an earlier checkpoint is still being written"
-                )
-            self._waiting = state
-            self._condition.notify_all()
-
-    def wait(self, seconds: float) -> bool:
-        """Waits until everything submitted is written; whether it is."""
-        with self._condition:
-            done = self._condition.wait_for(lambda: self._failed or not (self._busy or self._waiting), seconds)
-            self._raise_failure()
-            return bool(done)
-
-    def _raise_failure(self) -> None:
-        if self._failed is not None:
-            raise self._failed
-
-    def _run(self) -> None:
-        try:
-            while True:
-                with self._condition:
-                    self._busy = False
-                    self._condition.notify_all()
-                    self._condition.wait_for(lambda: self._waiting)
-                    state, self._waiting, self._busy = self._waiting, None, True
-                assert state is not None
-                self._write(state)
-        except BaseException as error:
-            with self._condition:
-                self._failed = error
-                self._condition.notify_all()
-
-    def _write(self, state: Snapshot) -> None:
-        told = False
-        while True:
-            began = time.monotonic()
-            try:
-                write(self._run_dir, state, self._before_commit)
-            except (OSError, StorageUnavailable) as error:
-                if not told:
-                    self._report(
-                        f"the checkpoint of step {state.step} cannot be written yet, training goes on: {error}"
-                    )
-                told = True
-            else:
-                self.seconds = time.monotonic() - began
-                if told:
-                    self._report(f"the checkpoint of step {state.step} is written")
-                self._prune(state.step)
-                return
-            with self._condition:
-                if self._condition.wait_for(lambda: self._waiting, _RETRY_SECONDS):
-                    return  # a newer one makes this one needless
-
-    def _prune(self, newest: int) -> None:
-        try:
-            prune(self._run_dir, newest, self._keep)
-        except (OSError, StorageUnavailable) as error:
-            self._report(f"old checkpoints cannot be removed, which the next one tries again: {error}")
 
 
 def steps(run_dir: Place) -> list[int]:

@@ -21,6 +21,7 @@ from swav_ray.run.metrics_log import MetricsLog, logged_steps
 from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, persistently
 from swav_ray.training import checkpoint
+from swav_ray.training.checkpoint_writer import CheckpointWriter
 
 _PATIENCE = 600.0  # seconds that a checkpoint may take which the run cannot continue without
 
@@ -55,7 +56,7 @@ class RunFiles:
         retention = checkpoint.Retention(
             last=keep.keep_last, every_steps=keep.keep_every_epochs * steps_per_epoch, best=keep.keep_best
         )
-        self._writer = checkpoint.CheckpointWriter(
+        self._writer = CheckpointWriter(
             self._run_dir, retention, self._before_commit, report=self._warn, last=start or None
         )
         rows = persistently(lambda: measurements.keep_until(self._run_dir, start), self._warn)

@@ -130,7 +130,7 @@ def test_grows_shrinks_and_outlives_its_controller(nodes: Cluster, shapes: Path,
     for line in ("changing the number of workers", "controller died"):
         assert line in output, output
     # The node's notice and the poll for nodes that joined or left may come in either order.
-    by_notice = "is to be taken away in" in output and "going on without the node" in output
+    by_notice = "is preempted in" in output and "resuming without the preempted node" in output
     assert by_notice or output.count("changing the number of workers") == 2, output
     assert "Traceback" not in output
     assert_exactly_once(config, shapes, len(job.records()))
