@@ -1,6 +1,6 @@
 """The index of a bucket of 1.3 million images, beside a boto3 paginator that only lists it.
 
-    python benchmarks/index.py [--keys N] [--folders N] [--latency SECONDS]
+    python -m benchmarks.index [--keys N] [--folders N] [--latency SECONDS]
 
 Prints one JSON line: seconds and grown memory of `load_or_build` (listing, labels, manifest written), of the same again
 with the manifest kept (listing, fingerprint), and of the paginator. Each runs in a process of its own. The server is a

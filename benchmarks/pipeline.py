@@ -1,6 +1,6 @@
 """The whole data plane: crops made by Ray tasks and read by one consumer, beside what the same cores could do at most.
 
-    python benchmarks/pipeline.py [--images DIR] [--storage local|s3] [--seconds S] [--rounds N] [--cpus N]
+    python -m benchmarks.pipeline [--images DIR] [--storage local|s3] [--seconds S] [--rounds N] [--cpus N]
 
 Prints one JSON line. The contenders take turns in one run:
 
@@ -39,10 +39,11 @@ from typing import Any
 import psutil
 import ray
 import torch
-from multi_crop import jpeg, pil_pipeline, sample_photos
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.multi_crop import jpeg, pil_pipeline, sample_photos
+from benchmarks.parts.s3_server import S3Server
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker
@@ -267,9 +268,6 @@ def images(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, st
     if arguments.storage == "local":
         yield places
         return
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from benchmarks.parts.s3_server import S3Server
-
     server = S3Server(folder / "weed")
     server.start()
     try:

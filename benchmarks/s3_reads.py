@@ -1,6 +1,6 @@
 """What reading from S3 costs one process that makes crops: CPU time of a read, and waiting on a distant server.
 
-    python benchmarks/s3_reads.py [--images DIR] [--latency SECONDS] [--seconds S] [--rounds N]
+    python -m benchmarks.s3_reads [--images DIR] [--latency SECONDS] [--seconds S] [--rounds N]
 
 Prints one JSON line: CPU milliseconds of this process to read an image, as `read_samples` does (libcurl) and as it
 would through boto3; then milliseconds by the clock to read and crop one, from local files, from a SeaweedFS on this

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.parts.small import small_config
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.run.history import History
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
@@ -28,7 +29,6 @@ from swav_ray.storage.place import place
 from swav_ray.training import checkpoint
 from swav_ray.training.learner import Learner
 from swav_ray.training.loop import Hooks, Wish, train
-from tests.training.test_learner import small_config
 from tests.training.test_loop import PLAN, batches
 
 EPOCHS = 2
