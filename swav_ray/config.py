@@ -39,6 +39,8 @@ def _require(ok: bool, name: str, value: object, right: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
+    """Name and place of a run, its seed, and what it prints."""
+
     name: str = setting("", "Name of the run and of its directory; empty: the recipe's name.", resumable=True)
     storage: str = setting("runs", "Where run directories live: a local path or s3://bucket/prefix.", resumable=True)
     seed: int = setting(0, "Seeds the weights, the order of samples and every crop.")
@@ -56,6 +58,8 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
+    """The images: where they lie, which are held out, how many may be bad."""
+
     uri: str = setting(
         "",
         "Images: a local folder or s3://bucket/prefix of image files, Parquet shards, tars or IDX files; "
@@ -133,6 +137,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
+    """The backbone, the projection head and the prototypes."""
+
     backbone: str = setting("resnet50", f"One of {', '.join(BACKBONES)}.")
     width: float = setting(1.0, "Multiplies the channels of every layer (paper: 1, 2, 4, 5).")
     small_image_stem: bool = setting(
@@ -170,6 +176,8 @@ class AssignmentConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueConfig:
+    """The queue of past embeddings, for small batches (paper section 4.3)."""
+
     length: int = setting(
         0, "Embeddings of past batches that join the assignment, over all workers; 0: no queue.", unit="samples"
     )
@@ -182,6 +190,8 @@ class QueueConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:
+    """SGD with LARC: rates of the warm-up and the cosine, and the freeze of the prototypes."""
+
     base_lr: float = setting(4.8, "Learning rate after warm-up, at this global batch size.")
     final_lr: float = setting(0.0048, "Learning rate at the end of the cosine.")
     start_warmup_lr: float = setting(0.3, "Learning rate at the start of the warm-up.")
@@ -209,6 +219,8 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
+    """Length and batch of a run, numerics, and what a worker does at a time."""
+
     epochs: int = setting(100, "Length of the run.", unit="epochs")
     global_batch_size: int = setting(
         4096, "Images a step over all workers; fixed whatever the world size.", unit="images"
@@ -253,6 +265,8 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointConfig:
+    """How often the state is saved, and which checkpoints stay."""
+
     every_epochs: float = setting(
         1.0, "Time between checkpoints, in epochs; parts of one are allowed.", unit="epochs", resumable=True
     )
@@ -277,6 +291,8 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingConfig:
+    """Workers, their CPUs and GPUs, and the CPUs that make crops."""
+
     num_workers: tuple[int, ...] = setting(
         (1,),
         "Training workers: a number, or MIN MAX for as many as the cluster has room for.",

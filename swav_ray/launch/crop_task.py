@@ -1,14 +1,13 @@
-"""What a crop task is: one block of a segment, made on any node and packed for its way through the object store.
+"""What a crop task is: some blocks of a segment, made on any node and packed for their way through the object store.
 
-Imported by every process that makes crops, so it and what it imports do without torch: a crop process then starts in
-half the time and holds a third of the memory.
+Every process that makes crops imports this, so neither it nor what it imports loads torch: a crop process then starts
+in half the time and holds a third of the memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.data._internal.execution import streaming_executor_state
-from ray.data._internal.execution.execution_callback import ExecutionCallback
-from ray.data._internal.execution.metadata_fetcher import InlineMetadataFetcher
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
@@ -29,16 +25,21 @@ from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import even_slice
 from swav_ray.storage.place import StorageUnavailable
 
+# The least that crops need beside training. More tasks than CPUs would fill the CPUs better, but Ray ends and starts
+# their surplus processes all the time.
+TASK_CPUS = 1.0
+
 
 class BatchFailed(RuntimeError):
-    """A batch cannot be made, for a reason that is no image's and no storage's fault, and the run ends with it."""
+    """A batch cannot be made, and neither an image nor the storage is to blame: the run ends."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
     """What a task needs to know of its segment: the planned ids of every step, (steps, global batch).
 
-    A block is a worker's share of a step or one of the `parts` of it; a task makes `task_blocks` of them one by one.
+    A block is a worker's slice of a step, or one of the `parts` of that slice. A task makes `task_blocks` blocks, one
+    after the other.
     """
 
     start: int
@@ -112,7 +113,7 @@ _MEMORY = ReusedMemory()  # of this process, which runs one task at a time
 
 
 def _make(maker: Any, segment: Any, task: int) -> Iterator[pa.Table]:
-    """The task: its batches in order, each a block that is on its way while the next one is made.
+    """The task: its batches in order, each a block that is sent while the next one is made.
 
     `maker` and `segment` are references, read from the object store in place.
     """
@@ -123,13 +124,14 @@ def _make(maker: Any, segment: Any, task: int) -> Iterator[pa.Table]:
     for step, ids in blocks:
         made = _block(batch_maker, step, ids, samples)
         if made["failure"][0].is_valid:
-            samples = None  # what comes next there is not the next batch's
+            samples = None  # its next sample is not the next block's
         yield made
 
 
 def _block(maker: BatchMaker, step: int, ids: np.ndarray, samples: SampleReader | None) -> pa.Table:
-    """A failure is an answer like any other: it reaches the worker at its step, in one line, as what it was, where an
-    exception would end the segment with a traceback through Ray Data.
+    """A batch as a block. A failure is a block too: it reaches the worker at its step, in one line and with its type.
+
+    An exception would end the segment with a traceback through Ray Data.
     """
     try:
         batch = maker.make(step, ids, _MEMORY, samples)
@@ -144,10 +146,10 @@ def _block(maker: BatchMaker, step: int, ids: np.ndarray, samples: SampleReader 
 
 
 class Crops(Datasource):
-    """The batches of a segment as Ray Data reads them.
+    """The batches of a segment as a data source of Ray Data.
 
-    `ray.data.range` with a map would do the same, but pickles a function by value for every task: 2.6 times the CPU
-    time, which every start of a run waits for.
+    `ray.data.range` with a map would do the same, but it pickles a function by value for every task. That takes 2.6
+    times the CPU time, and every start of a run waits for it.
     """
 
     def __init__(self, maker: Any, plan: Segment) -> None:
@@ -169,30 +171,3 @@ class Crops(Datasource):
             return ReadTask(functools.partial(self._make, index), about)
 
         return [task(index) for index in range(self._plan.tasks)]
-
-
-class Paced(ExecutionCallback):
-    """Ray Data's scheduling loop turns as soon as a task has something to tell, and not before `SECONDS` have passed.
-
-    By itself it waits until every running task has, or for 0.1 s, and needs three such turns to see that one has ended
-    (Ray 2.60): a core is idle meanwhile, for a third of a task's time. And while crops wait for the training (every
-    run whose GPUs are its bottleneck) all tasks have ended, so that its wait returns at once, and it turns as fast as a
-    core allows. The loop of a segment has a process to itself, so what is set here is nobody else's.
-    """
-
-    SECONDS = 0.02
-    WAIT = 0.1  # at most, without a word from a task: as long as the loop itself
-
-    def __init__(self) -> None:
-        self._turned = time.monotonic()
-
-    def before_execution_starts(self, executor: Any) -> None:
-        streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = 0.0
-        executor._metadata_fetcher = InlineMetadataFetcher()
-
-    def on_execution_step(self, executor: Any) -> None:
-        running = [task.get_waitable() for operator in executor._topology for task in operator.get_active_tasks()]
-        if running:
-            ray.wait(running, num_returns=1, timeout=self.WAIT, fetch_local=False)
-        time.sleep(max(0.0, self._turned + self.SECONDS - time.monotonic()))
-        self._turned = time.monotonic()

@@ -1,18 +1,15 @@
 """Ray Data makes the batches: tasks on any node of the cluster, in the plan's order, across epochs without a seam.
 
-A row of the data set is one worker's share of a step, or a part of it where the share is large, packed as bytes, so
-that rows, blocks and tasks are one thing: `streaming_split(equal=True)` deals them round-robin, which is (step, part,
-rank) order, and no share needs to be even. A run is fed in segments of many steps, epochs included; the next segment
-is planned, and its first batches are made, while the last ones of this segment train.
+A row of the data set is one worker's slice of a step, packed as bytes, or a part of the slice if that is large. So rows
+and blocks are one thing, and `streaming_split(equal=True)` deals them round-robin, which is (step, part, rank) order.
+Slices need not be even. A run is fed in segments of many steps, epochs included. The next segment is planned, and its
+first batches are made, while the last ones of this segment train.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import queue
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,48 +20,47 @@ import ray
 import ray.data
 import ray.train.collective
 from ray.data import ExecutionResources
-from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
 
 from swav_ray.data.batch import Batch
 from swav_ray.data.batches import BatchMaker
-from swav_ray.launch.crop_task import Crops, Paced, Segment, unpack
+from swav_ray.launch.crop_task import TASK_CPUS, Crops, Segment
+from swav_ray.launch.ray_internals import coordinator
+from swav_ray.launch.ray_internals.data_loop import RateLimitedLoop
+from swav_ray.launch.segment_reader import SegmentReader
 from swav_ray.training.distributed import World
 
-SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its driver keeps
+SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its driver holds
 LEAD_BLOCKS = 256  # before the end of a segment, when the next one is planned: its driver takes seconds to start
-HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; they share the CPUs from then on
-PART_BYTES = 64 << 20  # of crops in a block, at most: a fraction of a second's work, and shares made by many CPUs
+HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; both use the CPUs from then on
+PART_BYTES = 64 << 20  # of crops in a block, at most: a fraction of a second's work, and slices made by many CPUs
 # A task makes several blocks: half a second of work, of which starting it and seeing that it has ended is a small part.
 TASK_BYTES, TASK_BLOCKS = 2 * PART_BYTES, 32
-STORE_SHARE = 0.25  # of the cluster's object stores that crops made ahead may fill
-TASK_CPUS = 1.0  # more tasks than CPUs fill them better, but Ray ends and starts their surplus processes all the time
-PREFETCH = 2  # batches ready in a worker, and blocks on their way to it
-_SAMPLE_SECONDS = 10.0  # between looks at the object store
+STORE_FRACTION = 0.25  # of the cluster's object stores, at most, for crops that wait for training
+_SAMPLE_SECONDS = 10.0  # between polls of the object store
 
 log = logging.getLogger(__name__)
 
 
 def _name(owner: str) -> str:
-    """What the data sets of a run are called; no two runs of a cluster alike."""
+    """The name of a run's data sets; no two runs of a cluster have the same."""
     return f"swav-{hashlib.sha256(owner.encode()).hexdigest()[:12]}"
 
 
-def forget_earlier_segments(owner: str) -> None:
-    """Takes back the CPUs that data sets of killed workers still hold in Ray Data's books, for up to three minutes.
+def release_earlier_segments(owner: str) -> None:
+    """Releases the CPUs that are still reserved for data sets of killed workers, for up to three minutes.
 
-    Ray divides what training leaves evenly among all data sets that it takes for alive, so that after a restart the
-    new one would get half of it, or nothing where a half is less than a CPU. Ray has no public way to say that a data
-    set is dead; where its inside has changed, the restart is slower and nothing else.
+    Ray divides what training leaves evenly among all data sets that it takes for alive. After a restart the new one
+    would get half of it, or nothing if half is less than a CPU.
+
+    Raises:
+        ray.exceptions.RayTaskError: the inside of Ray has changed; every later restart would be as slow.
     """
-    prefix = f"data-{_name(owner)}"
-
-    def forget(books: Any) -> None:
-        for name in [name for name in books._ongoing_reqs if name.startswith(prefix)]:
-            books.cancel_request(name)
-
     try:
-        ray.get(get_or_create_autoscaling_coordinator().__ray_call__.remote(forget), timeout=10)
-    except Exception as error:
+        for requester in coordinator.requesters(coordinator.data_requester(_name(owner))):
+            coordinator.release(requester)
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as error:
         log.warning("resources of killed workers are free only in a few minutes: %s", error)
 
 
@@ -72,92 +68,30 @@ def _start_segment(maker: Any, plan: Segment, owner: str, cpus: float) -> list[r
     """Plans a segment; one iterator a worker. Nothing runs until all of them are read."""
     dataset = ray.data.read_datasource(Crops(maker, plan), override_num_blocks=plan.tasks, num_cpus=TASK_CPUS)
     # The CPUs of the training workers are not excluded here: Ray Train reports them to Ray's autoscaling coordinator,
-    # which hands Ray Data the rest. Excluding them again would leave as many CPUs idle as training holds.
+    # which gives Ray Data the rest. Excluding them again would leave as many CPUs idle as training holds.
     dataset.set_name(_name(owner))
     dataset.context.execution_options.preserve_order = True
-    dataset.context.custom_execution_callback_classes = [Paced]
+    dataset.context.custom_execution_callback_classes = [RateLimitedLoop]
     if cpus:
         dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
     dataset.context.target_max_block_size = 1  # a block is what a task yields, however small
-    dataset.context.override_object_store_memory_limit_fraction = STORE_SHARE
+    dataset.context.override_object_store_memory_limit_fraction = STORE_FRACTION
     return dataset.streaming_split(plan.workers, equal=True)
-
-
-class _Reader:
-    """One segment's batches of this worker, kept a few ahead by a thread, so that fetching overlaps with training.
-
-    The thread starts with the segment, so the segment's tasks run before its first batch is asked for.
-    """
-
-    def __init__(self, iterator: ray.data.DataIterator, maker: BatchMaker, parts: int) -> None:
-        self._ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=PREFETCH)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(iterator, maker, parts), name="feed", daemon=True)
-        self._thread.start()
-
-    def ready(self, seconds: float) -> bool:
-        """Whether `get` has an answer within so many seconds."""
-        with self._ready.not_empty:
-            return bool(self._ready.not_empty.wait_for(lambda: self._ready.queue, seconds))
-
-    def ended(self) -> bool:
-        """Whether the answer that is there is the segment's end."""
-        return self._ready.queue[0] is None
-
-    def get(self) -> Batch | None:
-        """The next batch, or None at the segment's end; raises what the task or the thread failed with."""
-        ready = self._ready.get()
-        try:
-            if isinstance(ready, BaseException):
-                raise ready
-            return ready
-        finally:
-            del ready  # or the error's traceback would hold the error, and with it the segment, for as long as it likes
-
-    def close(self) -> None:
-        """Ends the thread, and with it the segment's tasks."""
-        self._closed.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._ready.get_nowait()
-        self._thread.join(timeout=5)
-
-    def _run(self, iterator: ray.data.DataIterator, maker: BatchMaker, parts: int) -> None:
-        try:
-            collected: list[Batch] = []
-            blocks = iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=PREFETCH)  # type: ignore[arg-type]
-            for row in blocks:
-                collected.append(unpack(row))
-                if len(collected) == parts:
-                    if not self._put(Batch.join(collected, maker.multi_crop.crops)):
-                        return
-                    collected = []
-            self._put(None)
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, item: Batch | BaseException | None) -> bool:
-        """Whether anybody still wants it."""
-        while not self._closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._ready.put(item, timeout=0.5)
-                return True
-        return False
 
 
 class Feed:
     """This worker's batches of steps start..end-1, in order; an iterator.
 
-    Every worker makes one, at the same time and with the same arguments: rank 0 plans and hands the iterators round.
+    Every worker makes one, at the same time and with the same arguments: rank 0 plans and sends the iterators round.
 
     Args:
         maker: how to make a batch.
         world: the workers.
         start, end: the steps to feed.
-        owner: the run's name on the cluster, for `forget_earlier_segments`.
+        owner: the run's name on the cluster, for `release_earlier_segments`.
         cpus: that make batches, at most; 0: all that training leaves.
-        training_cpus: that the workers hold. Where that is half of the cluster or more, a task has a second thread: one
-            core each would leave the others idle whenever training waits.
+        training_cpus: that the workers hold. If that is half of the cluster or more, a task has a second thread: with
+            one core each, the others would be idle whenever training waits.
         segment_blocks, lead_blocks, handover_blocks: see the constants.
     """
 
@@ -188,10 +122,10 @@ class Feed:
         self._planned = self._step = start
         self._waiting: ray.data.DataIterator | None = None  # of the next segment, planned and not started
         self._boundary = start  # the first step of the next segment
-        self._readers: list[_Reader] = []
+        self._readers: list[SegmentReader] = []
         self._nodes: set[str] = set()
         self._usage: dict[str, float] = {}
-        self._looked = 0.0
+        self._sampled = 0.0
         self._plan_next()
         self._start_next()
 
@@ -211,7 +145,7 @@ class Feed:
     def _start_next(self) -> None:
         """Starts the tasks of the planned segment, once every worker has done so."""
         assert self._waiting is not None
-        self._readers.append(_Reader(self._waiting, self._maker, self._parts))
+        self._readers.append(SegmentReader(self._waiting, self._maker, self._parts))
         self._waiting = None
 
     def __iter__(self) -> Iterator[Batch]:
@@ -240,11 +174,11 @@ class Feed:
         return batch
 
     def usage(self) -> dict[str, float]:
-        """Of the whole cluster, looked at every ten seconds: bytes in its object stores, and what they can hold; the
-        nodes that have made this worker's batches since the last look."""
+        """Sampled every ten seconds: bytes in the whole cluster's object stores, and how many those can hold; how many
+        nodes have made this worker's batches since the last sample."""
         now = time.monotonic()
-        if now - self._looked > _SAMPLE_SECONDS:
-            self._looked = now
+        if now - self._sampled > _SAMPLE_SECONDS:
+            self._sampled = now
             capacity = ray.cluster_resources().get("object_store_memory", 0.0)
             free = ray.available_resources().get("object_store_memory", 0.0)
             self._usage = {
@@ -270,7 +204,7 @@ def _batch_bytes(maker: BatchMaker) -> int:
 
 
 def _parts(maker: BatchMaker, workers: int) -> int:
-    """Blocks that a worker's share is made in."""
+    """Blocks that a worker's slice of a step is made in."""
     wanted = -(-_batch_bytes(maker) // (workers * PART_BYTES))
     return max(1, min(wanted, maker.plan.global_batch_size // workers))
 

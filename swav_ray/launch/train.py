@@ -13,9 +13,8 @@ from typing import Any
 
 import ray
 import ray.util
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig
-from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import ControllerError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray import settings
@@ -26,10 +25,12 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.data.shapes import write_shapes
 from swav_ray.launch.connect import connect
+from swav_ray.launch.crop_task import TASK_CPUS
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
-from swav_ray.launch.feed import TASK_CPUS
 from swav_ray.launch.monitor import Monitor
+from swav_ray.launch.ray_internals.environment import METADATA_INLINE
 from swav_ray.launch.ray_internals.local_ray import LocalRay
+from swav_ray.launch.ray_internals.tested import untested_ray
 from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
 from swav_ray.one_line import last_line
@@ -91,7 +92,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
     lease = Lease(run_dir, config.run.name, terminal.line, lost=taken.set)
     lease.acquire()
     try:
-        for warning in config.warnings():
+        for warning in [*untested_ray(), *config.warnings()]:
             terminal.line(f"warning: {warning}")
         terminal.waiting_for("listing the images: {}")
         _prepare(config, run_dir, terminal)
@@ -267,16 +268,18 @@ def make_trainer(
         monitor=payload["monitor"],
         train_loop_per_worker=work,
         train_loop_config={"config": config, "run_dir": run_dir, **payload},
-        scaling_config=ScalingConfig(
-            num_workers=(least, most) if least < most else least,
+        # mypy sees the classes of Ray Train's first version under these names.
+        scaling_config=ScalingConfig(  # type: ignore[call-arg]
+            num_workers=(least, most) if least < most else least,  # type: ignore[arg-type]
             use_gpu=gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if gpu else {})},
             elastic_resize_monitor_interval_s=scaling.check_seconds,
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]
             name=RAY,
             storage_path=run_dir.uri,
             failure_config=FailureConfig(max_failures=-1),
+            worker_runtime_env={"env_vars": METADATA_INLINE},
         ),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
     )

@@ -25,7 +25,7 @@ from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.probe import knn
 from swav_ray.launch.crop_task import BatchFailed
-from swav_ray.launch.feed import Feed, forget_earlier_segments
+from swav_ray.launch.feed import Feed, release_earlier_segments
 from swav_ray.model.swav import Trunk
 from swav_ray.run import measurements
 from swav_ray.run.history import History, goodput, read_history
@@ -204,7 +204,7 @@ class _Worker:
         config, scaling = self.config, self.config.scaling
         multi_crop = MultiCrop(config.crops, config.augment, config.run.seed)
         if self.chief:
-            forget_earlier_segments(self.run_dir.uri)
+            release_earlier_segments(self.run_dir.uri)
         maker = BatchMaker(self.manifest, self.plan, multi_crop, config.data.max_bad_fraction)
         return Feed(
             maker,

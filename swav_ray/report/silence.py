@@ -22,9 +22,14 @@ class Silence:
         self._waiting_for, self._since = "", clock()
         self._shown = clock()
 
-    def waiting_for(self, what: str) -> None:
-        """From now on `what` is waited for: `{}` in it stands for how long; "": nothing worth saying."""
-        self._waiting_for, self._since = what, self._clock()
+    def waiting_for(self, what: str, *, anew: bool = False) -> None:
+        """From now on `what` is waited for: `{}` in it stands for how long.
+
+        Args:
+            anew: how long is counted from now, even if the same was waited for already.
+        """
+        if anew or what != self._waiting_for:
+            self._waiting_for, self._since = what, self._clock()
 
     def shown(self) -> None:
         """A person has just seen a line."""

@@ -64,11 +64,15 @@ class Terminal:
             done.set()
             thread.join()
 
-    def waiting_for(self, what: str) -> None:
-        """From now on `what` is shown when nothing else is; `{}` in it stands for how long."""
+    def waiting_for(self, what: str, *, anew: bool = False) -> None:
+        """From now on `what` is shown when nothing else is; `{}` in it stands for how long it is waited for.
+
+        Args:
+            anew: how long is counted from now, even if the same was waited for already.
+        """
         with self._lock:
             self._held_back = ""
-            self._silence.waiting_for(what)
+            self._silence.waiting_for(what, anew=anew)
 
     def quiet(self) -> None:
         """Shows what is waited for, if nothing has been shown for too long."""
@@ -131,7 +135,7 @@ class Terminal:
 
     def _progress(self, record: dict[str, Any]) -> None:
         now = self._clock()
-        self.waiting_for(_NO_STEP)
+        self.waiting_for(_NO_STEP, anew=True)
         if "refused" in record:
             self.line(f"warning: step {record['step']} was refused: {record['refused']}; metrics.jsonl has its images")
             return

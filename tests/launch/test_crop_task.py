@@ -1,4 +1,4 @@
-"""A crop task makes its blocks one by one, and reads ahead for all of them."""
+"""A segment's blocks are the plan's slices; a crop task makes its blocks one by one, and prefetches for all of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swav_ray.data import batches
 from swav_ray.data.batch import Batch
@@ -15,6 +17,29 @@ from swav_ray.data.batches import SampleReader
 from swav_ray.launch import crop_task as crops
 from swav_ray.launch.crop_task import Segment, unpack
 from swav_ray.storage.place import StorageUnavailable
+
+
+@given(
+    batch=st.integers(1, 50),
+    workers=st.integers(1, 8),
+    parts=st.integers(1, 5),
+    steps=st.integers(1, 4),
+    task_blocks=st.integers(1, 9),
+)
+def test_blocks_dealt_round_robin_give_every_worker_its_slice(
+    batch: int, workers: int, parts: int, steps: int, task_blocks: int
+) -> None:
+    ids = np.arange(steps * batch).reshape(steps, batch)
+    segment = Segment(10, ids, workers, parts, task_blocks)
+    made = [block for task in range(segment.tasks) for block in segment.blocks_of(task)]
+    assert made == list(range(segment.blocks))
+    dealt: dict[int, list[tuple[int, np.ndarray]]] = {rank: [] for rank in range(workers)}
+    for block in made:
+        dealt[block % workers].append(segment.rows_of(block))
+    for step in range(steps):
+        of_step = [rows for rank in range(workers) for at, rows in dealt[rank] if at == 10 + step]
+        assert np.array_equal(np.concatenate(of_step), ids[step])
+    assert all([step for step, _ in of_rank] == sorted(step for step, _ in of_rank) for of_rank in dealt.values())
 
 
 class Maker:
@@ -49,7 +74,7 @@ def test_a_failure_in_one_block_leaves_the_next_ones_theirs(monkeypatch: pytest.
     ids = np.arange(30, dtype=np.int64).reshape(5, 6)
     segment = Segment(10, ids, workers=2, parts=1, task_blocks=6)
     rows = list(crops._make(Maker(fails=11), segment, 0))
-    assert read == [ids[:3].ravel().tolist()]  # what the task makes, and nothing of the next one's
+    assert read == [ids[:3].ravel().tolist()]  # what the task makes, and nothing of the next task's
     for block, row in enumerate(rows):
         step, planned = segment.rows_of(block)
         if step == 11:

@@ -14,19 +14,19 @@ from typing import Any
 import psutil
 import pytest
 import ray
-from ray._raylet import GcsClient
+import ray.train
 from ray.cluster_utils import Cluster
-from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from swav_ray import settings
 from swav_ray.config import Config
+from swav_ray.launch import elastic
+from swav_ray.launch.ray_internals.draining import Gcs
 from swav_ray.run.history import read_history
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import place
 from tests.launch.conftest import tiny
 from tests.launch.test_train import assert_exactly_once
 
-pytestmark = pytest.mark.ray
 _PATIENCE = 300.0
 
 
@@ -92,9 +92,8 @@ class Job:
 
 def drain(node_id: str, seconds: float) -> None:
     """What the spot watcher does with a cloud's notice."""
-    client = GcsClient(address=ray.get_runtime_context().gcs_address)
-    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-    client.drain_node(node_id, reason, "test", int((time.time() + seconds) * 1000))
+    accepted, why = Gcs(ray.get_runtime_context().gcs_address).drain(node_id, "test", time.time() + seconds)
+    assert accepted, why
 
 
 def kill_controller() -> None:
@@ -103,6 +102,7 @@ def kill_controller() -> None:
     processes[0].kill()
 
 
+@pytest.mark.ray
 def test_grows_shrinks_and_outlives_its_controller(nodes: Cluster, shapes: Path, tmp_path: Path) -> None:
     config = tiny(
         shapes,
@@ -129,13 +129,60 @@ def test_grows_shrinks_and_outlives_its_controller(nodes: Cluster, shapes: Path,
     output = job.stop()
     for line in ("changing the number of workers", "controller died"):
         assert line in output, output
-    # The node's notice and the look for nodes that joined or left may come in either order.
+    # The node's notice and the poll for nodes that joined or left may come in either order.
     by_notice = "is to be taken away in" in output and "going on without the node" in output
     assert by_notice or output.count("changing the number of workers") == 2, output
     assert "Traceback" not in output
     assert_exactly_once(config, shapes, len(job.records()))
     starts_of = [entry for entry in read_history(job.run_dir) if entry["event"] == "start"]
     assert [entry["workers"] for entry in starts_of] == [1, 3, 1, 1], output
-    # A planned resize loses no step, a node that is taken away at most one.
+    # A planned resize loses no step, a preempted node at most one.
     assert [entry["lost_steps"] for entry in starts_of[:2]] == [0, 0]
     assert starts_of[2]["lost_steps"] <= 1
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> elastic._Policy:
+    """Of a run of one to three workers with two CPUs each, on three nodes of which one drains."""
+    nodes = [{"NodeID": name, "Alive": name != "dead", "Resources": {"CPU": 4.0}} for name in ("a", "b", "dead")]
+    monkeypatch.setattr(elastic, "draining_nodes", lambda: {"b": 0})
+    monkeypatch.setattr(elastic.ray, "nodes", lambda: nodes)
+    scaling = ray.train.ScalingConfig(num_workers=(1, 3), resources_per_worker={"CPU": 2.0})
+    policy = elastic._Policy(scaling, "run")
+    monkeypatch.setattr(policy, "_send_resource_request", lambda: None)
+    return policy
+
+
+def test_workers_leave_a_cpu_for_crops_and_do_not_count_on_a_draining_node(policy: elastic._Policy) -> None:
+    assert policy.most_workers() == policy.workers_to_request() == 1
+
+
+def test_what_is_reserved_on_a_draining_node_does_not_count(
+    policy: elastic._Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "reserved_now", lambda: {"a": {"CPU": 2.0}, "b": {"CPU": 4.0}})
+    assert policy.reserved() == {"a": {"CPU": 2.0}}
+
+
+def test_a_cluster_that_does_not_answer_changes_nothing(
+    policy: elastic._Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late() -> None:
+        raise ray.exceptions.GetTimeoutError("no answer in 5 s")
+
+    monkeypatch.setattr(policy, "reserved_now", late)
+    assert policy.reserved() is None
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("got an unexpected keyword argument 'recompute'"), ray.exceptions.RayTaskError("f", "", None)]
+)
+def test_a_ray_whose_inside_has_moved_is_no_run_that_never_resizes_but_an_error(
+    policy: elastic._Policy, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def moved() -> None:
+        raise error
+
+    monkeypatch.setattr(policy, "reserved_now", moved)
+    with pytest.raises(type(error)):
+        policy.reserved()

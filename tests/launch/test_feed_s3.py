@@ -1,4 +1,4 @@
-"""Training on images in a real S3 that goes away for 20 seconds: it waits, goes on, and trains on what was planned."""
+"""Training on images in a real S3 that is unavailable for 20 seconds: it waits, then trains on what was planned."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Metadata:
     """
 
     def __init__(self) -> None:
-        self.ends, self.up, self.only, self.tokens, self.asked = 0, True, "/", ["token-0"], threading.Event()
+        self.ends, self.up, self.only, self.tokens, self.polled = 0, True, "/", ["token-0"], threading.Event()
         metadata = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,7 +43,7 @@ class Metadata:
 
             def do_GET(self) -> None:
                 self.answer(*metadata.get(self.path, self.headers))
-                metadata.asked.set()
+                metadata.polled.set()
 
             def answer(self, status: int, body: str) -> None:
                 self.send_response(status if metadata.up else 503)
@@ -167,7 +167,7 @@ def test_a_service_that_fails_for_a_while_is_polled_again(metadata: Metadata, ca
     found: list[Notice] = []
     thread = threading.Thread(target=lambda: found.append(spot_watcher.watch(Gcp(metadata.url), 0.01)), daemon=True)
     thread.start()
-    assert metadata.asked.wait(10)
+    assert metadata.polled.wait(10)
     assert found == []
     metadata.up = True
     thread.join(10)
@@ -229,7 +229,7 @@ def test_the_process_drains_its_node_and_no_other(cluster: Cluster, metadata: Me
     process = subprocess.Popen(
         [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ.copy()
     )
-    assert metadata.asked.wait(240)
+    assert metadata.polled.wait(240)
     before = draining_nodes()
     assert node not in before
     metadata.ends = SOON

@@ -28,7 +28,7 @@ OBJECTIVES = {
     "information": ("code_information", "max"),
 }
 COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
-LABEL_FREE = "information"  # stands in for kNN without labels: benchmarks/sweep_objectives.py, README
+LABEL_FREE = "information"  # stands in for kNN without labels: benchmarks/sweep_objectives.py, docs/sweeps.md
 
 
 MOST_AT_ONCE = 20  # trials; see head_share

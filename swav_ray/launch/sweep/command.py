@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,9 @@ from swav_ray.storage.place import PlaceError
 
 
 def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int:
-    """A search space's command; 0 done, 2 the user's mistake told in one line, 1 the sweep could not go on.
+    """A search space's command.
+
+    Returns 0 done, 2 the user's mistake in one line, 1 the sweep failed, 128 and its number when a signal ended it.
 
     Args:
         space: what `sweep` takes.
@@ -31,6 +34,8 @@ def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int
 
     try:
         sweep(space=space, **keywords)
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", signal.SIGINT)
     except (ConfigError, PlaceError, settings.UnknownSetting, OSError) as error:
         return complain(error)
     return 0

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import ray
 from ray import tune
-from ray.train.v2.api.exceptions import ControllerError
+from ray.train import ControllerError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

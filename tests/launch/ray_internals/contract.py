@@ -28,9 +28,9 @@ class Contract:
         """Fails."""
         pytest.fail(f"Ray {ray.__version__}: {what}. Breaks: {self.breaks}. Mend: {self.mend}", pytrace=False)
 
-    def check(self, kept: object, what: str) -> None:
-        """Fails with `what` unless `kept`."""
-        if not kept:
+    def check(self, holds: object, what: str) -> None:
+        """Fails with `what` unless `holds`."""
+        if not holds:
             self.moved(what)
 
     def name(self, path: str) -> Any:
