@@ -1,6 +1,6 @@
 """Disturbs a real training run and checks that nothing of it was lost.
 
-    python benchmarks/chaos.py --seed S --events N [--workers MIN MAX] [--storage PLACE]
+    python -m benchmarks.chaos --seed S --events N [--workers MIN MAX] [--storage PLACE]
 
 A Ray cluster of several nodes on this machine, a small training run on it, and a schedule drawn from the seed: killed
 workers, lost nodes, joining nodes, drains with a deadline, killed controllers, the whole job killed and started again,
@@ -30,25 +30,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.chaos_parts.cluster import Cluster, thread_limits
+from benchmarks.chaos_parts.compare import judge
+from benchmarks.chaos_parts.conductor import Run, carry_out, seconds_lost, tell
+from benchmarks.chaos_parts.schedule import KINDS, Nodes, draw
+from benchmarks.chaos_parts.storage import storage_for
+from swav_ray.config import Config, replace
+from swav_ray.data import manifest as manifests
+from swav_ray.data.batches import BatchMaker
+from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.holdout import split
+from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.recipes import quickstart
+from swav_ray.run.layout import MANIFEST, SUMMARY
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402
-
-from benchmarks.chaos_parts.cluster import Cluster, thread_limits  # noqa: E402
-from benchmarks.chaos_parts.compare import judge  # noqa: E402
-from benchmarks.chaos_parts.conductor import Run, carry_out, seconds_lost, tell  # noqa: E402
-from benchmarks.chaos_parts.schedule import KINDS, Nodes, draw  # noqa: E402
-from benchmarks.chaos_parts.storage import storage_for  # noqa: E402
-from swav_ray.config import Config, replace  # noqa: E402
-from swav_ray.data import manifest as manifests  # noqa: E402
-from swav_ray.data.batches import BatchMaker  # noqa: E402
-from swav_ray.data.crops.multi_crop import MultiCrop  # noqa: E402
-from swav_ray.data.holdout import split  # noqa: E402
-from swav_ray.data.sample_plan import SamplePlan  # noqa: E402
-from swav_ray.recipes import quickstart  # noqa: E402
-from swav_ray.run.layout import MANIFEST, SUMMARY  # noqa: E402
-
 BATCH, STEPS_PER_EPOCH = 8, 20
 IMAGES = BATCH * STEPS_PER_EPOCH + 3  # a tail that fills no batch
 TOLERANCE = 1e-4  # relative, on losses, where the number of workers varies

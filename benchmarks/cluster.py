@@ -1,6 +1,6 @@
 """A cluster of eight nodes on one machine: training nodes, CPU-only nodes that make the crops, images from S3.
 
-    python benchmarks/cluster.py [--workers N] [--train-nodes N] [--crop-nodes N] [--images N] [--epochs N]
+    python -m benchmarks.cluster [--workers N] [--train-nodes N] [--crop-nodes N] [--images N] [--epochs N]
 
 Prints one JSON line: on which nodes crops were made (as Ray's own record of its tasks has it), how many bytes went from
 node to node (as the raylets count them) beside the bytes of the batches, and images/s beside the same training with the
@@ -33,8 +33,6 @@ import ray
 from ray._private import services
 from ray.cluster_utils import Cluster
 from ray.core.generated import common_pb2
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.parts.s3_server import S3Server
 from swav_ray import settings

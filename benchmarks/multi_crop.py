@@ -1,6 +1,6 @@
 """Multi-crop on one core: our images per second beside the PIL pipeline's, measured in turns in the same run.
 
-    taskset -c 0 python benchmarks/multi_crop.py [--images DIR] [--rounds N]
+    taskset -c 0 python -m benchmarks.multi_crop [--images DIR] [--rounds N]
 
 Prints one JSON line. Without --images it makes JPEGs from scikit-learn's two sample photos: 500 x 375 of about 66 KB
 for the main figures, 4000 x 3000 for decoding of large originals, 64 x 64 for small ones. With --images the main

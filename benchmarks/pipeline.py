@@ -1,6 +1,6 @@
 """The whole data plane: crops made by Ray tasks and read by one consumer, beside what the same cores could do at most.
 
-    python benchmarks/pipeline.py [--images DIR] [--storage local|s3] [--seconds S] [--rounds N] [--cpus N]
+    python -m benchmarks.pipeline [--images DIR] [--storage local|s3] [--seconds S] [--rounds N] [--cpus N]
 
 Prints one JSON line. The contenders take turns in one run:
 
@@ -39,10 +39,11 @@ from typing import Any
 import psutil
 import ray
 import torch
-from multi_crop import jpeg, pil_pipeline, sample_photos
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.multi_crop import jpeg, pil_pipeline, sample_photos
+from benchmarks.parts.s3_server import S3Server
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker
@@ -50,7 +51,6 @@ from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.launch import feed as data
 from swav_ray.launch.feed import Feed
-from swav_ray.launch.ray_internals.environment import METADATA_INLINE
 from swav_ray.storage.place import place
 from swav_ray.training.distributed import World
 
@@ -215,9 +215,9 @@ class Ray:
 
 def cores_while_waiting(maker: BatchMaker, seconds: float, pace: type[ExecutionCallback]) -> float:
     """CPU seconds a second of all processes, once as much is made ahead as may be."""
-    ours, data.RateLimitedLoop = data.RateLimitedLoop, pace
+    ours, data.Paced = data.Paced, pace
     feed = Feed(maker, World(), 0, STEPS)
-    data.RateLimitedLoop = ours
+    data.Paced = ours
     next(feed)
     last, since = -1.0, time.monotonic()
     while time.monotonic() - since < 5:  # until the object store has not changed for so long
@@ -267,9 +267,6 @@ def images(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, st
     if arguments.storage == "local":
         yield places
         return
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from benchmarks.parts.s3_server import S3Server
-
     server = S3Server(folder / "weed")
     server.start()
     try:
@@ -312,7 +309,6 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     # Ray's tasks run at niceness 15. Where anything else runs, that would compare niceness, not pipelines.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.update(METADATA_INLINE)  # as in a run
     ray.init(address="local", num_cpus=arguments.cpus, **options)
     machine = Machine()
     contenders: dict[str, Any] = {
@@ -329,7 +325,7 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
             rounds[name].append(contender.round(arguments.seconds))
             print(f"{name}: {rounds[name][-1][0]:.0f} images/s", file=sys.stderr)
     waiting = {
-        "rate_limited": cores_while_waiting(makers["local"], arguments.seconds, data.RateLimitedLoop),
+        "paced": cores_while_waiting(makers["local"], arguments.seconds, data.Paced),
         "ray_data": cores_while_waiting(makers["local"], arguments.seconds, ExecutionCallback),
     }
     machine.close()

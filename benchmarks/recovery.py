@@ -1,6 +1,6 @@
 """How long a lost node and a drained one stop an elastic run, beside Ray Train's own settings, in the same run.
 
-    python benchmarks/recovery.py [--repeats N]
+    python -m benchmarks.recovery [--repeats N]
 
 An elastic run of 1 to 3 workers on three nodes with room for one each. Once rank 0's node is lost without notice, once
 it is drained with 12 s of notice and then lost; a node joins in between. First with this project's way of running Ray
@@ -20,14 +20,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.chaos import ELASTIC_CPUS, IMAGES, compile_kernels, job_config, node_cpus, prepare_environment  # noqa: E402
-from benchmarks.chaos_parts.cluster import Cluster  # noqa: E402
-from benchmarks.chaos_parts.conductor import carry_out, seconds_lost, tell  # noqa: E402
-from benchmarks.chaos_parts.schedule import Event, Nodes  # noqa: E402
-from benchmarks.chaos_parts.storage import storage_for  # noqa: E402
+from benchmarks.chaos import ELASTIC_CPUS, IMAGES, compile_kernels, job_config, node_cpus, prepare_environment
+from benchmarks.chaos_parts.cluster import Cluster
+from benchmarks.chaos_parts.conductor import carry_out, seconds_lost, tell
+from benchmarks.chaos_parts.schedule import Event, Nodes
+from benchmarks.chaos_parts.storage import storage_for
 
 EPOCHS = 16
 NOTICE = 12.0

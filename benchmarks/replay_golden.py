@@ -1,6 +1,6 @@
 """Replays a recorded run of the published SwAV training loop and compares every recorded number.
 
-    python benchmarks/replay_golden.py FILE.npz
+    python -m benchmarks.replay_golden FILE.npz
 
 The run is rebuilt from the file alone: weights and inputs are drawn from its seed, the settings are those of the
 recording's description, and `Learner.step`, the step that real training takes, does the rest in float64. Prints one
@@ -168,7 +168,7 @@ def within(error: float, rounding: float) -> bool:
 
 def main() -> int:
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        print("usage: python benchmarks/replay_golden.py FILE.npz (an existing recording)", file=sys.stderr)
+        print("usage: python -m benchmarks.replay_golden FILE.npz (an existing recording)", file=sys.stderr)
         return 2
     with np.load(sys.argv[1], allow_pickle=False) as recording:
         ours = run(recording)

@@ -59,9 +59,7 @@ from swav_ray.training.control import Request
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner
 from swav_ray.training.loop import Hooks, train
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tune_spaces"))
-from assignment import SPACE
+from tune_spaces.assignment import SPACE
 
 COLUMNS = ("rankme", "code_agreement", "code_information", "prototype_entropy", "loss")
 ORDERS = 200

@@ -1,6 +1,6 @@
 """The same training at 1 to 8 workers: the largest relative difference of any step's loss from one worker's.
 
-Run from the repository's root: python -m benchmarks.world_sizes [--steps 50]. Workers are gloo processes on this
+python -m benchmarks.world_sizes [--steps 50]. Workers are gloo processes on this
 machine; no Ray. One JSON line, with differences for float64 and float32.
 """
 
@@ -12,10 +12,10 @@ import json
 import torch
 
 from benchmarks.parts.gloo import GlooPool
+from benchmarks.parts.small import crops, small_config
 from swav_ray.config import Config
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Learner
-from tests.training.test_learner import crops, small_config
 
 
 def losses(world: World, config: Config, steps: int, dtype: torch.dtype) -> list[float]:

@@ -1,10 +1,15 @@
-"""`python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--config FILE]`: parse, validate, train."""
+"""`python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--config FILE]`: parse, validate, train.
+
+From Python the same is `swav_ray.pretrain(config)`. That name is this module too, so the module can be called.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
+import types
 from collections.abc import Sequence
+from typing import Any
 
 from swav_ray import command_line, settings
 from swav_ray.config import Config, ConfigError
@@ -59,6 +64,18 @@ def main(words: Sequence[str] | None = None) -> int:
         return complain(error)
     return 0
 
+
+class _CallableModule(types.ModuleType):
+    """`swav_ray.pretrain(config)`, whether or not something has imported this module before."""
+
+    def __call__(self, config: Config) -> dict[str, Any] | None:
+        """Trains until done or stopped; what `swav_ray.launch.train.train` returns and raises."""
+        from swav_ray.launch.train import train
+
+        return train(config)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     sys.exit(main())

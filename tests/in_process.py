@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.parts.small import small_config
 from swav_ray import worker
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
@@ -23,7 +24,6 @@ from swav_ray.run.messages import Message
 from swav_ray.storage.place import Place, place
 from swav_ray.training.control import Preemption, Request
 from swav_ray.training.distributed import World
-from tests.training.test_learner import small_config
 from tests.training.test_loop import PLAN, batches
 
 EPOCHS = 2

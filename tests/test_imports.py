@@ -205,3 +205,7 @@ def test_what_needs_no_torch_loads_none(module: str) -> None:
 
 def test_processes_that_make_crops_do_without_torch() -> None:
     assert loaded("swav_ray.launch.crop_task", "torch", "ray") == {"ray"}
+
+
+def test_benchmarks_import_no_tests() -> None:
+    assert importers(graph_of(sources("benchmarks")), "tests") == set()

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/chaos.py`: what happens when, the cluster, the job, the storage, the verdict."""
+"""The parts of `benchmarks.chaos`: what happens when, the cluster, the job, the storage, the verdict."""

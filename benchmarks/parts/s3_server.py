@@ -50,7 +50,7 @@ class S3Server:
         }
 
     def start(self) -> None:
-        """Starts the server and returns when it takes writes."""
+        """Starts the server and returns when it accepts writes."""
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         ports = [option for name, port in self._ports.items() for option in _port_options(name, port)]
@@ -97,7 +97,7 @@ class S3Server:
                 time.sleep(0.1)
 
     def kill(self) -> None:
-        """Takes the server away at once, as a power cut would."""
+        """Kills the server at once, as a power cut would."""
         if self._process is not None and self._watcher is not None:
             self._watcher.kill()
             self._watcher.communicate()

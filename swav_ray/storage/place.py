@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from swav_ray.storage import local
 from swav_ray.storage.counters import counters
 from swav_ray.storage.errors import CredentialsError, PlaceError, StorageUnavailable
 from swav_ray.storage.local import is_leftover
+from swav_ray.storage.patience import persistently
 
 __all__ = [
     "CredentialsError",
@@ -30,11 +30,6 @@ __all__ = [
     "place",
     "stats",
 ]
-
-Result = TypeVar("Result")
-Other = TypeVar("Other")
-
-_RETRY_SECONDS = 5.0
 
 
 class Entry(NamedTuple):
@@ -55,7 +50,7 @@ class Place:
         return self.uri
 
     def __truediv__(self, name: str) -> Place:
-        # A key on S3 may go on with a slash of its own (prefix//a.jpg): a listed name is read back as it is.
+        # A key on S3 may continue with a slash of its own (prefix//a.jpg): a listed name is read back as it is.
         name = name.strip("/") if self.is_local else name.rstrip("/")
         return Place(f"{self.uri.rstrip('/')}/{name}") if name else self
 
@@ -111,7 +106,7 @@ class Place:
         return bool(self._key) and objects.head(self._bucket, self._key, patience) is not None
 
     def stat(self) -> Entry:
-        """Size and version of this file; FileNotFoundError where there is none."""
+        """Size and version of this file; FileNotFoundError if there is none."""
         if self.is_local:
             try:
                 found = self.local_path.stat()
@@ -130,14 +125,14 @@ class Place:
         return self._read(0, None)
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``; fewer where the file ends before."""
+        """``length`` bytes from ``offset``; fewer if the file ends before."""
         return self._read(offset, length) if length > 0 else b""
 
     def _read(self, offset: int, length: int | None) -> bytes:
         if not self.is_local:
-            from swav_ray.storage.s3 import objects
+            from swav_ray.storage.s3 import read
 
-            return objects.read(self._bucket, self._key, offset, length)
+            return read.read(self._bucket, (self._key, None if length is None else (offset, length)))
         try:
             data = local.read(self.uri, offset, length)
         except FileNotFoundError:
@@ -145,19 +140,52 @@ class Place:
         counters().add("bytes_read", len(data))
         return data
 
-    def read_ahead(
-        self, requests: Sequence[tuple[str, tuple[int, int] | None]], otherwise: Callable[[int], Other]
-    ) -> Iterator[bytes | Other]:
-        """The bytes of each request below this place on S3, in order, while the next ones are on their way.
+    def read_ahead(self, requests: Sequence[tuple[str, tuple[int, int] | None]]) -> Iterator[bytes | Exception]:
+        """The bytes of each request below this place, or what went wrong with it; in order.
 
-        requests: a name, and the offset and length of a range or None for the whole file. Where a read is not as simple
-        as that, ``otherwise(index)`` stands in its place, called as soon as that is known: `read_bytes` and
-        `read_range` then say what is wrong.
+        A request is a name, and the offset and length of a range or None for the whole file. A range may come short if
+        the file ends before it does. On S3 the next requests are under way while an answer is used; local files are
+        read when they are asked for, since they come from one disk. Raises StorageUnavailable only.
         """
-        keys = [((self / name)._key, byte_range) for name, byte_range in requests]
-        from swav_ray.storage.s3 import read
+        if not self.is_local:
+            from swav_ray.storage.s3 import read
 
-        return read.fetch(self._bucket, keys, otherwise)
+            yield from read.read_ahead(self._bucket, [((self / name)._key, span) for name, span in requests])
+            return
+        for name, span in requests:
+            yield (self / name)._read_or_error(span)
+
+    def _read_or_error(self, span: tuple[int, int] | None) -> bytes | Exception:
+        try:
+            return self.read_bytes() if span is None else self.read_range(*span)
+        except StorageUnavailable:
+            raise
+        except (OSError, ValueError) as error:
+            return error
+
+    def read_version(self) -> tuple[bytes, str]:
+        """The bytes of this file on S3, and the version that `write_if_version` takes."""
+        bucket, key = self._on_s3()
+        from swav_ray.storage.s3 import objects
+
+        return objects.read_version(bucket, key)
+
+    def write_if_version(self, data: bytes, version: str | None) -> str | None:
+        """Writes this file on S3 if it still has that version, or for None if there is no such file; atomically.
+
+        Returns the new version, or None if it is not so. Two writers at once: one succeeds. The answer may be lost and
+        the write repeated: None can also mean that the file is what was to be written. Raises NotImplementedError if
+        the server says that it cannot do it; one that ignores the condition writes in any case.
+        """
+        bucket, key = self._on_s3()
+        from swav_ray.storage.s3 import objects
+
+        return objects.write_if_version(bucket, key, data, version)
+
+    def _on_s3(self) -> tuple[str, str]:
+        if self.is_local:
+            raise ValueError(f"{self.uri}: not on S3")
+        return self._bucket, self._key
 
     def write_bytes(self, data: bytes) -> None:
         """Writes the whole file or, on any failure, nothing; folders are made as needed."""
@@ -170,7 +198,7 @@ class Place:
             temporary.write_bytes(data)
 
     def upload_file(self, path: str | os.PathLike[str]) -> None:
-        """Copies a local file here, in parts where it is large; whole or absent."""
+        """Copies a local file here, in parts if it is large; whole or absent."""
         if not self.is_local:
             from swav_ray.storage.s3 import objects
 
@@ -180,7 +208,7 @@ class Place:
             shutil.copyfile(path, temporary)
 
     def download_file(self, path: str | os.PathLike[str]) -> None:
-        """Copies this file to a local path, in parts where it is large; whole or absent."""
+        """Copies this file to a local path, in parts if it is large; whole or absent."""
         with local.replacing(Path(path)) as temporary:
             if self.is_local:
                 try:
@@ -196,22 +224,22 @@ class Place:
     def list(self) -> Iterator[Entry]:
         """Every file below this place, recursively, in no particular order, in bounded memory.
 
-        Nothing where the place does not exist. Symbolic links to files and folders are followed.
+        Nothing if the place does not exist. Symbolic links to files and folders are followed.
         """
         if self.is_local:
             for name, found in local.walk(self.uri):
                 yield Entry(name, found.st_size, str(found.st_mtime_ns))
             return
-        from swav_ray.storage.s3 import objects
+        from swav_ray.storage.s3.list import list_objects
 
         prefix = self._prefix
-        for item in objects.list_objects(self._bucket, prefix):
+        for item in list_objects(self._bucket, prefix):
             name = item["Key"][len(prefix) :]
             if name and not name.endswith("/"):  # consoles mark folders by empty objects that end in a slash
                 yield Entry(name, item["Size"], item["ETag"])
 
     def delete(self) -> None:
-        """Removes this file; no error where there is none."""
+        """Removes this file; no error if there is none."""
         if self.is_local:
             self.local_path.unlink(missing_ok=True)
             return
@@ -220,7 +248,7 @@ class Place:
         objects.delete(self._bucket, self._key)
 
     def delete_tree(self) -> None:
-        """Removes this place and everything below it; no error where there is nothing."""
+        """Removes this place and everything below it; no error if there is nothing."""
         if self.is_local:
             if self.local_path.is_dir():
                 shutil.rmtree(self.uri)
@@ -263,26 +291,3 @@ def stats() -> dict[str, int]:
 
 def _missing(where: Place) -> FileNotFoundError:
     return FileNotFoundError(f"{where.uri}: no such file" if where.is_local else f"{where.uri}: no such object")
-
-
-def persistently(do: Callable[[], Result], warn: Callable[[str], None], seconds: float = 600.0) -> Result:
-    """Runs `do` until storage lets it: for what a run cannot go on without, on a disk that is full for a while.
-
-    Args:
-        do: reads or writes; raises OSError where that fails.
-        warn: is told so once, in a line.
-        seconds: after which the error is raised.
-    """
-    end, told = time.monotonic() + seconds, False
-    while True:
-        try:
-            return do()
-        except (FileNotFoundError, PermissionError, NotADirectoryError):
-            raise  # no waiting mends these
-        except OSError as error:
-            if time.monotonic() > end:
-                raise
-            if not told:
-                warn(f"storage is away or full, waiting for it: {error}")
-            told = True
-        time.sleep(_RETRY_SECONDS)

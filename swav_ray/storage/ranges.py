@@ -1,103 +1,47 @@
-"""Reads many files or byte ranges: neighbours in one request, several requests at a time where it pays."""
+"""Reads many files or byte ranges, with neighbours in one request; a file as a stream of range reads."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from swav_ray.storage.errors import StorageUnavailable
 from swav_ray.storage.place import Place
-from swav_ray.storage.prefetch import CONCURRENT_READS, begun_ahead
 
 _LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
 _LARGEST_READ = 8 << 20  # bytes of one merged request
 
-Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 Span = tuple[int, int, int]  # (position in the answer, offset, length); offset -1: the whole file
-_Spans = tuple[str, tuple[Span, ...]]  # of the file of that name, that are read in one request
 
 
 def read_spans(root: Place, names: Sequence[str], spans: Sequence[Span]) -> Iterator[bytes | Exception]:
-    """The bytes of each span of the file of that name, or what went wrong with it; in order, as by `in_order`.
+    """The bytes of each span of the file of that name, or what went wrong with it; in order, as by `Place.read_ahead`.
 
     ``spans[i]`` belongs to ``names[i]`` and its position must be i. Raises StorageUnavailable only.
     """
-    jobs = {(name, tuple(group)): [position for position, _, _ in group] for name, group in _merged(names, spans)}
-
-    def read(job: _Spans) -> list[bytes | Exception]:
-        return _read_group(root, *job)
-
-    def read_ahead(
-        begun: Sequence[_Spans], otherwise: Callable[[int], Future[Sequence[bytes | Exception]]]
-    ) -> Iterator[Sequence[bytes | Exception] | Future[Sequence[bytes | Exception]]]:
-        requests = [(name, _range_of(group)) for name, group in begun]
-        for (name, group), answer in zip(begun, root.read_ahead(requests, otherwise), strict=True):
-            yield answer if isinstance(answer, Future) else _cut(root / name, group, answer)
-
-    return in_order(jobs, read, is_local=root.is_local, ahead=read_ahead)
+    groups = sorted(_merged(names, spans), key=lambda found: min(found[1])[0])  # by first use
+    answers = root.read_ahead([(name, _range_of(group)) for name, group in groups])
+    parts = (_cut(root / name, group, answer) for (name, group), answer in zip(groups, answers, strict=True))
+    return in_order([[position for position, _, _ in group] for _, group in groups], parts)
 
 
-def in_order(
-    jobs: Mapping[Job, Sequence[int]],
-    run: Callable[[Job], Sequence[Answer]],
-    *,
-    is_local: bool,
-    ahead: Callable[[Sequence[Job], Callable[[int], Future[Sequence[Answer]]]], Iterator[Any]] | None = None,
-) -> Iterator[Answer]:
-    """The answers of jobs by their positions 0, 1, ..., each given as soon as it is there.
+def in_order(positions: Sequence[Sequence[int]], answers: Iterator[Sequence[Answer]]) -> Iterator[Answer]:
+    """Single answers by their positions 0, 1, ..., from answers that come in groups.
 
-    On S3 the next READ_AHEAD jobs are begun, CONCURRENT_READS at a time, so whoever works on an answer does not wait
-    for the next one: each in a thread, or all by ``ahead(jobs, begin)``, which gives their answers in order, and for
-    those that it leaves to a thread what it got from ``begin(index)``. Local reads come from one disk: each when it is
-    asked for.
+    The n-th of ``answers`` has those of ``positions[n]``. A group is asked for when its first position is due, so
+    groups should come in the order of their first positions.
     """
-    job_of = {position: job for job, positions in jobs.items() for position in positions}
-    ordered = list(dict.fromkeys(job_of[position] for position in range(len(job_of))))
-    failures: list[BaseException] = []
-    pool = ThreadPoolExecutor(CONCURRENT_READS, "read-s3")  # without a thread until one is needed
-
-    def run_unless_failed(job: Job) -> Sequence[Answer]:
-        """An outage costs its patience once: a job that comes to its turn after a failure does not wait as well."""
-        if failures:
-            raise failures[0]
-        try:
-            return run(job)
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    def begin(index: int) -> Future[Sequence[Answer]]:
-        return pool.submit(run_unless_failed, ordered[index])
-
-    answers: Iterator[Any]
-    if is_local or (len(ordered) < 2 and not ahead):
-        answers = map(run, ordered)
-    elif ahead:
-        answers = ahead(ordered, begin)
-    else:
-        answers = begun_ahead(begin, len(ordered))
-    try:
-        held: dict[Job, dict[int, Answer]] = {}
-        for position in range(len(job_of)):
-            job = job_of[position]
-            if job not in held:
-                found = next(answers)
-                found = found.result() if isinstance(found, Future) else found
-                held[job] = dict(zip(jobs[job], found, strict=True))
-            answer = held[job].pop(position)
-            if not held[job]:
-                del held[job]
-            yield answer
-    finally:
-        pool.shutdown(cancel_futures=True)
-        failures.clear()  # whose tracebacks hold this frame
+    groups = zip(positions, answers, strict=True)
+    held: dict[int, Answer] = {}
+    for position in range(sum(map(len, positions))):
+        while position not in held:
+            held.update(zip(*next(groups), strict=True))
+        yield held.pop(position)
 
 
 def _merged(names: Sequence[str], spans: Sequence[Span]) -> Iterator[tuple[str, list[Span]]]:
-    """Jobs of one request each: whole files, and runs of spans that lie close together in one file."""
+    """Spans of one request each: whole files, and runs of spans that lie close together in one file."""
     by_name: dict[str, list[Span]] = {}
     for name, span in zip(names, spans, strict=True):
         by_name.setdefault(name, []).append(span)
@@ -122,23 +66,14 @@ def _range_of(group: Sequence[Span]) -> tuple[int, int] | None:
     return None if start < 0 else (start, max(offset + length for _, offset, length in group) - start)
 
 
-def _read_group(root: Place, name: str, group: Sequence[Span]) -> list[bytes | Exception]:
-    path, byte_range = root / name, _range_of(group)
-    try:
-        data = path.read_range(*byte_range) if byte_range else path.read_bytes()
-    except StorageUnavailable:
-        raise
-    except (OSError, ValueError) as error:
-        return [error] * len(group)
-    return _cut(path, group, data)
-
-
-def _cut(path: Place, group: Sequence[Span], data: bytes) -> list[bytes | Exception]:
+def _cut(path: Place, group: Sequence[Span], answer: bytes | Exception) -> list[bytes | Exception]:
     """The spans' own bytes of what their request gave."""
+    if isinstance(answer, Exception):
+        return [answer] * len(group)
     start = max(0, group[0][1])
     out: list[bytes | Exception] = []
     for _, offset, length in group:
-        found = data if offset < 0 else data[offset - start : offset - start + length]
+        found = answer if offset < 0 else answer[offset - start : offset - start + length]
         if len(found) < length:
             out.append(EOFError(f"{path}: gave {len(found):,} bytes of the {length:,} it had when it was indexed"))
         else:

@@ -31,6 +31,18 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> Path:
     return root
 
 
+def write_photos(root: Path) -> Path:
+    """36 images: splits train and val, classes cat and dog, four formats."""
+    kinds = ("JPEG", "PNG", "WEBP", "GIF")
+    files = {
+        f"{split}/{name}/{i}.{kinds[i % 4].lower()}": image(10 * j + i, kinds[i % 4])
+        for split in ("train", "val")
+        for j, name in enumerate(("cat", "dog"))
+        for i in range(9)
+    }
+    return write_files(root, files)
+
+
 def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:

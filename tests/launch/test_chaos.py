@@ -256,7 +256,7 @@ def test_the_gate_relays_refuses_stalls_and_opens_again(echo: int) -> None:
 @pytest.mark.s3
 def test_a_run_that_loses_workers_nodes_and_checkpoints_equals_one_that_does_not(tmp_path: Path) -> None:
     """A schedule as the command line runs it: a cluster of several nodes, S3, real kills; all bit for bit."""
-    command = [sys.executable, "benchmarks/chaos.py", "--seed", "1", "--events", "3", "--storage", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.chaos", "--seed", "1", "--events", "3", "--storage", str(tmp_path)]
     kinds = ["kill_worker", "lose_node", "truncate_checkpoint"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
     done = subprocess.run(

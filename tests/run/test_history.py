@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swav_ray.run.history import History, Superseded, goodput, read_history
-from swav_ray.storage import place as storage
+from swav_ray.storage import patience
 from swav_ray.storage.place import Place, place
 
 
@@ -31,7 +31,7 @@ def test_the_last_claim_may_write_and_no_other(tmp_path: Path) -> None:
 
 
 def test_a_claim_waits_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "_RETRY_SECONDS", 0.01)
     whole, failures, said = Place.write_bytes, iter(range(3)), []
 
     def full_at_first(self: Place, data: bytes) -> None:
@@ -41,7 +41,7 @@ def test_a_claim_waits_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Place, "write_bytes", full_at_first)
     History(place(tmp_path), warn=said.append).check()
-    assert said == ["storage is away or full, waiting for it: [Errno 28] No space left on device"]
+    assert said == ["storage is unavailable or full, waiting for it: [Errno 28] No space left on device"]
 
 
 def record(step: int, time: float, seconds: float = 1.0, **others: float) -> dict[str, float]:

@@ -1,97 +1,71 @@
-"""Answers come in order, each as soon as it is there; on S3 the next ones are on their way meanwhile."""
+"""Many ranges of many files: neighbours in one request, each span what was asked for, in the order of asking."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from swav_ray.storage import ranges
-from swav_ray.storage.place import StorageUnavailable
-from swav_ray.storage.ranges import CONCURRENT_READS, in_order
-from tests.pools import pool
+from swav_ray.storage.place import place
+from swav_ray.storage.ranges import RangeFile, in_order, read_spans
 
 
-def test_an_answer_does_not_wait_for_the_next_one() -> None:
-    used = threading.Event()
+def test_groups_are_asked_for_when_their_first_position_is_due() -> None:
+    asked: list[str] = []
 
-    def run(job: str) -> list[str]:
-        assert job != "late" or used.wait(30), "the first answer was kept until the last was there"
-        return [job]
+    def groups() -> Iterator[list[str]]:
+        for name in ("a", "b"):
+            asked.append(name)
+            yield [name, name]
 
-    answers = in_order({"late": [1], "early": [0]}, run, is_local=False)
-    assert next(answers) == "early"
-    used.set()
-    assert list(answers) == ["late"]
-
-
-def test_the_next_answers_are_on_their_way_while_one_is_worked_on() -> None:
-    asked = [threading.Event() for _ in range(CONCURRENT_READS)]
-
-    def run(job: int) -> list[int]:
-        asked[job].set()
-        return [job]
-
-    answers = in_order({job: [job] for job in range(CONCURRENT_READS)}, run, is_local=False)
-    assert next(answers) == 0
-    assert all(one.wait(30) for one in asked)
-
-
-def test_local_files_are_read_when_they_are_asked_for() -> None:
-    read: list[str] = []
-
-    def run(job: str) -> list[str]:
-        read.append(job)
-        return [job, job]
-
-    answers = in_order({"a": [0, 3], "b": [1, 2]}, run, is_local=True)
-    seen = [(answer, list(read)) for answer in answers]
+    seen = [(answer, list(asked)) for answer in in_order([[0, 3], [1, 2]], groups())]
     assert seen == [("a", ["a"]), ("b", ["a", "b"]), ("b", ["a", "b"]), ("a", ["a", "b"])]
 
 
-@pytest.mark.parametrize("is_local", [True, False])
-def test_a_failure_comes_at_its_place_and_ends_the_reading(is_local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind, begun = pool(), []
-
-    def run(job: int) -> list[int]:
-        begun.append(job)
-        if job == 1:
-            raise StorageUnavailable("gone")
-        if job > 1:
-            kind.given_up.wait(30)
-        return [job]
-
-    monkeypatch.setattr(ranges, "ThreadPoolExecutor", kind)
-    answers = in_order({job: [job] for job in range(1000)}, run, is_local=is_local)
-    assert next(answers) == 0
-    with pytest.raises(StorageUnavailable, match="gone"):
-        next(answers)
-    assert len(begun) <= CONCURRENT_READS + 2
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-s3")]
+@pytest.mark.parametrize("gap", [0, 10])
+def test_spans_are_what_was_asked_for_in_any_order(tmp_path: Path, gap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "_LARGEST_GAP", gap)
+    draw = random.Random(0)
+    data = {name: draw.randbytes(1000) for name in ("a", "b", "c")}
+    for name, content in data.items():
+        (tmp_path / name).write_bytes(content)
+    asked = [(draw.choice("abc"), draw.choice([-1, draw.randrange(900)]), draw.randrange(100)) for _ in range(200)]
+    spans = [(index, offset, -1 if offset < 0 else length) for index, (_, offset, length) in enumerate(asked)]
+    found = list(read_spans(place(tmp_path), [name for name, _, _ in asked], spans))
+    assert found == [data[name] if start < 0 else data[name][start : start + length] for name, start, length in asked]
 
 
-def test_reads_that_come_to_their_turn_after_a_failure_do_not_wait_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[int] = []
-    together = threading.Barrier(CONCURRENT_READS)
-    finished = threading.Semaphore(0)
+def test_neighbours_are_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(bytes(300_000))
+    asked: list[object] = []
+    root = place(tmp_path)
+    read_ahead = type(root).read_ahead
+    monkeypatch.setattr(type(root), "read_ahead", lambda self, r: asked.extend(r) or read_ahead(self, r))
+    assert list(read_spans(root, ["a"] * 3, [(0, 200_000, 5), (1, 10, 5), (2, 100, 5)])) == [bytes(5)] * 3
+    assert asked == [("a", (200_000, 5)), ("a", (10, 95))]
 
-    def run(job: int) -> list[int]:
-        begun.append(job)
-        if job < CONCURRENT_READS:
-            together.wait(30)
-        if not job:  # the one whose answer is waited for
-            assert all(finished.acquire(timeout=30) for _ in range(63))
-        raise StorageUnavailable(f"gone: {job}")
 
-    class Counted(ThreadPoolExecutor):
-        def submit(self, *arguments: Any, **keywords: Any) -> Future[Any]:
-            future = super().submit(*arguments, **keywords)
-            future.add_done_callback(lambda _: finished.release())
-            return future
+def test_one_that_is_missing_or_short_is_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    names, spans = ["a", "gone", "a", "gone"], [(0, 8, 4), (1, 0, 1), (2, 0, 2), (3, -1, -1)]
+    short, missing, good, also_missing = read_spans(place(tmp_path), names, spans)
+    assert isinstance(short, EOFError)
+    assert str(short).endswith("/a: gave 2 bytes of the 4 it had when it was indexed")
+    assert good == b"01"
+    assert isinstance(missing, FileNotFoundError)
+    assert isinstance(also_missing, FileNotFoundError)
 
-    monkeypatch.setattr(ranges, "ThreadPoolExecutor", Counted)
-    with pytest.raises(StorageUnavailable, match="gone"):
-        next(in_order({job: [job] for job in range(64)}, run, is_local=False))
-    assert sorted(begun) == list(range(CONCURRENT_READS))
+
+def test_a_file_of_ranges_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    file = RangeFile(place(tmp_path) / "a", 10)
+    assert file.read(3) == b"012"
+    assert file.seek(-2, io.SEEK_END) == 8
+    assert file.read() == b"89"
+    assert file.read(5) == b""
+    file.seek(4)
+    assert io.BufferedReader(file).read(2) == b"45"

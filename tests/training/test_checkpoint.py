@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.parts.small import crops, small_config
 from swav_ray.config import Config
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Learner
-from tests.training.test_learner import crops, small_config
 
 
 def advance(learner: Learner, start: int, stop: int) -> list[float]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parts.s3_server import S3Server
+from benchmarks.parts.small import small_config
 from swav_ray.storage.place import Place, place
 from swav_ray.storage.s3 import client as s3_client
 from swav_ray.training import checkpoint
@@ -17,7 +18,6 @@ from swav_ray.training import checkpoint_writer as writers
 from swav_ray.training.checkpoint_writer import CheckpointWriter
 from swav_ray.training.learner import Learner
 from tests.training.test_checkpoint import advance
-from tests.training.test_learner import small_config
 
 
 class Disk:

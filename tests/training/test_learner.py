@@ -13,38 +13,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import replay_golden
+from benchmarks.parts.small import crops, small_config
 from swav_ray.config import Config, replace
-from swav_ray.recipes import quickstart
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Learner
 
 ROOT = Path(__file__).parents[2]
-REPLAY = [sys.executable, str(ROOT / "benchmarks" / "replay_golden.py")]
+REPLAY = [sys.executable, "-m", "benchmarks.replay_golden"]
 GOLDEN = ROOT / "tests" / "golden" / "swav_trajectory_seed7.npz"
-
-
-def small_config(**sections: dict[str, object]) -> Config:
-    """Two heads, a queue that fills, a freeze, an uneven batch: every branch of the step."""
-    base = replace(
-        quickstart(),
-        crops={"sizes": (16, 8), "counts": (2, 1), "min_scales": (0.3, 0.1), "max_scales": (1.0, 0.4)},
-        model={"width": 0.125, "hidden_dim": 12, "output_dim": 8, "prototypes": (6, 5)},
-        queue={"length": 16, "start_epoch": 1},
-        optim={"freeze_prototypes_steps": 2, "warmup_epochs": 1.0},
-        train={"epochs": 4, "global_batch_size": 8},
-    )
-    return replace(base, **sections)
-
-
-def crops(config: Config, step: int, rows: slice) -> list[Tensor]:
-    """Random crops of a global batch, of which `rows` are this worker's, crop-major."""
-    rng = np.random.default_rng(step)
-    batch = config.train.global_batch_size
-    groups = []
-    for count, size in zip(config.crops.counts, config.crops.sizes, strict=True):
-        images = torch.from_numpy(rng.standard_normal((count, batch, 3, size, size)))
-        groups.append(images[:, rows].flatten(0, 1))
-    return groups
 
 
 def _losses(world: World, config: Config, steps: int) -> tuple[list[float], Tensor, Tensor]:
@@ -56,7 +32,7 @@ def _losses(world: World, config: Config, steps: int) -> tuple[list[float], Tens
 
 
 def test_follows_the_published_run_number_for_number() -> None:
-    done = subprocess.run([*REPLAY, str(GOLDEN)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*REPLAY, str(GOLDEN)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["within"]
 

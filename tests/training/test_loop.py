@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.parts.small import small_config
 from swav_ray.config import Config, replace
 from swav_ray.data.batch import Batch
 from swav_ray.data.quarantine import Quarantine
@@ -18,7 +19,6 @@ from swav_ray.storage.place import place
 from swav_ray.training.control import Request
 from swav_ray.training.learner import Diverged, Learner
 from swav_ray.training.loop import Hooks, train
-from tests.training.test_learner import small_config
 
 PLAN = SamplePlan(np.arange(24), 0, 8)
 

@@ -14,7 +14,7 @@ from numba import njit
 from swav_ray.data.crops import color_vector
 from swav_ray.data.crops.cache_key import source_key
 from swav_ray.data.crops.color_vector import SIGMA
-from swav_ray.data.crops.kernels import blur, color, color_lanes, resize, transpose, weighted_rows
+from swav_ray.data.crops.kernels import blur, color, color_lanes, lanes, resize, transpose, weighted_rows
 from swav_ray.data.crops.kernels.blur import blur as blur_crop
 from swav_ray.data.crops.kernels.color import jitter
 from swav_ray.data.crops.kernels.resize import resize_crop, write_crop
@@ -57,7 +57,7 @@ def _compile_render(sources: int) -> Callable[..., None]:
 
 
 render = _compile_render(
-    source_key(blur, color, color_lanes, color_vector, resize, transpose, weighted_rows),
+    source_key(blur, color, color_lanes, color_vector, lanes, resize, transpose, weighted_rows),
 )
 
 

@@ -24,6 +24,7 @@ from swav_ray.data.formats.rows import Rows, concatenate
 from swav_ray.one_line import one_line
 from swav_ray.storage.counters import counters
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
+from swav_ray.storage.prefetch import prefetched
 from swav_ray.storage.ranges import RangeFile, in_order
 
 RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
@@ -203,7 +204,7 @@ def _column(metadata: pq.FileMetaData, group: int, name: str) -> pq.ColumnChunkM
 
 
 def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int, int]]) -> Iterator[bytes | Exception]:
-    """The images at (row group, row) of the files of those names, in order, as by `in_order`.
+    """The images at (row group, row) of the files of those names, in order; on S3 the next ones are under way.
 
     Every row group is read once, whatever the order.
     """
@@ -222,7 +223,8 @@ def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int
         found = [column[row].as_py() if row < len(column) else None for row in rows]
         return [ValueError(f"{root}/{job[0]}: row has no image bytes") if data is None else data for data in found]
 
-    return in_order(wanted, run, is_local=root.is_local)
+    answers = map(run, wanted) if root.is_local else prefetched(run, list(wanted))
+    return in_order(list(wanted.values()), answers)
 
 
 def _images(path: Place, group: int) -> pa.ChunkedArray:

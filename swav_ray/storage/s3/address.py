@@ -1,8 +1,7 @@
-"""Where the quick ways to S3 (s3_read.py, s3_list.py) send a bucket's requests, and which buckets they leave to boto3.
+"""The address to which libcurl sends a bucket's requests, and which buckets are left to boto3.
 
-They handle only the quiet case. Whatever else comes (an error, a redirect, a proxy, no credentials) is left to the
-caller, who asks again through boto3, which knows what to do and retries. Endpoint, region, credentials and certificates
-are boto3's.
+libcurl handles only the quiet case. boto3 is asked again for whatever else comes (an error, a redirect, a proxy, no
+credentials), since it knows what to do and retries. Endpoint, region, credentials and certificates are boto3's.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import botocore.session
 from botocore.credentials import ReadOnlyCredentials
 
 from swav_ray.storage.counters import counters
-from swav_ray.storage.s3.client import aws_settings, client, is_directory_bucket
+from swav_ray.storage.s3.client import aws_settings, client
 
 CONNECT_SECONDS = 10
 STALL_SECONDS = 30  # without a byte, after which a read is asked for again
@@ -48,7 +47,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        """What keys are added to."""
+        """The URL of the bucket, to which keys are added."""
         return f"{self.endpoint}/{self.bucket}/" if self.by_path else f"{self.endpoint}/"
 
 
@@ -66,7 +65,7 @@ _LOCK = threading.Lock()
 
 
 def addresses() -> Addresses | None:
-    """Those of this process under the present AWS_* variables; None in a forked child."""
+    """The addresses of this process under the present AWS_* variables; None in a forked child."""
     if _forked:
         return None
     with _LOCK:
@@ -79,18 +78,18 @@ def _addresses_of(_settings: tuple[str | None, ...]) -> Addresses:
 
 
 class Addresses:
-    """The buckets of one process, and which of them the quick ways leave alone for now."""
+    """The buckets of one process, and which of them are left to boto3 for now."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        client()  # first, since it tells the user of settings that are wrong
+        client()  # first, since it says what is wrong with the settings
         self.session = botocore.session.get_session()
         self._found: dict[str, Address | None] = {}
         self._failures: collections.Counter[str] = collections.Counter()
         self._left_until: dict[str, float] = {}
 
     def of(self, bucket: str) -> Address | None:
-        """None where the quick ways should keep out of the way."""
+        """None if the bucket is left to boto3."""
         with self._lock:
             if time.monotonic() < self._left_until.get(bucket, 0.0):
                 return None
@@ -103,7 +102,7 @@ class Addresses:
             return self._found[bucket]
 
     def credentials(self) -> ReadOnlyCredentials | None:
-        """As they are now, renewed if need be; None where there are none, or boto3 has to say what is wrong."""
+        """As they are now, renewed if need be; None if there are none, or boto3 has to say what is wrong."""
         try:
             found = self.session.get_credentials()
             return found.get_frozen_credentials() if found else None
@@ -111,11 +110,11 @@ class Addresses:
             return None
 
     def has_answered(self, bucket: str) -> None:
-        """Call for a request that went well: only failures in a row count."""
+        """Call after a good answer: only failures in a row count."""
         self._failures[bucket] = 0
 
     def has_failed(self, bucket: str, *, refused: bool) -> None:
-        """Call for a request that boto3 is asked next; ``refused``: it may be refused again."""
+        """Call after a request that boto3 makes next; ``refused``: by status 401 or 403, which is no retry."""
         if not refused:
             counters().add("own_retries")
         self._failures[bucket] += 1
@@ -124,7 +123,7 @@ class Addresses:
             self._left_until[bucket] = time.monotonic() + _LEFT_SECONDS
 
     def _find(self, bucket: str) -> Address | None:
-        if is_directory_bucket(bucket) or self.session.get_credentials() is None:
+        if _is_directory_bucket(bucket) or self.session.get_credentials() is None:
             return None
         # A presigned URL has the way to address the bucket, but its host is not always that of boto3's requests.
         url = client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
@@ -152,3 +151,8 @@ def count_request() -> None:
     """Call for each request that does not go through boto3, which counts its own."""
     counters().add("calls")
     counters().add("sends")
+
+
+def _is_directory_bucket(bucket: str) -> bool:
+    """Whether it is one of S3 Express, whose requests need a session."""
+    return bucket.endswith("--x-s3")

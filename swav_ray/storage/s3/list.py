@@ -1,95 +1,91 @@
-"""Listing through obstore: the names of a million objects take boto3 more than a minute of CPU time."""
+"""Listing in parallel: a bucket gives 1,000 keys a request, one after the other, but folders side by side."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
-from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import obstore
-from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
+from swav_ray.storage.s3.client import client, patiently
 
-from swav_ray.storage.s3.address import (
-    CONNECT_SECONDS,
-    LONGEST_SECONDS,
-    STALL_SECONDS,
-    Address,
-    Addresses,
-    addresses,
-    count_request,
-)
+_THREADS = 16
+_PAGES_IN_FLIGHT = 64  # bounds what a listing holds: 64 pages of 1,000 keys
+_ENOUGH_FOLDERS = 64  # are opened level by level until there is this much to list in parallel
+_DEEPEST_OPENING = 3
+_STOP_SECONDS = 0.1  # within which threads notice that nobody wants their pages
 
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig
-
-_CREDENTIALS_FOR = timedelta(minutes=10)  # after which they are asked for again; boto3 renews them in time
-_PAGE = 1000  # keys
-_THREADS = 2  # of obstore in a process; its default is one a core, in each of as many processes
+Page = dict[str, Any]  # as boto3 gives it: Contents (each Key, Size, ETag), CommonPrefixes
 
 
-class Unanswered(Exception):
-    """A listing cannot go on here: boto3 should be asked for what comes after the last key that was given."""
+def list_objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Every object below ``prefix`` (Key, Size, ETag), in no order, listed in parallel over the folders found.
 
-
-def pages(bucket: str, folder: str, after: str = "") -> Iterator[list[dict[str, Any]]]:
-    """Every object below ``folder`` (with its slash), in the order of the keys: Key, Size and ETag as boto3 gives them.
-
-    Begins behind the key ``after``. Raises Unanswered.
+    Folders are opened level by level until there are enough to keep the threads busy. Each is then listed with all
+    that is below it.
     """
-    known = addresses()
-    address = known.of(bucket) if known else None
-    # obstore has no names for keys with empty parts, and would drop the slash that a key begins with.
-    if known is None or address is None or not all(folder.split("/")[:-1]) or (not folder and after < "0"):
-        raise Unanswered
-    found: Iterator[Any] | None = None
+    folders, level = [prefix], 0
+    while folders and len(folders) < _ENOUGH_FOLDERS and level < _DEEPEST_OPENING:
+        below: list[str] = []
+        for page in _side_by_side(folders, lambda folder: pages(bucket, folder, "/")):
+            yield from page.get("Contents", [])
+            below.extend(common["Prefix"] for common in page.get("CommonPrefixes", []))
+        folders, level = below, level + 1
+    for page in _side_by_side(folders, lambda folder: pages(bucket, folder)):
+        yield from page.get("Contents", [])
+
+
+def pages(bucket: str, prefix: str, delimiter: str = "") -> Iterator[Page]:
+    """Pages of ListObjectsV2. Each is retried by itself, which a boto3 paginator cannot do: it ends with its error."""
+    token: dict[str, str] = {}
     while True:
-        try:
-            count_request()
-            store = store_of(known, address)
-            found = found or iter(obstore.list(store, prefix=folder, offset=after or None, chunk_size=_PAGE))
-            chunk = next(found, None)
-        except (FileNotFoundError, ValueError, InvalidPathError) as error:  # a key that obstore cannot name
-            raise Unanswered from error
-        except BaseError as error:
-            known.has_failed(bucket, refused=isinstance(error, PermissionDeniedError | UnauthenticatedError))
-            raise Unanswered from error
-        known.has_answered(bucket)
-        if chunk is None:
-            return
-        page = [{"Key": one["path"], "Size": one["size"], "ETag": one["e_tag"]} for one in chunk]
-        for one in page:
-            if f"{one['Key']}/" == folder:  # the folder's own mark, whose slash obstore drops
-                one["Key"] = folder
-            elif not one["Size"]:  # a mark or a file
-                raise Unanswered
+        call = functools.partial(
+            client().list_objects_v2, Bucket=bucket, Prefix=prefix, Delimiter=delimiter, MaxKeys=1000, **token
+        )
+        page = patiently(f"s3://{bucket}/{prefix}", call)
         yield page
+        if not page.get("IsTruncated") or not page.get("NextContinuationToken"):
+            return
+        token = {"ContinuationToken": page["NextContinuationToken"]}
 
 
-@functools.lru_cache(maxsize=16)
-def store_of(known: Addresses, address: Address) -> S3Store:
-    """obstore's way to a bucket, with its connections."""
-    os.environ.setdefault("TOKIO_WORKER_THREADS", str(_THREADS))
-    options: ClientConfig = {
-        "allow_http": address.endpoint.startswith("http:"),
-        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-        "read_timeout": timedelta(seconds=STALL_SECONDS),
-        "timeout": timedelta(seconds=LONGEST_SECONDS),
-    }
-    if address.certificates:
-        options["root_certificate"] = Path(address.certificates).read_bytes()
-    return S3Store(
-        address.bucket,
-        endpoint=address.endpoint,
-        aws_endpoint_url_s3=address.endpoint,  # else the variable of that name would come first
-        region=address.region,
-        virtual_hosted_style_request=not address.by_path,
-        skip_signature=False,
-        credential_provider=Boto3CredentialProvider(known.session, ttl=_CREDENTIALS_FOR),
-        client_options=options,
-        retry_config={"max_retries": 0},
-    )
+def _side_by_side(folders: Sequence[str], list_folder: Callable[[str], Iterator[Page]]) -> Iterator[Page]:
+    """The pages of all folders, in no order, from several threads, through a queue that bounds what is held."""
+    ready: queue.Queue[Page | BaseException | None] = queue.Queue(_PAGES_IN_FLIGHT)  # None: a folder has ended
+    stopped = threading.Event()
+
+    def put(item: Page | BaseException | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=_STOP_SECONDS)
+                return
+
+    def produce(folder: str) -> None:
+        try:
+            for page in list_folder(folder):
+                put(page)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    pool = ThreadPoolExecutor(_THREADS, "list-s3")
+    try:
+        for folder in folders:
+            pool.submit(produce, folder)
+        left = len(folders)
+        while left:
+            item = ready.get()
+            if item is None:
+                left -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield item
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)

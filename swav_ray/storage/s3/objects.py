@@ -1,53 +1,23 @@
-"""Objects on S3: reading, listing in parallel, and how large files are copied."""
+"""Single objects on S3 through boto3: written, copied, removed, and written only if nobody else has."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import os
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
-from swav_ray.storage.counters import counters
-from swav_ray.storage.s3 import list as s3_list
-from swav_ray.storage.s3 import read as s3_read
-from swav_ray.storage.s3.client import client, is_directory_bucket, patiently
+from swav_ray.storage.s3.client import client, patiently
+from swav_ray.storage.s3.list import list_objects
 
 _DELETE_BATCH = 1000  # keys; the most that DeleteObjects takes
-_LIST_THREADS = 16
-_PAGES_IN_FLIGHT = 64  # bounds what a listing holds: 64 pages of 1000 keys
-_ENOUGH_PREFIXES = 64  # folders are opened level by level until there is this much to list in parallel
-_DEEPEST_OPENING = 3
-_ONLY_FILES = 8  # pages in a row without a folder, after which no more are expected
-
-
-def read(bucket: str, key: str, offset: int = 0, length: int | None = None) -> bytes:
-    """The object's bytes, all or ``length`` from ``offset``; fewer where the object ends before."""
-    wanted = {} if length is None else {"Range": f"bytes={offset}-{offset + length - 1}"}
-
-    def get() -> bytes:
-        try:
-            return client().get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
-        except botocore.exceptions.ClientError as error:
-            if error.response.get("Error", {}).get("Code") in ("InvalidRange", "416"):
-                return b""  # the object ends before offset
-            raise
-
-    data = s3_read.get(bucket, key, None if length is None else (offset, length))
-    if data is None:
-        data = patiently(f"s3://{bucket}/{key}", get)
-        counters().add("bytes_read", len(data))
-    return data
 
 
 def head(bucket: str, key: str, patience: float | None = None) -> dict[str, Any] | None:
-    """Size and ETag of an object, None where there is none."""
+    """Size and ETag of an object; None if there is none."""
     try:
         return patiently(f"s3://{bucket}/{key}", lambda: client().head_object(Bucket=bucket, Key=key), patience)
     except FileNotFoundError:
@@ -69,6 +39,40 @@ def any_below(bucket: str, prefix: str, patience: float | None = None) -> bool:
 def write(bucket: str, key: str, data: bytes) -> None:
     """Writes an object."""
     patiently(f"s3://{bucket}/{key}", lambda: client().put_object(Bucket=bucket, Key=key, Body=data))
+
+
+def read_version(bucket: str, key: str) -> tuple[bytes, str]:
+    """An object's bytes and the ETag that they have."""
+
+    def get() -> tuple[bytes, str]:
+        answer = client().get_object(Bucket=bucket, Key=key)
+        return answer["Body"].read(), answer["ETag"]
+
+    return patiently(f"s3://{bucket}/{key}", get)
+
+
+def write_if_version(bucket: str, key: str, data: bytes, version: str | None) -> str | None:
+    """Writes an object if its ETag is still ``version``, or for None if there is no object; atomically.
+
+    Returns the new ETag, or None if it is not so. The answer may be lost and the write repeated: None can also mean
+    that the object is what was to be written. Raises NotImplementedError if the server says that it cannot do it; one
+    that ignores the condition writes in any case.
+    """
+    condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+
+    def put() -> str | None:
+        try:
+            etag: str = client().put_object(Bucket=bucket, Key=key, Body=data, **condition)["ETag"]
+            return etag
+        except botocore.exceptions.ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status == 501:
+                raise NotImplementedError(f"s3://{bucket}: the server has no conditional writes") from None
+            if status == 412 or (status == 404 and error.response.get("Error", {}).get("Code") == "NoSuchKey"):
+                return None
+            raise
+
+    return patiently(f"s3://{bucket}/{key}", put)
 
 
 def upload(path: str | os.PathLike[str], bucket: str, key: str) -> None:
@@ -101,97 +105,3 @@ def delete_below(bucket: str, prefix: str) -> None:
         call = functools.partial(client().delete_objects, Bucket=bucket, Delete=wanted)
         for failed in patiently(f"s3://{bucket}/{prefix}", call).get("Errors", []):
             raise OSError(f"s3://{bucket}/{failed['Key']}: not deleted ({failed.get('Message')})")
-
-
-def _page(bucket: str, prefix: str, token: str | None, delimiter: str = "", after: str = "") -> dict[str, Any]:
-    options = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
-    call = functools.partial(
-        client().list_objects_v2, Bucket=bucket, Prefix=prefix, Delimiter=delimiter, MaxKeys=1000, **options
-    )
-    return patiently(f"s3://{bucket}/{prefix}", call)
-
-
-def pages(bucket: str, prefix: str, delimiter: str = "", after: str = "") -> Iterator[dict[str, Any]]:
-    """Pages of ListObjectsV2. Each is retried by itself, which a boto3 paginator cannot do: it ends with its error."""
-    token = None
-    while True:
-        page = _page(bucket, prefix, token, delimiter, after)
-        yield page
-        token = page.get("NextContinuationToken")
-        if not page.get("IsTruncated") or not token:
-            return
-
-
-def list_objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Every object below ``prefix`` (Key, Size, ETag), in no order, listed in parallel over the folders found.
-
-    Folders are opened level by level until there are enough to keep the threads busy; each is then listed flat. So is
-    one that goes on and on with nothing but files.
-    """
-    folders, level = [prefix], 0
-    while len(folders) < _ENOUGH_PREFIXES and level < _DEEPEST_OPENING and folders:
-        below: list[str] = []
-        for found in _each(folders, lambda folder: _opened(bucket, folder)):
-            yield from found.get("Contents", [])
-            below.extend(common["Prefix"] for common in found.get("CommonPrefixes", []))
-        folders, level = below, level + 1
-    for found in _each(folders, lambda folder: _flat(bucket, folder)):
-        yield from found.get("Contents", [])
-
-
-def _opened(bucket: str, folder: str) -> Iterator[dict[str, Any]]:
-    """Pages of its files and its folders, or from some page on of everything below it."""
-    files = 0  # pages of nothing else, one after the other
-    for page in pages(bucket, folder, "/"):
-        yield page
-        files = 0 if page.get("CommonPrefixes") or not page.get("Contents") else files + 1
-        if files == _ONLY_FILES and page.get("IsTruncated") and not is_directory_bucket(bucket):
-            yield from _flat(bucket, folder, page["Contents"][-1]["Key"])
-            return
-
-
-def _flat(bucket: str, folder: str, after: str = "") -> Iterator[dict[str, Any]]:
-    """Pages of everything below a folder, behind the key ``after``."""
-    try:
-        for found in s3_list.pages(bucket, folder, after):
-            yield {"Contents": found}
-            after = found[-1]["Key"] if found else after
-    except s3_list.Unanswered:
-        yield from pages(bucket, folder, after=after)
-
-
-def _each(folders: list[str], list_folder: Callable[[str], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """The pages of all folders, from several threads, through a queue that bounds what is held."""
-    if len(folders) <= 1:
-        for folder in folders:
-            yield from list_folder(folder)
-        return
-    ready: queue.Queue[dict[str, Any]] = queue.Queue(_PAGES_IN_FLIGHT)
-    stopped = threading.Event()
-
-    def produce(folder: str) -> None:
-        for page in list_folder(folder):
-            while not stopped.is_set():
-                try:
-                    ready.put(page, timeout=0.5)
-                    break
-                except queue.Full:
-                    continue
-            if stopped.is_set():
-                return
-
-    waiting = iter(folders)
-    with ThreadPoolExecutor(_LIST_THREADS, "list-s3") as pool:
-        running: set[Future[None]] = {
-            pool.submit(produce, f) for _, f in zip(range(_LIST_THREADS), waiting, strict=False)
-        }
-        try:
-            while running or not ready.empty():
-                done, running = wait(running, timeout=0 if not ready.empty() else 0.02, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    running |= {pool.submit(produce, f) for _, f in zip(range(1), waiting, strict=False)}
-                while not ready.empty():
-                    yield ready.get()
-        finally:
-            stopped.set()

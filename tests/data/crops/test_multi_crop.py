@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import subprocess
 import sys
@@ -17,25 +16,11 @@ from sklearn.datasets import load_sample_images
 from torchvision import transforms
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data.crops.color_vector import COLOR_PARAMS, GREY, HUE_SHIFT, NO_OP, ORDER, SIGMA
-from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.crops.color_vector import COLOR_PARAMS
+from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import MultiCrop
-from tests.data.crops.pil_multi_crop import pil_color, pil_cut
-
-SMALL = CropsConfig(sizes=(32, 16), counts=(2, 3), min_scales=(0.3, 0.1), max_scales=(1.0, 0.3))
-PHOTOS = [Image.fromarray(image).resize((320, 240)) for image in load_sample_images().images]
-
-
-def jpeg(image: Image.Image, quality: int = 90) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
-
-
-def crops_of(multi_crop: MultiCrop, data: bytes | np.ndarray, epoch: int = 0, sample_id: int = 0) -> list[np.ndarray]:
-    out = multi_crop.buffers(1)
-    multi_crop(data, epoch, sample_id, out, 0)
-    return [group[:, 0] for group in out]
+from tests.data.crops.photos import PHOTOS, SMALL, crops_of, jpeg
+from tests.data.crops.pil_multi_crop import pil_color
 
 
 def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
@@ -80,14 +65,6 @@ def test_another_process_on_another_processor_makes_the_same(processor: dict[str
     assert ended.stdout.strip() == digest(), ended.stderr
 
 
-def test_every_part_of_the_key_matters() -> None:
-    def boxes(seed: int, epoch: int, sample: int) -> bytes:
-        return MultiCrop(SMALL, AugmentConfig(), seed).draw(300, 400, epoch, sample)[0].tobytes()
-
-    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (1, 1, 0), (2**63 - 1, 0, 0), (0, 0, 2**62)]
-    assert len({boxes(*key) for key in keys}) == len(keys)
-
-
 def test_rows_and_groups_land_where_they_belong() -> None:
     multi_crop = MultiCrop(SMALL, AugmentConfig(), seed=0)
     out = multi_crop.buffers(3)
@@ -113,50 +90,6 @@ def test_geometry_and_color_do_not_depend_on_the_device() -> None:
         for ours, geometry, parameters in zip(finished, cut, color[:, 0], strict=True):
             expected = np.asarray(pil_color(Image.fromarray(geometry), parameters)).astype(int)
             assert np.abs(ours - expected).mean() < 2
-
-
-def test_crops_are_the_boxes_drawn() -> None:
-    multi_crop = MultiCrop(SMALL, AugmentConfig(color_device="train"), seed=1)
-    out = crops_of(multi_crop, np.array(PHOTOS[0]), 4, 9)
-    boxes, _ = multi_crop.draw(240, 320, 4, 9)
-    for box, crop in zip(boxes, [crop for group in out for crop in group], strict=True):
-        assert np.abs(np.asarray(pil_cut(PHOTOS[0], box, len(crop))).astype(int) - crop).mean() < 0.5
-
-
-def test_boxes_follow_torchvisions_random_resized_crop() -> None:
-    torch.manual_seed(0)
-    for height, width, low, high in ((375, 500, 0.14, 1.0), (300, 100, 0.5, 1.0)):
-        image = torch.zeros(3, height, width)
-        theirs = [transforms.RandomResizedCrop.get_params(image, [low, high], [3 / 4, 4 / 3]) for _ in range(4000)]
-        crops = CropsConfig(sizes=(32,), counts=(2,), min_scales=(low,), max_scales=(high,))
-        multi_crop = MultiCrop(crops, AugmentConfig(), seed=0)
-        ours = np.concatenate([multi_crop.draw(height, width, 0, sample)[0] for sample in range(2000)])
-        for column, expected in enumerate(np.array(theirs).T):
-            got = ours[:, column]
-            for share in (0.1, 0.25, 0.5, 0.75, 0.9):
-                assert abs(np.quantile(got, share) - np.quantile(expected, share)) < 0.04 * max(height, width)
-        assert abs(ours[:, 4].mean() - 0.5) < 0.03
-
-
-def test_color_parameters_have_the_published_distribution() -> None:
-    multi_crop = MultiCrop(CropsConfig(), AugmentConfig(), seed=0)
-    colors = np.concatenate([multi_crop.draw(375, 500, 0, sample)[1] for sample in range(2500)])
-    jittered = colors[colors[:, ORDER] != NO_OP]
-    assert abs(len(jittered) / len(colors) - 0.8) < 0.02
-    orders = {tuple(order) for order in jittered[:, ORDER : ORDER + 4]}
-    assert len(orders) == 24
-    for factor in jittered[:, ORDER + 4 : ORDER + 7].T:
-        assert 0.2 <= factor.min() < 0.22
-        assert 1.78 < factor.max() <= 1.8
-        assert abs(factor.mean() - 1.0) < 0.02
-    turns = (jittered[:, HUE_SHIFT] + 128) % 256 - 128
-    assert (turns.min(), turns.max()) == (-50, 50)
-    assert abs(colors[:, GREY].mean() - 0.2) < 0.02
-    blurred = colors[colors[:, SIGMA] > 0, SIGMA]
-    assert abs(len(blurred) / len(colors) - 0.5) < 0.02
-    assert abs(blurred.mean() - 1.05) < 0.02
-    off = MultiCrop(CropsConfig(), AugmentConfig(jitter_probability=0, greyscale_probability=0, blur_probability=0), 0)
-    assert set(off.draw(9, 9, 0, 0)[1][:, ORDER]) == {NO_OP}
 
 
 def statistics(crops: np.ndarray) -> np.ndarray:
@@ -199,26 +132,6 @@ def test_images_of_any_shape_give_crops(size: tuple[int, int]) -> None:
     for data in (np.array(image), jpeg(image), np.array(image.convert("L"))):
         means = [group.mean() for group in crops_of(MultiCrop(SMALL, AugmentConfig(), seed=0), data)]
         assert all(0 <= mean <= 255 for mean in means)
-
-
-def test_sizes_off_the_tiles_are_right_too() -> None:
-    crops = CropsConfig(sizes=(9, 50), counts=(1, 1), min_scales=(0.5, 0.5), max_scales=(1.0, 1.0))
-    multi_crop = MultiCrop(crops, AugmentConfig(), seed=0)
-    boxes, colors = multi_crop.draw(240, 320, 0, 0)
-    for index, group in enumerate(crops_of(multi_crop, np.array(PHOTOS[1]))):
-        expected = pil_color(pil_cut(PHOTOS[1], boxes[index], crops.sizes[index]), colors[index])
-        assert np.abs(np.asarray(expected).astype(int) - group[0]).mean() < 1.5
-
-
-def test_a_large_jpeg_decoded_smaller_gives_the_same_crops() -> None:
-    large = PHOTOS[0].resize((2000, 1500), Image.Resampling.BICUBIC)
-    data = jpeg(large, 92)
-    multi_crop = MultiCrop(SMALL, AugmentConfig(color_device="train"), seed=0)
-    for sample in range(4):
-        small_decode = crops_of(multi_crop, data, 0, sample)
-        full_decode = crops_of(multi_crop, decode(data), 0, sample)
-        for a, b in zip(small_decode, full_decode, strict=True):
-            assert np.abs(a.astype(int) - b).mean() < 1
 
 
 def test_unreadable_images_leave_the_row_alone() -> None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
-from swav_ray.data.__main__ import main
 from swav_ray.data.manifest import build
-from swav_ray.data.tools import check as check_module
 from swav_ray.data.tools.check import check
 from tests.data.images import image, write_files
 
@@ -36,22 +30,3 @@ def test_the_bad_images_are_found_by_kind(damaged: Path) -> None:
     assert report.images == 204
     assert seen[-1] == (204, 204)
     assert report.text().startswith("204 images, 5 unreadable\nempty: 2\n")
-
-
-def test_the_report_is_text_or_json(
-    damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(damaged.parent)
-    assert main(["check", str(damaged), "--json", "--workers", "1"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["images"], report["unreadable"], report["kinds"]["empty"]) == (204, 4, 2)
-    assert report["bad"][0]["uri"] == os.path.join(damaged, "bad", "a.jpg")
-
-
-def test_a_killed_worker_is_told_in_one_line(
-    damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(damaged.parent)
-    with mock.patch.object(check_module, "_in_flight", side_effect=BrokenProcessPool("killed")):
-        assert main(["check", str(damaged), "--workers", "1"]) == 1
-    assert "use fewer --workers" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import signal
 import subprocess
 import sys
@@ -16,14 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from swav_ray.data.__main__ import main
 from swav_ray.data.crops.decode import decode
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools import importer
 from swav_ray.data.tools.importer import import_shards
 from swav_ray.storage.place import PlaceError, place
-from tests.data.images import image, write_files, write_idx, write_parquet, write_tar
+from tests.data.images import image, write_files, write_idx, write_parquet, write_photos, write_tar
 
 
 def hashes(folder: Path | str) -> dict[str, str]:
@@ -35,21 +33,10 @@ def all_samples(manifest: Manifest) -> list[object]:
     return list(read_samples(manifest, np.arange(len(manifest))))
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    kinds = ("JPEG", "PNG", "WEBP", "GIF")
-    files = {
-        f"{split}/{name}/{i}.{kinds[i % 4].lower()}": image(10 * j + i, kinds[i % 4])
-        for split in ("train", "val")
-        for j, name in enumerate(("cat", "dog"))
-        for i in range(9)
-    }
-    return write_files(tmp_path / "photos", files)
-
-
 @pytest.mark.parametrize("on_s3", [False, pytest.param(True, marks=pytest.mark.s3)])
-def test_every_byte_label_and_split_survives(photos: Path, on_s3: bool, request: pytest.FixtureRequest) -> None:
-    out = f"{request.getfixturevalue('s3')}/out" if on_s3 else str(photos.parent / "out")
+def test_every_byte_label_and_split_survives(tmp_path: Path, on_s3: bool, request: pytest.FixtureRequest) -> None:
+    photos = write_photos(tmp_path / "photos")
+    out = f"{request.getfixturevalue('s3')}/out" if on_s3 else str(tmp_path / "out")
     assert import_shards(str(photos), out, shard_bytes=8000).images == 36
     before, after = build(str(photos)), build(out)
     assert after.classes == before.classes == ["cat", "dog"]
@@ -58,7 +45,8 @@ def test_every_byte_label_and_split_survives(photos: Path, on_s3: bool, request:
         assert after.labels[ids_after].tolist() == before.labels[ids_before].tolist()
 
 
-def test_shards_are_of_even_size_and_named_as_public_sets_are(photos: Path, tmp_path: Path) -> None:
+def test_shards_are_of_even_size_and_named_as_public_sets_are(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
     import_shards(str(photos), str(tmp_path / "out"), shard_bytes=8000)
     files = sorted(path for path in (tmp_path / "out").glob("*.parquet"))
     rows = [pq.read_metadata(path).num_rows for path in files if path.name.startswith("train")]
@@ -70,9 +58,8 @@ def test_shards_are_of_even_size_and_named_as_public_sets_are(photos: Path, tmp_
     assert table["image"][0]["path"].as_py() == "val/cat/0.jpeg"
 
 
-def test_an_import_cut_short_goes_on_to_the_same_result(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_cut_short_goes_on_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = write_photos(tmp_path / "photos")
     import_shards(str(photos), str(tmp_path / "whole"), shard_bytes=8000)
     written: list[str] = []
     write = importer.write_shard
@@ -111,7 +98,8 @@ def test_an_import_killed_at_any_moment_goes_on_to_the_same_result(tmp_path: Pat
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
-def test_a_folder_that_holds_something_else_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
     write_files(tmp_path / "other", {"a.txt": b""})
     with pytest.raises(PlaceError, match="holds other files"):
         import_shards(str(photos), str(tmp_path / "other"))
@@ -121,9 +109,9 @@ def test_a_folder_that_holds_something_else_is_refused(photos: Path, tmp_path: P
         import_shards(str(photos), str(tmp_path / "out"))
 
 
-def test_a_sample_that_cannot_be_read_stops_it_by_name(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sample_that_cannot_be_read_stops_it_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = write_photos(tmp_path / "photos")
+
     def with_a_fault(manifest: Manifest, ids: np.ndarray) -> list[object]:
         return [FileNotFoundError("gone") if i == 3 else sample for i, sample in enumerate(read_samples(manifest, ids))]
 
@@ -153,15 +141,6 @@ def test_tars_and_foreign_parquet_are_sources_too(tmp_path: Path) -> None:
         manifest = build(str(tmp_path / f"out-{name}"))
         assert all_samples(manifest) == [image(i) for i in range(4)]
         assert manifest.labels.tolist() == labels
-
-
-def test_torchvision_sets_by_name_keep_their_files_and_labels(tmp_path: Path) -> None:
-    write_files(tmp_path / "tv", {f"{name}/{i}.jpg": image(i) for name in ("ant", "bee") for i in range(3)})
-    import_shards(f"torchvision:ImageFolder:{tmp_path / 'tv'}", str(tmp_path / "out"))
-    manifest = build(str(tmp_path / "out"))
-    assert manifest.classes == ["ant", "bee"]
-    assert manifest.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert all_samples(manifest) == [image(i) for _ in range(2) for i in range(3)]
 
 
 class _Opened:
@@ -198,67 +177,3 @@ class _Converted(_Opened):
 
     def __getitem__(self, i: int) -> tuple[Image.Image, object]:
         return super().__getitem__(i)[0].convert("RGB"), i % 2
-
-
-@pytest.mark.parametrize("kind", [_Opened, _Listed, _Converted])
-def test_torchvision_sets_of_any_kind_keep_their_files_or_say_so(
-    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_files(tmp_path / "tv", {f"{i}.jpg": image(i) for i in range(4)})
-    monkeypatch.setattr("torchvision.datasets.Kind", kind, raising=False)
-    source = f"torchvision:Kind:{tmp_path / 'tv'}"
-    import_shards(source, str(tmp_path / "out"))
-    manifest = build(str(tmp_path / "out"))
-    assert manifest.labels.tolist() == ([-1] * 4 if kind is _Opened else [0, 1, 0, 1])
-    told = [record.getMessage() for record in caplog.records]
-    if kind is not _Converted:
-        assert (all_samples(manifest), told) == ([image(i) for i in range(4)], [])
-        return
-    assert told == [f"{source}: gives pixels and not their files: images are stored as PNG"]
-    assert all(bytes(sample).startswith(b"\x89PNG") for sample in all_samples(manifest))
-
-
-def test_torchvision_sets_of_arrays_have_both_splits(tmp_path: Path) -> None:
-    for split, count in (("train", 6), ("t10k", 2)):
-        write_idx(tmp_path / "MNIST" / "raw" / f"{split}-images-idx3-ubyte", np.full((count, 28, 28), count))
-        write_idx(tmp_path / "MNIST" / "raw" / f"{split}-labels-idx1-ubyte", np.arange(count))
-    import_shards(f"torchvision:MNIST:{tmp_path}", str(tmp_path / "out"))
-    manifest = build(str(tmp_path / "out"))
-    assert (len(manifest.train_ids()), len(manifest.test_ids())) == (6, 2)
-    assert manifest.classes[3] == "3 - three"
-    (sample,) = read_samples(manifest, manifest.train_ids()[:1])
-    assert isinstance(sample, bytes)
-    assert (decode(sample) == 6).all()
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ("torchvision:Nonsense:/x", "use torchvision:CLASS:ROOT"),
-        ("torchvision:CIFAR10", "names no root"),
-        ("torchvision:CIFAR10:/nowhere", "torchvision cannot load it"),
-    ],
-)
-def test_torchvision_names_that_cannot_be_are_told(source: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(PlaceError, match=words):
-        import_shards(source, str(tmp_path / "out"))
-
-
-def test_the_command_line_tells_mistakes_by_status_and_one_line(
-    photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = photos.parent / "out"
-    assert main(["import", str(photos), str(out)]) == 0
-    assert capsys.readouterr().out == f"{out}: 36 images in 2 shards\n"
-    assert main(["import", str(photos), str(out)]) == 0
-    assert capsys.readouterr().out.endswith("2 of them there before\n")
-    assert main(["import", str(photos / "nope"), str(out)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert main(["import", str(photos), str(out), "--shard-mib", "none"]) == 2
-    assert "argument --shard-mib: 'none' is not a positive whole number" in capsys.readouterr().err
-
-
-def test_other_tools_read_the_shards(photos: Path, tmp_path: Path) -> None:
-    import_shards(str(photos), str(tmp_path / "out"))
-    for row in pq.read_table(tmp_path / "out", columns=["image", "label"]).to_pylist():
-        Image.open(io.BytesIO(row["image"]["bytes"])).verify()

@@ -2,9 +2,10 @@
 
 A level is 8 bits, so 16-bit lanes hold it with 7 or 8 bits of fraction, and a product's upper half is one instruction
 (pmulhuw and its kin): 16 pixels an AVX2 register, where float32 would hold 8. Only hue's two quotients are taken in
-float32. The compiler would widen such loops to 32 or 64 bits, so they are spelled out as LLVM vector operations, which
-run on any CPU. Results are cut to whole levels as PIL cuts them; a blend within 1/50 of a whole level may be cut to the
-other side, and a colour's hue to its neighbour of 256.
+float32. The compiler would widen such loops to 32 or 64 bits, so they are spelled out (lanes.py).
+
+Results are cut to whole levels as PIL cuts them. A blend within 1/50 of a whole level may be cut to the other side, and
+a colour's hue to its neighbour of 256.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from swav_ray.data.crops.color_vector import CONTRAST, HUE, SATURATION
+from swav_ray.data.crops.kernels.lanes import Lanes
 
 UNIT = 1 << 15  # a factor of 1
 WIDE, NARROW = 32, 16  # pixels at a time: the wide ones hide each other's delays, the narrow ones are left over
@@ -25,86 +27,7 @@ _LUMA = (19595, 38470, 7471)  # PIL's weights, of 65536
 _CIRCLE = 255  # of PIL's hue
 
 
-class _Lanes:
-    """16-bit lanes as expressions; numbers stand for themselves in every lane."""
-
-    def __init__(self, builder: Any, count: int) -> None:
-        self.builder, self.count = builder, count
-        self.bytes_type, self.words_type, self.longs_type = (
-            ir.VectorType(ir.IntType(bits), count) for bits in (8, 16, 32)
-        )
-        self.floats_type = ir.VectorType(ir.FloatType(), count)
-
-    def word(self, value: Any) -> Any:
-        return ir.Constant(self.words_type, [value] * self.count) if isinstance(value, int) else value
-
-    def number(self, value: float) -> Any:
-        return ir.Constant(self.floats_type, [float(value)] * self.count)
-
-    def spread(self, scalar: Any) -> Any:
-        """The same word in every lane."""
-        first = self.builder.insert_element(self.word(0), scalar, ir.Constant(ir.IntType(32), 0))
-        return self.builder.shuffle_vector(first, first, ir.Constant(self.longs_type, [0] * self.count))
-
-    def upper(self, a: Any, b: Any) -> Any:
-        """a * b / 65536, unsigned."""
-        a, b = (self.builder.zext(self.word(factor), self.longs_type) for factor in (a, b))
-        shift = ir.Constant(self.longs_type, [16] * self.count)
-        return self.builder.trunc(self.builder.lshr(self.builder.mul(a, b), shift), self.words_type)
-
-    def add(self, a: Any, b: Any) -> Any:
-        return self.builder.add(self.word(a), self.word(b))
-
-    def sub(self, a: Any, b: Any) -> Any:
-        return self.builder.sub(self.word(a), self.word(b))
-
-    def mul(self, a: Any, b: Any) -> Any:
-        return self.builder.mul(self.word(a), self.word(b))
-
-    def left(self, a: Any, bits: int) -> Any:
-        return self.builder.shl(a, self.word(bits))
-
-    def right(self, a: Any, bits: int) -> Any:
-        return self.builder.lshr(a, self.word(bits))
-
-    def least(self, a: Any, b: Any) -> Any:
-        """The lesser, unsigned."""
-        a, b = self.word(a), self.word(b)
-        return self.builder.select(self.builder.icmp_unsigned("<", a, b), a, b)
-
-    def most(self, a: Any, b: Any) -> Any:
-        """The greater, unsigned."""
-        a, b = self.word(a), self.word(b)
-        return self.builder.select(self.builder.icmp_unsigned(">", a, b), a, b)
-
-    def less(self, a: Any, b: Any) -> Any:
-        """a - b, but never below 0, unsigned."""
-        # The operation by its name: where an operand is a product, the compiler would compare in 32 bits.
-        kind = ir.FunctionType(self.words_type, [self.words_type] * 2)
-        saturating = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.usub.sat.v{self.count}i16")
-        return self.builder.call(saturating, [self.word(a), self.word(b)])
-
-    def equal(self, a: Any, b: Any) -> Any:
-        return self.builder.icmp_unsigned("==", a, b)
-
-    def choose(self, condition: Any, a: Any, b: Any) -> Any:
-        return self.builder.select(condition, self.word(a), self.word(b))
-
-    def distance(self, a: Any, b: Any) -> Any:
-        """|a - b|, of numbers below 2**15."""
-        ahead = self.sub(a, b)
-        return self.choose(self.builder.icmp_signed("<", ahead, self.word(0)), self.sub(0, ahead), ahead)
-
-    def floats(self, a: Any, *, signed: bool = False) -> Any:
-        widen = self.builder.sext if signed else self.builder.zext
-        return self.builder.sitofp(widen(a, self.longs_type), self.floats_type)
-
-    def words(self, a: Any) -> Any:
-        """The whole part of floats that are not negative."""
-        return self.builder.trunc(self.builder.fptosi(a, self.longs_type), self.words_type)
-
-
-def _luma(lanes: _Lanes, channels: list[Any]) -> Any:
+def _luma(lanes: Lanes, channels: list[Any]) -> Any:
     """PIL's grey, whole levels."""
     total: Any = 128 + 1  # half a level to round, and what cutting three products loses on average
     for channel, weight in zip(channels, _LUMA, strict=True):
@@ -112,7 +35,7 @@ def _luma(lanes: _Lanes, channels: list[Any]) -> Any:
     return lanes.right(total, 8)
 
 
-def _blend(lanes: _Lanes, channels: list[Any], base: Any, factor: Any, toward: Any, away: Any) -> list[Any]:
+def _blend(lanes: Lanes, channels: list[Any], base: Any, factor: Any, toward: Any, away: Any) -> list[Any]:
     """base + factor * (channel - base), cut to a whole level and to 0 ... 255.
 
     `toward` is 1 - factor where the factor is below 1, `away` is factor - 1 where it is above, the other is 0; all in
@@ -127,7 +50,7 @@ def _blend(lanes: _Lanes, channels: list[Any], base: Any, factor: Any, toward: A
     return blended
 
 
-def _turn_hue(lanes: _Lanes, channels: list[Any], shift: Any) -> list[Any]:
+def _turn_hue(lanes: Lanes, channels: list[Any], shift: Any) -> list[Any]:
     """To PIL's HSV of 8 bits each, cut; `shift` in 1/256 of a circle; back to RGB, rounded."""
     red, green, blue = channels
     builder = lanes.builder
@@ -160,65 +83,89 @@ def _turn_hue(lanes: _Lanes, channels: list[Any], shift: Any) -> list[Any]:
     ]
 
 
+class _Pixels:
+    """Some pixels of a column of planes: red, green and blue as lanes, in memory that LLVM turns into registers."""
+
+    def __init__(self, lanes: Lanes, base: Any, first: Any, length: Any) -> None:
+        self._lanes, self._base, self._first, self._length = lanes, base, first, length
+        self._channels = [cgutils.alloca_once(lanes.builder, lanes.words_type) for _ in range(3)]
+        for index, channel in enumerate(self._channels):
+            loaded = lanes.builder.load(self._place(index))
+            loaded.align = 1
+            lanes.builder.store(lanes.builder.zext(loaded, lanes.words_type), channel)
+
+    def _place(self, channel: int) -> Any:
+        builder, lines = self._lanes.builder, ir.Constant(self._length.type, channel)
+        offset = builder.add(self._first, builder.mul(self._length, lines))
+        return builder.bitcast(builder.gep(self._base, [offset]), self._lanes.bytes_type.as_pointer())
+
+    def values(self) -> list[Any]:
+        return [self._lanes.builder.load(channel) for channel in self._channels]
+
+    def keep(self, changed: list[Any]) -> None:
+        for channel, value in zip(self._channels, changed, strict=True):
+            self._lanes.builder.store(value, channel)
+
+    def write(self) -> None:
+        """Back into the planes."""
+        builder = self._lanes.builder
+        for index, value in enumerate(self.values()):
+            builder.store(builder.trunc(value, self._lanes.bytes_type), self._place(index)).align = 1
+
+
+def _run_operation(lanes: Lanes, pixels: _Pixels, code: Any, arguments: list[Any], mean: Any) -> None:
+    """One operation on these pixels. `arguments`: the three words of a blend, or the shift of hue and two more."""
+    builder = lanes.builder
+
+    def is_code(wanted: int) -> Any:
+        return builder.icmp_signed("==", code, ir.Constant(code.type, wanted))
+
+    with builder.if_else(is_code(HUE)) as (turn, blend):
+        with turn:
+            pixels.keep(_turn_hue(lanes, pixels.values(), arguments[0]))
+        with blend:
+            # Without a branch: the compiler finds upper halves of products within a block only.
+            base = builder.select(is_code(CONTRAST), mean, lanes.word(0))
+            base = builder.select(is_code(SATURATION), _luma(lanes, pixels.values()), base)
+            pixels.keep(_blend(lanes, pixels.values(), base, *arguments))
+
+
+def _sum_of_grey(lanes: Lanes, pixels: _Pixels, count: Any) -> Any:
+    """Of the first `count` pixels, or of all if there are fewer."""
+    builder = lanes.builder
+    left = lanes.spread(builder.trunc(count, ir.IntType(16)))
+    inside = builder.icmp_signed("<", ir.Constant(lanes.words_type, list(range(lanes.count))), left)
+    grey = lanes.choose(inside, _luma(lanes, pixels.values()), 0)
+    kind = ir.FunctionType(ir.IntType(16), [lanes.words_type])
+    add_up = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{lanes.count}i16")
+    return builder.zext(builder.call(add_up, [grey]), count.type)
+
+
 def _color_pixels(count: int) -> Any:
     """A compiled function that runs operations on `count` pixels in place and returns the sum of their grey, if asked.
 
-    Its arguments are those of `color_lines`, and where the line begins and the pixels in it.
+    Its arguments are those of `color_lines`, and the offset of the column and of the pixels in it.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pixels, operations, numbers = (
+        planes, operations, numbers = (
             context.make_array(signature.args[array])(context, builder, args[array]).data for array in (0, 4, 5)
         )
         at, length, size, start, stop, mean, measure, pixel = (args[i] for i in (1, 2, 3, 6, 7, 8, 9, 10))
-        lanes, number = _Lanes(builder, count), length.type
-        channels = [cgutils.alloca_once(builder, lanes.words_type) for _ in range(3)]
+        lanes, number = Lanes(builder, count), length.type
+        pixels = _Pixels(lanes, planes, builder.add(at, pixel), length)
         summed = cgutils.alloca_once_value(builder, ir.Constant(number, 0))
         mean = lanes.spread(builder.trunc(mean, ir.IntType(16)))
-
-        def place(channel: int) -> Any:
-            offset = builder.add(builder.add(at, pixel), builder.mul(length, ir.Constant(number, channel)))
-            return builder.bitcast(builder.gep(pixels, [offset]), lanes.bytes_type.as_pointer())
-
-        def values() -> list[Any]:
-            return [builder.load(channel) for channel in channels]
-
-        def keep(changed: list[Any]) -> None:
-            for channel, value in zip(channels, changed, strict=True):
-                builder.store(value, channel)
-
-        def argument(operation: Any, which: int) -> Any:
-            index = builder.add(builder.mul(operation, ir.Constant(number, 3)), ir.Constant(number, which))
-            return lanes.spread(builder.load(builder.gep(numbers, [index])))
-
-        for index, channel in enumerate(channels):
-            loaded = builder.load(place(index))
-            loaded.align = 1
-            builder.store(builder.zext(loaded, lanes.words_type), channel)
         with cgutils.for_range_slice(builder, start, stop, ir.Constant(number, 1)) as (operation, _):
             code = builder.load(builder.gep(operations, [operation]))
-
-            def is_code(wanted: int) -> Any:
-                return builder.icmp_signed("==", code, ir.Constant(code.type, wanted))
-
-            with builder.if_else(is_code(HUE)) as (turn, blend):
-                with turn:
-                    keep(_turn_hue(lanes, values(), argument(operation, 0)))
-                with blend:
-                    # Without a branch: the compiler finds upper halves of products within a block only.
-                    base = builder.select(is_code(CONTRAST), mean, lanes.word(0))
-                    base = builder.select(is_code(SATURATION), _luma(lanes, values()), base)
-                    keep(_blend(lanes, values(), base, *(argument(operation, which) for which in range(3))))
+            first = builder.mul(operation, ir.Constant(number, 3))
+            places = (builder.add(first, ir.Constant(number, which)) for which in range(3))
+            arguments = [lanes.spread(builder.load(builder.gep(numbers, [place]))) for place in places]
+            _run_operation(lanes, pixels, code, arguments, mean)
         with builder.if_then(builder.icmp_signed("<", start, stop)):
-            for index, value in enumerate(values()):
-                builder.store(builder.trunc(value, lanes.bytes_type), place(index)).align = 1
+            pixels.write()
         with builder.if_then(measure):
-            left = lanes.spread(builder.trunc(builder.sub(size, pixel), ir.IntType(16)))
-            inside = builder.icmp_signed("<", ir.Constant(lanes.words_type, list(range(count))), left)
-            grey = lanes.choose(inside, _luma(lanes, values()), 0)
-            kind = ir.FunctionType(ir.IntType(16), [lanes.words_type])
-            add_up = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{count}i16")
-            builder.store(builder.zext(builder.call(add_up, [grey]), number), summed)
+            builder.store(_sum_of_grey(lanes, pixels, builder.sub(size, pixel)), summed)
         return builder.load(summed)
 
     @intrinsic

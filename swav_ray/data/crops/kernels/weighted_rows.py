@@ -52,6 +52,60 @@ def native(size: int) -> bool:
     return f"+{_MULTIPLY_ADD[size][0]}" in features.split(",")
 
 
+class _Registers:
+    """Registers of `size` bytes, and the same bits as 16-bit lanes, in a function that LLVM builds."""
+
+    def __init__(self, builder: Any, size: int, multiply_add: bool) -> None:
+        self.builder, self.size, self.multiply_add = builder, size, multiply_add
+        self.bytes_type = ir.VectorType(ir.IntType(8), size)
+        self.words_type = ir.VectorType(ir.IntType(16), size // 2)
+
+    def words(self, value: int) -> Any:
+        """The same number in every lane."""
+        return ir.Constant(self.words_type, [value] * (self.size // 2))
+
+    def order(self, places: list[int]) -> Any:
+        return ir.Constant(ir.VectorType(ir.IntType(32), self.size), places)
+
+    def pointer(self, base: Any, offset: Any, chunk: int = 0) -> Any:
+        """To the register number `chunk` behind an offset in bytes."""
+        offset = self.builder.add(offset, ir.Constant(offset.type, chunk * self.size))
+        return self.builder.bitcast(self.builder.gep(base, [offset]), self.bytes_type.as_pointer())
+
+    def load(self, base: Any, offset: Any, chunk: int) -> Any:
+        loaded = self.builder.load(self.pointer(base, offset, chunk))
+        loaded.align = 1
+        return loaded
+
+    def load_pair(self, parts: Any, at: Any) -> Any:
+        """Two neighbouring weights, repeated over the whole register."""
+        word = ir.IntType(16)
+        pair = self.builder.load(self.builder.bitcast(self.builder.gep(parts, [at]), word.as_pointer()))
+        pair.align = 1
+        first = self.builder.insert_element(self.words(0), pair, ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.size // 2), [0] * (self.size // 2))
+        return self.builder.bitcast(self.builder.shuffle_vector(first, first, zeros), self.bytes_type)
+
+    def product(self, pairs: Any, weights: Any) -> Any:
+        """a * weight of a + b * weight of b for each pair of bytes a, b, in 16-bit lanes."""
+        builder = self.builder
+        if self.multiply_add:
+            kind = ir.FunctionType(self.words_type, [self.bytes_type] * 2)
+            function = cgutils.get_or_insert_function(builder.module, kind, _MULTIPLY_ADD[self.size][1])
+            return builder.call(function, [pairs, weights])
+        pairs, weights = builder.bitcast(pairs, self.words_type), builder.bitcast(weights, self.words_type)
+        low = builder.mul(builder.and_(pairs, self.words(255)), builder.and_(weights, self.words(255)))
+        high = builder.mul(builder.lshr(pairs, self.words(8)), builder.lshr(weights, self.words(8)))
+        return builder.add(low, high)
+
+    def levels(self, totals: list[Any]) -> Any:
+        """The sums of a register's interleaved halves as whole levels, in the order of the pixels."""
+        shift = self.words(PARTS.bit_length() - 1)
+        whole = (self.builder.and_(self.builder.lshr(total, shift), self.words(255)) for total in totals)
+        low, high = (self.builder.bitcast(level, self.bytes_type) for level in whole)
+        return self.builder.shuffle_vector(low, high, self.order(_packed(self.size)))
+
+
 def weighted_lanes(size: int, chunks: int, multiply_add: bool) -> Any:
     """A compiled dst[to + i] = (1/2 + sum over k < count of weights[use + k] / PARTS * src[at + k * step + i]), cut,
     for i < chunks * size.
@@ -59,68 +113,32 @@ def weighted_lanes(size: int, chunks: int, multiply_add: bool) -> Any:
     Weights are read in pairs; behind an odd count stands one more, of the last row. `multiply_add`: with the
     processor's instruction.
     """
-    bytes_type, words = ir.VectorType(ir.IntType(8), size), ir.VectorType(ir.IntType(16), size // 2)
-    word, index = ir.IntType(16), ir.IntType(32)
-    orders = [ir.Constant(ir.VectorType(index, size), order) for order in _interleaved(size)]
-    packed = ir.Constant(ir.VectorType(index, size), _packed(size))
-
-    def constant(value: int) -> Any:
-        return ir.Constant(words, [value] * (size // 2))
-
-    def product(builder: Any, pairs: Any, weights: Any) -> Any:
-        """a * weight of a + b * weight of b for each pair of bytes a, b, in 16-bit lanes."""
-        if multiply_add:
-            kind = ir.FunctionType(words, [bytes_type] * 2)
-            function = cgutils.get_or_insert_function(builder.module, kind, _MULTIPLY_ADD[size][1])
-            return builder.call(function, [pairs, weights])
-        pairs, weights = builder.bitcast(pairs, words), builder.bitcast(weights, words)
-        low = builder.mul(builder.and_(pairs, constant(255)), builder.and_(weights, constant(255)))
-        high = builder.mul(builder.lshr(pairs, constant(8)), builder.lshr(weights, constant(8)))
-        return builder.add(low, high)
-
-    def spread(builder: Any, pair: Any) -> Any:
-        """The same two weights in every lane."""
-        first = builder.insert_element(constant(0), pair, ir.Constant(index, 0))
-        zeros = ir.Constant(ir.VectorType(index, size // 2), [0] * (size // 2))
-        return builder.bitcast(builder.shuffle_vector(first, first, zeros), bytes_type)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pixels, parts, target = (
             context.make_array(signature.args[array])(context, builder, args[array]).data for array in (0, 3, 6)
         )
         at, step, use, count, to = args[1], args[2], args[4], args[5], args[7]
-        one = ir.Constant(count.type, 1)
-
-        def chunk_at(base: Any, offset: Any, chunk: int) -> Any:
-            offset = builder.add(offset, ir.Constant(offset.type, chunk * size))
-            return builder.bitcast(builder.gep(base, [offset]), bytes_type.as_pointer())
-
-        def load(row: Any, chunk: int) -> Any:
-            loaded = builder.load(chunk_at(pixels, row, chunk))
-            loaded.align = 1
-            return loaded
-
-        sums = [[cgutils.alloca_once(builder, words) for _ in orders] for _ in range(chunks)]
+        registers = _Registers(builder, size, multiply_add)
+        orders = [registers.order(half) for half in _interleaved(size)]
+        sums = [[cgutils.alloca_once(builder, registers.words_type) for _ in orders] for _ in range(chunks)]
         for total in (total for pair in sums for total in pair):
-            builder.store(constant(PARTS // 2), total)
+            builder.store(registers.words(PARTS // 2), total)
+        one = ir.Constant(count.type, 1)
         with cgutils.for_range(builder, builder.ashr(builder.add(count, one), one)) as loop:
             first = builder.shl(loop.index, one)
             second = builder.add(first, one)
             second = builder.select(builder.icmp_signed("<", second, count), second, first)
-            pair = builder.load(builder.bitcast(builder.gep(parts, [builder.add(use, first)]), word.as_pointer()))
-            pair.align = 1
-            weights = spread(builder, pair)
+            weights = registers.load_pair(parts, builder.add(use, first))
             rows = [builder.add(at, builder.mul(step, row)) for row in (first, second)]
             for chunk, totals in enumerate(sums):
-                one_row, other = (load(row, chunk) for row in rows)
+                one_row, other = (registers.load(pixels, row, chunk) for row in rows)
                 for order, total in zip(orders, totals, strict=True):
                     pairs = builder.shuffle_vector(one_row, other, order)
-                    builder.store(builder.add(builder.load(total), product(builder, pairs, weights)), total)
+                    builder.store(builder.add(builder.load(total), registers.product(pairs, weights)), total)
         for chunk, totals in enumerate(sums):
-            shift = constant(PARTS.bit_length() - 1)
-            levels = (builder.and_(builder.lshr(builder.load(total), shift), constant(255)) for total in totals)
-            low, high = (builder.bitcast(level, bytes_type) for level in levels)
-            builder.store(builder.shuffle_vector(low, high, packed), chunk_at(target, to, chunk)).align = 1
+            levels = registers.levels([builder.load(total) for total in totals])
+            builder.store(levels, registers.pointer(target, to, chunk)).align = 1
         return context.get_dummy_value()
 
     @intrinsic

@@ -1,0 +1,26 @@
+"""Every source fills the same columns; what it does not know, says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from swav_ray.data.formats.rows import SCHEMA, Rows, concatenate
+
+
+def test_a_column_that_a_source_does_not_have_is_absent_and_the_split_train() -> None:
+    table = Rows(uri=["a", "b"], length=pa.chunked_array([[5], [6]])).table()
+    assert table.schema == SCHEMA
+    assert table.to_pylist()[1] == {
+        "uri": "b", "offset": -1, "length": 6, "row_group": -1, "row": -1, "label": -1, "split": 0
+    }  # fmt: skip
+    assert all(column.num_chunks == 1 for column in table.columns)
+
+
+def test_rows_of_several_files_are_one_table_in_order() -> None:
+    parts = [Rows(uri=[name], row=np.array([i]), classes=["x"], notes=(name,)) for i, name in enumerate("ab")]
+    joined = concatenate(parts)
+    assert joined.table()["uri"].to_pylist() == ["a", "b"]
+    assert joined.table()["row"].to_pylist() == [0, 1]
+    assert (joined.classes, joined.notes) == (["x"], ("a", "b"))
+    assert concatenate([]).table() == SCHEMA.empty_table()

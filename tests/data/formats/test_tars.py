@@ -1,0 +1,44 @@
+"""Tars give their image members, labelled by the members beside them or by their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swav_ray.data.manifest import PlaceError, build
+from swav_ray.data.sources import read_samples
+from tests.data.images import image, write_tar
+
+
+@pytest.mark.parametrize(
+    ("members", "classes", "labels"),
+    [
+        ({"a.jpg": b"x", "a.cls": b"3\n", "b.jpg": b"x", "b.cls": b"1"}, ["0", "1", "2", "3"], [3, 1]),
+        ({"a.cls": b"dog", "a.png": b"x", "b.png": b"x", "b.cls": b"ant"}, ["ant", "dog"], [1, 0]),
+        ({"a.jpg": b"x", "a.json": b'{"label": 2}', "b.jpg": b"x", "b.json": b"[1]"}, ["0", "1", "2"], [2, -1]),
+        ({"a.jpg": b"x", "a.cls": b"300000000", "b.jpg": b"x", "b.cls": b"9"}, ["9", "300000000"], [1, 0]),
+        ({"a.jpg": b"x", "a.cls": b"4294967296", "b.jpg": b"x"}, ["4294967296"], [0, -1]),
+        ({"a.jpg": b"x", "a.cls": b"1" * 5000, "b.jpg": b"x", "b.cls": b"0"}, ["0", "1" * 5000], [1, 0]),
+        ({"./dog/a.v2.jpg": b"x", "./ant/b.jpg": b"x"}, ["ant", "dog"], [1, 0]),
+        ({"a.jpg": b"x", "b.jpg": b"x", "b.seg.png": b"x", "b.txt": b"x"}, [], [-1, -1]),
+    ],
+)
+def test_tar_labels(tmp_path: Path, members: dict[str, bytes], classes: list[str], labels: list[int]) -> None:
+    manifest = build(str(write_tar(tmp_path / "x.tar", members)))
+    assert (manifest.classes, manifest.labels.tolist()) == (classes, labels)
+    assert list(read_samples(manifest, np.arange(2))) == [b"x", b"x"]
+
+
+def test_tars_are_split_by_name_and_may_not_be_damaged(tmp_path: Path) -> None:
+    for name in ("imagenet-train-000000", "imagenet-train-000001", "imagenet-val-000000"):
+        write_tar(tmp_path / "dev" / f"{name}.tar", {f"{i}.jpg": image(i) for i in range(3)})
+    assert build(str(tmp_path)).test_ids().tolist() == [6, 7, 8]
+    damaged = tmp_path / "dev" / "imagenet-val-000000.tar"
+    damaged.write_bytes(damaged.read_bytes()[:1500])
+    with pytest.raises(PlaceError, match=r"imagenet-val-000000.tar: is a damaged tar"):
+        build(str(tmp_path))
+    write_tar(tmp_path / "only" / "x.tar", {"a.txt": b""})
+    with pytest.raises(PlaceError, match="hold no image"):
+        build(str(tmp_path / "only"))

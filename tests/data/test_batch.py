@@ -1,0 +1,55 @@
+"""A batch is flat memory: it crosses processes as it is, and its parts join to the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swav_ray.config import AugmentConfig
+from swav_ray.data.batch import Batch
+from tests.data.makers import CROPS, make, write_images
+
+
+def test_slices_put_together_are_the_global_batch(tmp_path: Path) -> None:
+    write_images(tmp_path, 12, broken=(3,))
+    maker = make(tmp_path, AugmentConfig(color_device="train"))
+    (ids,) = maker.plan.batches(1, 2)
+    whole = maker.make(1, ids)
+    joined = Batch.join([maker.make(1, ids[:2]), maker.make(1, ids[2:5]), maker.make(1, ids[5:])], CROPS)
+    assert np.array_equal(joined.sample_ids, ids)
+    assert np.array_equal(joined.pixels, whole.pixels)
+    assert np.array_equal(joined.color, whole.color)
+    assert joined.bad == whole.bad
+    assert [group.shape for group in joined.groups(CROPS)] == [(2, 6, 16, 16, 3), (3, 6, 8, 8, 3)]
+
+
+def batch(step: int, rows: int, node: str) -> Batch:
+    pixels = np.zeros(rows * (2 * 16 * 16 + 3 * 8 * 8) * 3, np.uint8)
+    return Batch(step, np.arange(rows), pixels, np.empty(0, np.float32), [], 0.5, 100, 1, (node,))
+
+
+def test_costs_add_up_and_each_machine_is_named_once() -> None:
+    joined = Batch.join([batch(4, 1, "a"), batch(4, 2, "b"), batch(4, 1, "a")], CROPS)
+    assert (joined.seconds, joined.bytes_read, joined.retries, joined.made_on) == (1.5, 300, 3, ("a", "b"))
+    assert joined.colors(CROPS) is None
+
+
+def test_a_single_part_is_not_copied_and_parts_of_two_steps_do_not_join() -> None:
+    part = batch(4, 2, "a")
+    assert Batch.join([part], CROPS) is part
+    with pytest.raises(ValueError, match=r"different steps: \[4, 5\]"):
+        Batch.join([part, batch(5, 2, "a")], CROPS)
+
+
+def test_a_batch_survives_the_journey(tmp_path: Path) -> None:
+    write_images(tmp_path, 6, broken=(2,))
+    maker = make(tmp_path, AugmentConfig(color_device="train"))
+    made = maker.make(0, maker.plan.ids)
+    copy = Batch.of(made.about(), made.sample_ids, made.pixels, made.color)
+    assert copy.bad == made.bad
+    assert (copy.step, copy.seconds, copy.bytes_read) == (made.step, made.seconds, made.bytes_read)
+    colors = copy.colors(CROPS)
+    assert colors is not None
+    assert [len(group) for group in colors] == [12, 18]

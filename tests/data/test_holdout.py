@@ -1,0 +1,53 @@
+"""Held out is the data set's own test split, or a fraction of it; without labels nothing is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from swav_ray.config import ConfigError, DataConfig
+from swav_ray.data.formats.rows import Rows
+from swav_ray.data.holdout import evenly, split
+from swav_ray.data.manifest import Manifest
+
+
+def manifest(labels: list[int], splits: list[int] | None = None) -> Manifest:
+    uris = [f"{i}.jpg" for i in range(len(labels))]
+    return Manifest(Rows(uri=uris, label=labels, split=splits).table(), "/x", ["a", "b"], "")
+
+
+def test_the_test_split_of_the_data_set_is_held_out() -> None:
+    train, held_out = split(manifest([0, 1, 0, 1, -1], [0, 0, 1, 1, 1]), DataConfig())
+    assert train.tolist() == [0, 1]
+    assert held_out.tolist() == [2, 3]  # the last has no label to judge by
+
+
+def test_else_a_fraction_is_always_the_same_one() -> None:
+    whole = manifest([0, 1] * 50)
+    train, held_out = split(whole, DataConfig(holdout_fraction=0.2))
+    assert len(held_out) == 20
+    assert sorted([*train, *held_out]) == list(range(100))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(held_out) > 0).all()
+    again = split(whole, DataConfig(holdout_fraction=0.2))
+    assert np.array_equal(again[0], train)
+    assert np.array_equal(again[1], held_out)
+
+
+def test_a_fraction_needs_labels_and_no_fraction_needs_none() -> None:
+    unlabelled = manifest([-1, -1])
+    with pytest.raises(ConfigError, match=r"data.holdout_fraction.*needs labels"):
+        split(unlabelled, DataConfig(holdout_fraction=0.5))
+    train, held_out = split(unlabelled, DataConfig(holdout_fraction=0.0))
+    assert (train.tolist(), held_out.tolist()) == ([0, 1], [])
+
+
+def test_a_limit_takes_training_images_from_the_whole_range() -> None:
+    train, _ = split(manifest([0] * 50 + [1] * 50), DataConfig(holdout_fraction=0.0, limit=10))
+    assert train.tolist() == list(range(0, 100, 10))
+
+
+def test_evenly_takes_all_of_few() -> None:
+    ids = np.array([3, 5, 8])
+    assert evenly(ids, 0).tolist() == evenly(ids, 3).tolist() == evenly(ids, 9).tolist() == [3, 5, 8]
+    assert evenly(np.arange(10), 3).tolist() == [0, 3, 6]
