@@ -148,8 +148,7 @@ def measure(options: argparse.Namespace, images: str, runs: str) -> dict[str, An
     ray.shutdown()
     cluster.shutdown()
 
-    pixels = sum(count * size**2 for count, size in zip(config.crops.counts, config.crops.sizes, strict=True))
-    batches = 3 * pixels * config.train.global_batch_size * len(records)
+    batches = 3 * config.crops.pixels * config.train.global_batch_size * len(records)
     return {
         "benchmark": "cluster",
         "nodes": 1 + options.train_nodes + options.crop_nodes,

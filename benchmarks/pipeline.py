@@ -51,6 +51,7 @@ from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.launch import feed as data
 from swav_ray.launch.feed import Feed
+from swav_ray.launch.ray_internals.environment import METADATA_INLINE
 from swav_ray.storage.place import place
 from swav_ray.training.distributed import World
 
@@ -215,9 +216,9 @@ class Ray:
 
 def cores_while_waiting(maker: BatchMaker, seconds: float, pace: type[ExecutionCallback]) -> float:
     """CPU seconds a second of all processes, once as much is made ahead as may be."""
-    ours, data.Paced = data.Paced, pace
+    ours, data.RateLimitedLoop = data.RateLimitedLoop, pace
     feed = Feed(maker, World(), 0, STEPS)
-    data.Paced = ours
+    data.RateLimitedLoop = ours
     next(feed)
     last, since = -1.0, time.monotonic()
     while time.monotonic() - since < 5:  # until the object store has not changed for so long
@@ -309,6 +310,7 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     # Ray's tasks run at niceness 15. Where anything else runs, that would compare niceness, not pipelines.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.update(METADATA_INLINE)  # as in a run
     ray.init(address="local", num_cpus=arguments.cpus, **options)
     machine = Machine()
     contenders: dict[str, Any] = {
@@ -325,7 +327,7 @@ def compared(places: dict[str, str], arguments: argparse.Namespace) -> dict[str,
             rounds[name].append(contender.round(arguments.seconds))
             print(f"{name}: {rounds[name][-1][0]:.0f} images/s", file=sys.stderr)
     waiting = {
-        "paced": cores_while_waiting(makers["local"], arguments.seconds, data.Paced),
+        "rate_limited": cores_while_waiting(makers["local"], arguments.seconds, data.RateLimitedLoop),
         "ray_data": cores_while_waiting(makers["local"], arguments.seconds, ExecutionCallback),
     }
     machine.close()

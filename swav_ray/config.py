@@ -106,6 +106,11 @@ class CropsConfig:
         """Crops an image, over all groups."""
         return sum(self.counts)
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of all crops of one image; a pixel has three bytes."""
+        return sum(count * size * size for count, size in zip(self.counts, self.sizes, strict=True))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentConfig:
@@ -383,8 +388,8 @@ class Config:
         right = f"must be 0 or at least train.global_batch_size ({batch}), so that a batch fits in it"
         _require(length == 0 or length >= batch, "queue.length", length, right)
         workers = self.scaling.num_workers[-1]
-        right = f"must be at least scaling.num_workers ({workers}), so that every worker has an image"
-        _require(batch >= workers, "train.global_batch_size", batch, right)
+        right = f"must be at most train.global_batch_size ({batch}), so that every worker has an image"
+        _require(workers <= batch, "scaling.num_workers", self.scaling.num_workers, right)
         best = self.checkpoint.keep_best
         right = "needs eval.knn_every_epochs, which gives checkpoints the accuracy that they are chosen by"
         _require(not best or self.eval.knn_every_epochs > 0, "checkpoint.keep_best", best, right)

@@ -228,15 +228,30 @@ def by_name(name: str) -> Config:
 
 
 def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Config:
-    """`config` with prototypes, freeze, queue and batch that suit a data set of `images` images.
+    """`config` for a data set of `images` images: batch, epochs, prototypes, epsilon, queue, learning rates and freeze.
 
     A few thousand images cannot fill 3,000 equal prototypes, and the loss then stays at ln K. The authors' advice in
     public threads: about ten prototypes a class, a longer freeze, a lower epsilon, and a small queue that starts late.
 
+    It sets
+    - `train.global_batch_size`: a power of two, at most the recipe's, 256, and a sixteenth of the images (16 at least);
+    - `train.epochs`: enough for 20,000 steps, at most 1,000 epochs, and never fewer than the recipe's;
+    - `model.prototypes`: one head, see `classes`;
+    - `assignment.epsilon`: at most 0.03;
+    - `queue.length`, `queue.start_epoch`: 0 if two images a prototype fit in a batch; else four samples a prototype, at
+      most half of the images, from epoch 15 on (the last epoch of a shorter run);
+    - `optim.base_lr`, `final_lr`, `start_warmup_lr`: the recipe's, in proportion to the batch;
+    - `optim.warmup_epochs`: at most a tenth of the run;
+    - `optim.freeze_prototypes_steps`: two epochs, at least 300 steps.
+
+    All else is the recipe's, also what depends on the images' size: `crops` and `eval.image_size`, which for images
+    smaller than the recipe's are for you to set.
+
     Args:
         config: the recipe to adapt; data sets of 200,000 images or more leave it as it is.
-        images: number of training images.
-        classes: number of classes one expects; 0: unknown, then one prototype for about 50 images.
+        images: number of images that are trained on, without those held out (`data.holdout_fraction`, or a test split).
+        classes: number of classes one expects, for ten prototypes each; 0: unknown, then one prototype for 50 images.
+            Of either at least 10, at most 3,000 and four a sample of the batch.
 
     Raises:
         ConfigError: fewer than 64 images.

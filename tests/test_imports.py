@@ -209,3 +209,13 @@ def test_processes_that_make_crops_do_without_torch() -> None:
 
 def test_benchmarks_import_no_tests() -> None:
     assert importers(graph_of(sources("benchmarks")), "tests") == set()
+
+
+def test_nothing_patches_the_path_of_imports() -> None:
+    patched = {
+        name
+        for name, text in sources("swav_ray", "benchmarks", "tests").items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path"
+    }
+    assert patched == set()

@@ -93,7 +93,7 @@ class BatchMaker:
         started = time.perf_counter()
         epoch, rows = step // self.plan.steps_per_epoch, len(sample_ids)
         crops = self.multi_crop.crops
-        pixel_count = rows * sum(n * s * s * 3 for n, s in zip(crops.counts, crops.sizes, strict=True))
+        pixel_count = 3 * rows * crops.pixels
         pixels = memory.take(pixel_count) if memory else np.empty(pixel_count, np.uint8)
         views = crop_views(pixels, crops, rows)
         parameters = self.multi_crop.color_params

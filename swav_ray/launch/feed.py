@@ -198,9 +198,7 @@ class Feed:
 
 def _batch_bytes(maker: BatchMaker) -> int:
     """Of the crops of a step."""
-    crops = maker.multi_crop.crops
-    row_bytes = sum(count * size * size * 3 for count, size in zip(crops.counts, crops.sizes, strict=True))
-    return maker.plan.global_batch_size * row_bytes
+    return 3 * maker.plan.global_batch_size * maker.multi_crop.crops.pixels
 
 
 def _parts(maker: BatchMaker, workers: int) -> int:

@@ -109,10 +109,9 @@ def work_of(config: Config, images: Images, rates: dict[str, Any]) -> Work:
     if model.small_image_stem:
         gmacs *= 16  # no stride in the first convolution, no pooling: four times the side in every stage
     cpu = rates["cpu"]
-    pixels = sum(count * size**2 for count, size in zip(crops.counts, crops.sizes, strict=True))
     seconds = (
         images.pixels * cpu["decode_ns_per_pixel"] * 1e-9
-        + pixels * cpu["crop_ns_per_pixel"][config.augment.color_device] * 1e-9
+        + crops.pixels * cpu["crop_ns_per_pixel"][config.augment.color_device] * 1e-9
         + crops.total * cpu["crop_us"] * 1e-6
     )
     channels = _CHANNELS[model.backbone] * model.width
@@ -124,7 +123,7 @@ def work_of(config: Config, images: Images, rates: dict[str, Any]) -> Work:
         gpu_share=gmacs / _REFERENCE_GMACS,
         cpu_seconds=seconds,
         read_bytes=images.bytes,
-        crop_bytes=3.0 * pixels,
+        crop_bytes=3.0 * crops.pixels,
         gradient_bytes=4.0 * parameters,
         collectives=norms + 3 * config.assignment.iterations * len(config.assignment.crops_for_assign),
     )

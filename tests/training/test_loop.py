@@ -50,10 +50,7 @@ class World:
 def batches(config: Config, count: int) -> Iterator[Batch]:
     for step, ids in enumerate(PLAN.batches(0, count)):
         rng = np.random.default_rng(step)
-        sizes = [
-            count * 8 * size * size * 3 for count, size in zip(config.crops.counts, config.crops.sizes, strict=True)
-        ]
-        pixels = rng.integers(0, 255, sum(sizes), dtype=np.uint8)
+        pixels = rng.integers(0, 255, 3 * 8 * config.crops.pixels, dtype=np.uint8)
         yield make_batch(step, ids, pixels)
 
 

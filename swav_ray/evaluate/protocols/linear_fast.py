@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from swav_ray.evaluate.feature_store import EvaluationError
 from swav_ray.evaluate.judged import Judged
 from swav_ray.evaluate.labelled import Labelled
 from swav_ray.evaluate.protocol import Protocol, accuracy
@@ -34,11 +33,8 @@ PROTOCOL = Protocol(
 
 def run(train: Labelled, val: Labelled, device: torch.device) -> Judged:  # noqa: ARG001  # it runs on CPUs
     """Top-1 and, from ten classes on, top-5 accuracy."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise EvaluationError("linear-fast: needs scikit-learn; install swav_ray[eval]") from None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(train.features)
     features, queries = scaler.transform(train.features), scaler.transform(val.features)

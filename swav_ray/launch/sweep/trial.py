@@ -350,6 +350,5 @@ class Trial(tune.Trainable):
 
 def report_of(row: dict[str, Any], config: Config) -> dict[str, Any]:
     """A measurement as Tune is told: `epochs`, the costs `images` and `pixels`, and every figure that there is."""
-    area = sum(count * size * size for count, size in zip(config.crops.counts, config.crops.sizes, strict=True))
     figures = {name: value for name, value in row.items() if value is not None and name != "samples_seen"}
-    return {**figures, "images": row["samples_seen"], "pixels": row["samples_seen"] * area}
+    return {**figures, "images": row["samples_seen"], "pixels": row["samples_seen"] * config.crops.pixels}

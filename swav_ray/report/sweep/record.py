@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from swav_ray import settings
+from swav_ray.config import Config
 from swav_ray.run import measurements
 from swav_ray.run.layout import CONFIG, SWEEP, TRIAL, TRIALS
 from swav_ray.storage.place import Place
@@ -179,8 +181,8 @@ def read_sweep(sweep_dir: Place) -> SweepRecord:
 
 def _area(run_dir: Place) -> int:
     """Pixels of all crops of one image."""
-    crops = yaml.safe_load((run_dir / CONFIG).read_bytes())["crops"]
-    return sum(count * size * size for count, size in zip(crops["counts"], crops["sizes"], strict=True))
+    text = (run_dir / CONFIG).read_bytes().decode()
+    return settings.from_yaml(text, Config(), str(run_dir / CONFIG)).crops.pixels
 
 
 def shown(value: Any) -> str:

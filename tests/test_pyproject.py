@@ -1,0 +1,55 @@
+"""What the package imports is what pyproject.toml declares, no more and no less."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import swav_ray
+
+PACKAGE = Path(swav_ray.__file__).parent
+PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+# Declared and imported by another library on our behalf.
+THROUGH_OTHERS = {"tensorboard": "torch.utils.tensorboard"}
+
+
+def name_of(requirement: str) -> str:
+    """`ray[train]>=2.60` to `ray`."""
+    match = re.match(r"[\w.-]+", requirement)
+    assert match is not None
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def imported() -> set[str]:
+    """Every module that the package imports, its dotted name in full, but for the standard library and itself."""
+    names = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names |= {f"{node.module}.{name.name}" for name in node.names} | {str(node.module)}
+    return {name for name in names if name.split(".")[0] not in {*sys.stdlib_module_names, "swav_ray"}}
+
+
+def distributions() -> set[str]:
+    """The distributions of what the package imports; a namespace that several share counts for each of them."""
+    known = packages_distributions()
+    return {name_of(owner) for module in imported() for owner in known[module.split(".")[0]]}
+
+
+def test_every_import_is_declared() -> None:
+    known = packages_distributions()
+    required = {name_of(requirement) for requirement in PROJECT["dependencies"]}
+    roots = {module.split(".")[0] for module in imported()}
+    assert {root for root in roots if not {name_of(owner) for owner in known.get(root, [])} & required} == set()
+
+
+def test_every_declared_dependency_is_imported() -> None:
+    required = {name_of(requirement) for requirement in PROJECT["dependencies"]}
+    assert required - distributions() == set(THROUGH_OTHERS)
+    assert set(THROUGH_OTHERS.values()) <= imported()
