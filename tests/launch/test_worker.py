@@ -25,7 +25,7 @@ class Slow:
         self.time = 100.0
         self.preempted: Any = None
         monkeypatch.setattr(module.ray, "get", lambda answer: answer)
-        monkeypatch.setattr(module.ray, "wait", lambda refs, timeout: (refs, []) if self.arrived else ([], refs))
+        monkeypatch.setattr(module.ray, "wait", lambda refs, **_: (refs, []) if self.arrived else ([], refs))
         monkeypatch.setattr(module.ray.train, "get_preemption_info", lambda: self.preempted)
         monkeypatch.setattr(module.ray.train.torch, "get_device", lambda: "cpu")
         monkeypatch.setattr(module.time, "monotonic", lambda: self.time)
