@@ -37,7 +37,6 @@ def connect(logs: bool) -> LocalRay | None:
 
     Raises:
         ConfigError: no cluster answers at RAY_ADDRESS.
-        Interrupted: SIGTERM arrived meanwhile.
     """
     if ray.is_initialized():
         return None

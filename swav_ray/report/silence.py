@@ -1,4 +1,4 @@
-"""When a person should be told what a run waits for: silence looks like a hang. Prints nothing itself."""
+"""When to say what a run waits for: silence looks like a hang. Prints nothing itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Silence:
     """What is waited for, and how long nothing has been shown.
 
     Args:
-        seconds: between two lines that a person asked for; a longer silence than this is none of their surprise.
+        seconds: between progress lines, as a person set it. If that is more than 15 s, so is the silence.
         clock: seconds, monotonic.
     """
 

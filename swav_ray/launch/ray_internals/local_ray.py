@@ -18,8 +18,6 @@ from typing import Any
 import ray
 from ray._private import services
 
-from swav_ray.launch.signals import Interrupted
-
 _ESSENTIAL = ("gcs_server", "raylet")
 
 
@@ -42,9 +40,6 @@ def start_ray(**options: Any) -> LocalRay:
     """`ray.init(**options)` that leaves SIGTERM alone and starts each process of Ray as the leader of a process group.
 
     Ray's processes still end with the calling thread: the kernel kills its children, and theirs notice.
-
-    Raises:
-        Interrupted: SIGTERM arrived meanwhile.
     """
     with _own_process_groups() as processes, keep_sigterm_handler():
         ray.init(**options)
@@ -74,10 +69,9 @@ def _own_process_groups() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
 
 @contextmanager
 def keep_sigterm_handler() -> Iterator[None]:
-    """While entered, `ray.init` may be called: it sets a handler of SIGTERM, which raises SystemExit.
+    """Around `ray.init`, which sets a handler of SIGTERM for good: one that raises SystemExit.
 
-    Raises:
-        Interrupted: SIGTERM arrived meanwhile.
+    A SIGTERM that arrives meanwhile is raised anew for the handler that was there, if there was one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -86,8 +80,9 @@ def keep_sigterm_handler() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if error.code == signal.SIGTERM:
-            raise Interrupted(signal.SIGTERM) from None
+        if error.code == signal.SIGTERM and callable(before):
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(signal.SIGTERM)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

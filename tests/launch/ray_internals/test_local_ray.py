@@ -13,7 +13,7 @@ import ray
 from ray._private import services
 
 from swav_ray.launch.ray_internals import local_ray
-from swav_ray.launch.signals import Interrupted
+from swav_ray.launch.signals import Interrupted, StopSignals
 from tests.launch.ray_internals.contract import Contract
 
 LOCAL_RAY = Contract(
@@ -71,13 +71,25 @@ def test_a_process_of_ray_that_ended_is_named(monkeypatch: pytest.MonkeyPatch, t
     assert started.ended() == ["raylet"]
 
 
-def test_a_sigterm_while_ray_starts_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sigterm_while_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def init() -> None:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
         signal.raise_signal(signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(Interrupted, match="SIGTERM"):
+
+
+def test_a_sigterm_while_ray_starts_goes_to_the_handler_that_was_there(sigterm_while_ray_starts: None) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals() as stop, pytest.raises(Interrupted, match="SIGTERM"):
+        local_ray.start_ray()
+    assert stop.asked is signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_sigterm_while_ray_starts_exits_if_there_was_no_handler(sigterm_while_ray_starts: None) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit):
         local_ray.start_ray()
     assert signal.getsignal(signal.SIGTERM) == before
