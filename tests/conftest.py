@@ -6,9 +6,13 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from benchmarks.parts.gloo import GlooPool
 from benchmarks.parts.s3_server import S3Server
+
+settings.register_profile("suite", deadline=None)  # how busy the machine is decides no test
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ class _Progress:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Exit status: 0 done; 2 the user's mistake, told in one line; 1 it failed."""
+    """Runs one command. Exit status: 0 done; 2 the user's mistake, in one line; 1 it failed."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         options = command_line.read(_parser(), sys.argv[1:] if arguments is None else arguments)
@@ -104,24 +104,24 @@ def _parser() -> Parser:
 
 
 def _index(options: argparse.Namespace) -> str:
-    """Builds the manifest of a place (the list of its samples) and keeps it where training with that storage looks."""
+    """Builds the manifest of a place (the list of its samples) and caches it for the runs of that storage."""
     manifest = _manifest(options.place, options.storage)
-    kept_at = cached_at(options.place, cache_of(options.storage))
+    file = cached_at(options.place, cache_of(options.storage))
     if options.out:
-        kept_at = place(options.out)
-        save(manifest, kept_at)
-    return f"{_described(manifest)}\nmanifest: {kept_at}"
+        file = place(options.out)
+        save(manifest, file)
+    return f"{_described(manifest)}\nmanifest: {file}"
 
 
 def _import(options: argparse.Namespace) -> str:
-    """Writes images, byte for byte, into Parquet shards with labels and splits. Cut short, run it again: it goes on."""
+    """Writes images, byte for byte, into Parquet shards with labels and splits. Cut short, run it again: it resumes."""
     from swav_ray.data.tools.importer import import_shards
 
     _reach(place(options.out))
     progress = _Progress("imported")
     done = import_shards(options.source, options.out, shard_bytes=options.shard_mib << 20, progress=progress)
     progress.end()
-    before = "" if done.written == done.shards else f", {done.shards - done.written:,} of them there before"
+    before = "" if done.written == done.shards else f", {done.shards - done.written:,} of which were there already"
     return f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}"
 
 
@@ -154,7 +154,7 @@ def _preview(options: argparse.Namespace) -> str:
 
 
 def _manifest(uri: str, storage: str) -> Manifest:
-    """The place's manifest, the kept one if it still holds, with progress and notes on stderr."""
+    """The place's manifest, the cached one if the place has not changed; progress and notes on stderr."""
     _reach(place(uri))
     progress = _Progress("indexed")
     manifest = load_or_build(uri, cache_of(storage), progress=progress)
@@ -165,7 +165,7 @@ def _manifest(uri: str, storage: str) -> Manifest:
 
 
 def _reach(where: Place) -> None:
-    """Fails fast where S3 cannot be reached at all; later, the same silence is an outage and is waited out."""
+    """Fails fast if S3 cannot be reached at all; later, the same silence is an outage and is waited out."""
     where.exists(patience=_FIRST_CONTACT)
 
 

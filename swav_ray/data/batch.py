@@ -27,9 +27,11 @@ class Batch:
         step: counted through all epochs.
         sample_ids: (rows,) int64, the planned samples, in order.
         pixels: flat uint8, see `groups`.
-        color: flat float32 of (crops, rows, parameters); empty where colour is done.
-        bad: images that were replaced.
-        seconds: spent reading and cropping. bytes_read, retries: of the storage.
+        color: flat float32 of (crops, rows, parameters); empty if the crops are coloured already.
+        bad: images that were replaced, each with what replaced it.
+        seconds: spent reading and cropping.
+        bytes_read: from the storage.
+        retries: of requests to the storage.
         made_on: names of the machines that made it.
     """
 
@@ -48,7 +50,8 @@ class Batch:
         return crop_views(self.pixels, crops, len(self.sample_ids))
 
     def colors(self, crops: CropsConfig) -> list[np.ndarray] | None:
-        """Views of the colour parameters: for each group (count x rows, parameters); None where colour is done."""
+        """Views of the colour parameters: for each group (count x rows, parameters); None if the
+        crops are coloured already."""
         if not len(self.color):
             return None
         rows = self.color.reshape(crops.total * len(self.sample_ids), -1)

@@ -46,7 +46,7 @@ def _each(run: Callable[[Job], Answer], jobs: Iterable[Job], threads: int) -> li
 
 
 class SampleReader:
-    """The samples of one batch after the other, read ahead (see `read_samples`) within so many at a time."""
+    """The samples of one batch after the other, prefetched (see `read_samples`), _READ_TOGETHER at a time."""
 
     def __init__(self, manifest: Manifest, sample_ids: np.ndarray) -> None:
         spans = [sample_ids[start : start + _READ_TOGETHER] for start in range(0, len(sample_ids), _READ_TOGETHER)]
@@ -54,12 +54,12 @@ class SampleReader:
         self._before = storage.stats()
 
     def take(self, rows: int) -> Iterator[Sample]:
-        """The next ones; raises RuntimeError where there are fewer."""
+        """The next ones; raises RuntimeError if there are fewer."""
         for _ in range(rows):
             yield next(self._samples)
 
     def cost(self) -> tuple[int, int]:
-        """Bytes read and requests repeated by this process since the last call, for whichever batch."""
+        """Bytes read and requests retried by this process since the last call, whatever they were for."""
         before, self._before = self._before, storage.stats()
         return self._before["bytes_read"] - before["bytes_read"], self._before["retries"] - before["retries"]
 
@@ -87,8 +87,8 @@ class BatchMaker:
     ) -> Batch:
         """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable.
 
-        With `memory` the pixels lie in it until nothing refers to them. `samples` reads these ids next, and those of
-        batches to come, which are then on their way while these are cropped; after an error it is of no more use.
+        With `memory`, the pixels are taken from it. `samples` reads these ids next, and those of
+        batches to come, which are then read while these are cropped. After an error it cannot be used again.
         """
         started = time.perf_counter()
         epoch, rows = step // self.plan.steps_per_epoch, len(sample_ids)

@@ -11,8 +11,8 @@ from swav_ray.data.manifest import Manifest
 def split(manifest: Manifest, data: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     """Ids to train on and ids held out for kNN, both ascending.
 
-    Held out is the data set's own test or validation split; where it has none, `data.holdout_fraction` of the images.
-    Both need labels: without any, everything is trained on.
+    Held out is the data set's own test or validation split; if it has none, `data.holdout_fraction` of the images.
+    Both need labels.
     """
     train, test = manifest.train_ids(), manifest.test_ids()
     if data.holdout_fraction and not len(test):

@@ -74,7 +74,7 @@ def with_labels(manifest: Manifest, where: Place) -> tuple[Manifest, tuple[str, 
 def label_matrix(manifest: Manifest, where: Place) -> tuple[np.ndarray, list[str], tuple[str, ...]]:
     """Several labels an image from a CSV with a line for each: (samples, classes) int8, the classes, notes.
 
-    1 where an image has a class, 0 where it has others, -1 in the whole row of an image that the CSV does not name.
+    1 for a class that an image has, 0 for the others, -1 in the whole row of an image that the CSV does not name.
 
     Raises:
         PlaceError: as `read_labels`, or no name is an image's.

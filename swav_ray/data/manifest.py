@@ -1,7 +1,7 @@
 """The list of samples of a place. A row's index is its sample_id, the same on every machine and in every run.
 
-Built from the place's listing in sorted order, so nothing depends on the order in which a server lists; kept as Parquet
-beside a fingerprint of the place, and built anew when that changes.
+Built from the place's listing in sorted order, so nothing depends on the order in which a server lists. Cached as
+Parquet with a fingerprint of the place, and built anew when that changes.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class Manifest:
 
     @property
     def labels(self) -> np.ndarray:
-        """(samples,) int32; -1 where a sample has none."""
+        """(samples,) int32; -1 if a sample has none."""
         return self.table["label"].to_numpy()
 
     def train_ids(self) -> np.ndarray:
-        """Sample ids, int64 ascending, of split train: all of them where the place has no splits."""
+        """Sample ids, int64 ascending, of split train: all of them if the place has no splits."""
         return np.flatnonzero(self.table["split"].to_numpy() == TRAIN)
 
     def test_ids(self) -> np.ndarray:
@@ -71,7 +71,7 @@ class Manifest:
         return Manifest(taken, self.root, self.classes, self.fingerprint)
 
     def uri_of(self, sample_id: int) -> str:
-        """Where a sample lies, for people: its file's uri and, inside a file, its byte offset or row."""
+        """Where a sample is, for people: its file's uri and, inside a file, its byte offset or row."""
         row = {name: self.table[name][int(sample_id)].as_py() for name in ("uri", "offset", "row_group", "row")}
         at = [f"{name}={row[name]}" for name in ("offset", "row_group", "row") if row[name] >= 0]
         return f"{self.root.rstrip('/')}/{row['uri']}" + (f"#{','.join(at)}" if at else "")
@@ -80,8 +80,8 @@ class Manifest:
 def build(uri: str, *, progress: Progress | None = None) -> Manifest:
     """Lists and indexes a place: images, Parquet shards, tars or IDX files.
 
-    ``progress`` is told the number of files, then of samples, found so far. Raises PlaceError (a ValueError), one line,
-    where there is nothing to train on.
+    ``progress`` gets the number of files, then of samples, found so far. Raises PlaceError (a ValueError), one line,
+    if there is nothing to train on.
     """
     return _index(survey(place(uri), progress), progress)
 
@@ -105,30 +105,30 @@ def _index(listing: Listing, progress: Progress | None) -> Manifest:
 
 
 def cache_of(storage: str) -> Place:
-    """Where the manifests of runs in ``storage`` are kept, whether training or a command of swav_ray.data made them."""
+    """The folder of cached manifests of a storage; training and the commands of swav_ray.data use the same."""
     return manifest_cache(place(storage))
 
 
 def cached_at(uri: str, cache: Place) -> Place:
-    """The file in the folder ``cache`` that keeps the manifest of a place."""
+    """The file in the folder ``cache`` that has the manifest of a place."""
     return cache / f"{hashlib.sha256(place(uri).uri.encode()).hexdigest()[:16]}.parquet"
 
 
 def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -> Manifest:
-    """The manifest kept in the folder ``cache`` if the place still has its fingerprint, else a new one, kept there.
+    """The manifest in the folder ``cache`` if the place still has its fingerprint; else a new one, which is cached.
 
     The place is listed either way (a request per 1,000 keys); the files of shards and tars are opened only if it has
     changed, which is logged as a warning.
     """
     listing = survey(place(uri), progress)
-    kept_at = cached_at(uri, cache)
-    kept = _load(kept_at)
-    if kept is not None and kept.fingerprint == listing.fingerprint:
-        return kept
+    file = cached_at(uri, cache)
+    cached = _load(file)
+    if cached is not None and cached.fingerprint == listing.fingerprint:
+        return cached
     made = _index(listing, progress)
-    if kept is not None:
-        log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(kept))
-    save(made, kept_at)
+    if cached is not None:
+        log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(cached))
+    save(made, file)
     return made
 
 
@@ -148,7 +148,7 @@ def save(manifest: Manifest, where: Place) -> None:
 
 
 def load(where: Place) -> Manifest:
-    """Reads what `save` wrote. Raises FileNotFoundError, or PlaceError where it is something else."""
+    """Reads what `save` wrote. Raises FileNotFoundError, or PlaceError if it is something else."""
     data = where.read_bytes()
     try:
         table = pq.read_table(io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""Memory of batches, taken again once nothing looks at it.
+"""Memory of batches, reused once nothing refers to it.
 
 Fresh memory is cleared by the kernel page by page, and a batch of the paper's crops is 60 MB of it.
 """
@@ -11,16 +11,16 @@ import numpy as np
 
 
 class ReusedMemory:
-    """Gives arrays out, of memory whose earlier array is gone with every view, buffer and tensor of it.
+    """Hands out arrays. Memory is reused when its earlier array is gone, with every view, buffer and tensor of it.
 
-    Whether it is gone is what a weak reference to the array says. Not safe to use from several threads.
+    A weak reference to the array says whether it is gone. Not safe to use from several threads.
     """
 
     def __init__(self) -> None:
         self._pieces: list[tuple[np.ndarray, weakref.ref[np.ndarray]]] = []
 
     def take(self, size: int) -> np.ndarray:
-        """(size,) uint8 with anything in it."""
+        """(size,) uint8, not initialised."""
         self._pieces = [(memory, array) for memory, array in self._pieces if array() is not None or len(memory) == size]
         fits = (index for index, (memory, user) in enumerate(self._pieces) if len(memory) == size and user() is None)
         index = next(fits, None)

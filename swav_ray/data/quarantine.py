@@ -1,4 +1,4 @@
-"""The unreadable images of a run: kept in quarantine.jsonl of its directory, and counted against its budget."""
+"""The unreadable images of a run: listed in quarantine.jsonl of its directory, and counted against its budget."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Quarantine:
     """Images that could not be read, each once.
 
     Args:
-        run_dir: the run directory; earlier entries are taken over.
+        run_dir: the run directory; its entries, if it has any, count too.
         images: number of training images.
-        max_fraction: the share of them that may be unreadable.
-        writes: whether this worker keeps the file.
+        max_fraction: the fraction of them that may be unreadable.
+        writes: whether this worker writes the file; one does.
     """
 
     def __init__(self, run_dir: Place, images: int, max_fraction: float, *, writes: bool) -> None:
@@ -31,7 +31,7 @@ class Quarantine:
             self.entries = {bad.sample_id: bad for bad in (BadImage(**json.loads(line)) for line in lines)}
 
     def add(self, found: Sequence[BadImage]) -> None:
-        """Takes images, for `flush` to write; raises TooManyBadImages once they are more than the budget."""
+        """Adds images, which `flush` will write. Raises TooManyBadImages once there are more than the budget allows."""
         new = {bad.sample_id: bad for bad in found if bad.sample_id not in self.entries}
         if not new:
             return
@@ -48,7 +48,7 @@ class Quarantine:
             )
 
     def flush(self) -> None:
-        """Writes the file where there is something new; may be called from another thread. Raises OSError."""
+        """Writes the file if there are new entries; may be called from another thread. Raises OSError."""
         if self._writes and self._unwritten:
             self._unwritten = False
             lines = [json.dumps(vars(bad)) for _, bad in sorted(self.entries.items())]

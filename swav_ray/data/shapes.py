@@ -207,7 +207,7 @@ def _images(indices: range, *, split: str, size: int, seed: int) -> Iterator[Sto
 def write_shapes(
     out: Folder, *, train: int = 6000, test: int = 1000, size: int = 48, seed: int = 0, rows_per_shard: int = 1024
 ) -> None:
-    """Writes the data set as ``train-00000-of-00006.parquet`` and so on; does nothing where it is already complete.
+    """Writes the data set as ``train-00000-of-00006.parquet`` and so on; does nothing if it is already complete.
 
     A marker file says what is being written and, at the very end, that all of it is there; so what an interruption
     left behind is written again, over the same names.

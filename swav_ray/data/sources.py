@@ -1,4 +1,4 @@
-"""From sample ids to bytes, whatever the place is made of. One bad sample is an answer, never an exception."""
+"""From sample ids to bytes, whatever the place's format. A bad sample is returned as its exception, never raised."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ Sample = bytes | np.ndarray | Exception
 
 
 def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> Iterator[Sample]:
-    """What training decodes, in the order of ``sample_ids`` (rows of this manifest), each as soon as it is there.
+    """What training decodes, in the order of ``sample_ids`` (rows of this manifest), each as soon as it has been read.
 
     Encoded bytes; or a decoded image, uint8 (H, W, 3), from IDX files; or the exception of that sample: a missing file,
     a short read. Neighbouring byte ranges are read in one request and a Parquet row group once; on S3 the next samples
-    are read while the caller works on one. Raises only where the storage as a whole cannot be used
-    (`StorageUnavailable`).
+    are read while the caller works on one. Raises only `StorageUnavailable`: the storage as a whole cannot be used.
     """
     rows = manifest.table.take(pa.array(np.asarray(sample_ids, np.int64)))
     root = place(manifest.root)
@@ -40,8 +39,8 @@ def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> Iterator[Sample]
 
 
 def _shards(root: Place, rows: pa.Table) -> Iterator[Sample]:
-    where = list(zip(rows["row_group"].to_pylist(), rows["row"].to_pylist(), strict=True))
-    return read_row_groups(root, rows["uri"].to_pylist(), where)
+    at = list(zip(rows["row_group"].to_pylist(), rows["row"].to_pylist(), strict=True))
+    return read_row_groups(root, rows["uri"].to_pylist(), at)
 
 
 def _spans(root: Place, rows: pa.Table) -> Iterator[Sample]:

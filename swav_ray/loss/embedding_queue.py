@@ -39,7 +39,7 @@ class EmbeddingQueue:
         return {"rows": self.rows, "filled": torch.tensor(self.filled)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state_dict`; raises ValueError where the shape is another."""
+        """The inverse of `state_dict`; raises ValueError if the shape is another."""
         if state["rows"].shape != self.rows.shape:
             raise ValueError(f"queue of shape {tuple(state['rows'].shape)}, expected {tuple(self.rows.shape)}")
         self.rows = state["rows"].to(self.rows)

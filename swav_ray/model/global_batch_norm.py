@@ -1,4 +1,4 @@
-"""BatchNorm over the rows of all workers, or over fixed parts of the global batch; any device, uneven shares.
+"""BatchNorm over the rows of all workers, or over fixed parts of the global batch; any device, uneven slices.
 
 torch's SyncBatchNorm refuses CPU tensors and knows no parts. Here means and variances are combined (Chan et al., 1979)
 in rank order, so that the statistics are the same whatever the number of workers. A part (a virtual rank) is an equal
@@ -18,7 +18,7 @@ from torch import distributed as dist
 
 
 class Parts:
-    """Which part of the global batch each image of the coming forward belongs to; shared by a model's modules.
+    """Which part of the global batch each image of the coming forward belongs to; one object for all modules.
 
     Args:
         count: parts of a global batch.
@@ -32,7 +32,7 @@ class Parts:
     def begin(self, rows: range, batch: int, device: torch.device, *, communicate: bool) -> None:
         """Announces a forward of the images `rows` of a global batch of `batch` images.
 
-        `communicate` is False where no part lies on two workers; it must be the same on all of them.
+        `communicate` is False if no part lies on two workers; it must be the same on all of them.
         """
         self.communicate = communicate
         self._of_images = torch.arange(rows.start, rows.stop, device=device) * self.count // batch
@@ -43,7 +43,7 @@ class Parts:
 
 
 def _own_statistics(x: Tensor, parts_N: Tensor | None, parts: int) -> Tensor:
-    """Count, mean and biased variance of this worker's rows of each part, (P, 1 + 2C); zeros where it has none."""
+    """Count, mean and biased variance of this worker's rows of each part, (P, 1 + 2C); zeros if it has none."""
     spatial = list(range(2, x.dim()))
     size = x.numel() // (x.shape[0] * x.shape[1])
     if parts_N is None:
@@ -166,9 +166,9 @@ def synchronize(model: nn.Module, group: dist.ProcessGroup | None, parts: Parts)
 
 @torch.no_grad()
 def average_running_statistics(model: nn.Module, group: dist.ProcessGroup, weight: float) -> None:
-    """Makes running statistics the same on every worker, where each has followed only its own parts; a collective.
+    """Makes running statistics the same on every worker, after each has followed only its own parts; a collective.
 
-    `weight` is this worker's share of the global batch; all shares add up to 1.
+    `weight` is this worker's fraction of the global batch; all fractions add up to 1.
     """
     running = [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
     flat = torch.cat(running) * weight

@@ -1,6 +1,6 @@
 """The SwAV network: trunk, projection head, prototypes (paper section 3 and appendix A).
 
-The published checkpoints keep trunk, head and prototypes in one namespace (`conv1.weight`, `projection_head.0.weight`,
+The published checkpoints have trunk, head and prototypes in one namespace (`conv1.weight`, `projection_head.0.weight`,
 `prototypes.weight`), so `SwAVModel` extends the trunk rather than holding it.
 """
 
@@ -105,7 +105,7 @@ class SwAVModel(ResNet):
 
 
 class Trunk(nn.Module):
-    """The part of a model that is kept after pretraining: images (N, 3, H, W) to features (N, `feature_dim`)."""
+    """The part of a model that is used after pretraining: images (N, 3, H, W) to features (N, `feature_dim`)."""
 
     def __init__(self, model: SwAVModel) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 For a parameter p with gradient g, both of non-zero norm:
     g <- (g + weight_decay * p) * trust_coefficient * |p| / (|g| + weight_decay * |p| + eps)
-and g is left alone, without decay, where either norm is zero. SGD with momentum then uses g.
+and g is left alone, without decay, if either norm is zero. SGD with momentum then uses g.
 """
 
 from __future__ import annotations

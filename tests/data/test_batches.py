@@ -83,7 +83,7 @@ def test_an_unreadable_image_is_replaced_the_same_way_each_time(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("max_bad_fraction", [0.98, 1.0])
-def test_a_run_within_its_budget_goes_on_whatever_the_draws(tmp_path: Path, max_bad_fraction: float) -> None:
+def test_a_run_within_its_budget_continues_whatever_the_draws(tmp_path: Path, max_bad_fraction: float) -> None:
     write_images(tmp_path, 60, broken=tuple(i for i in range(60) if i not in (7, 41)))
     maker = make(tmp_path, max_bad_fraction=max_bad_fraction)
     batch, again = (maker.make(0, maker.plan.ids[:6]) for _ in range(2))

@@ -25,7 +25,7 @@ from tests.data.images import image, write_files, write_photos
 SMALL = CropsConfig(sizes=(48, 16), counts=(2, 3), min_scales=(0.3, 0.1), max_scales=(1.0, 0.3))
 
 
-def test_the_command_line_indexes_and_tells_mistakes_in_one_line(
+def test_index_makes_a_manifest_and_a_mistake_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def test_the_command_line_indexes_and_tells_mistakes_in_one_line(
         assert wrong in told.err
 
 
-def test_what_index_kept_training_with_that_storage_finds(
+def test_runs_of_a_storage_find_the_manifest_that_index_cached_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = str(write_files(tmp_path / "images", {f"{i}.jpg": b"x" for i in range(3)}))
@@ -53,15 +53,13 @@ def test_what_index_kept_training_with_that_storage_finds(
     assert len(load_or_build(images, cache_of(storage))) == 3
 
 
-def test_the_command_line_tells_mistakes_by_status_and_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_import_says_what_it_did_and_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = write_photos(tmp_path / "photos")
     out = tmp_path / "out"
     assert main(["import", str(photos), str(out)]) == 0
     assert capsys.readouterr().out == f"{out}: 36 images in 2 shards\n"
     assert main(["import", str(photos), str(out)]) == 0
-    assert capsys.readouterr().out.endswith("2 of them there before\n")
+    assert capsys.readouterr().out.endswith("2 of which were there already\n")
     assert main(["import", str(photos / "nope"), str(out)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["import", str(photos), str(out), "--shard-mib", "none"]) == 2
@@ -85,7 +83,7 @@ def test_the_report_is_text_or_json(
     assert report["bad"][0]["uri"] == os.path.join(damaged, "bad", "a.jpg")
 
 
-def test_a_killed_worker_is_told_in_one_line(
+def test_a_killed_worker_is_reported_in_one_line(
     damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(damaged.parent)

@@ -1,4 +1,4 @@
-"""A place has one list of samples, whoever lists it and in whatever order; it is kept until the place changes."""
+"""A place has one list of samples, whoever lists it and in whatever order; it is cached until the place changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def listed(names: list[str]) -> mock._patch:  # type: ignore[type-arg]
     return mock.patch.object(Place, "list", return_value=[Entry(n, len(n), f"v-{n}") for n in names])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(names=NAMES, data=st.data())
 def test_the_order_of_the_listing_changes_nothing(names: list[str], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(names))
@@ -40,7 +40,7 @@ def test_the_order_of_the_listing_changes_nothing(names: list[str], data: st.Dat
     assert sorted(names) == sorted(one.table["uri"].to_pylist())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(names=NAMES, data=st.data())
 def test_any_change_of_a_file_changes_the_fingerprint(names: list[str], data: st.DataObject) -> None:
     victim = data.draw(st.sampled_from(names))
@@ -51,7 +51,7 @@ def test_any_change_of_a_file_changes_the_fingerprint(names: list[str], data: st
         assert build("s3://bucket/x").fingerprint != before
 
 
-def test_a_kept_manifest_serves_until_the_place_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cached_manifest_serves_until_the_place_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images, cache = (
         write_files(tmp_path / "images", {f"{c}/{i}.jpg": b"x" for c in "ab" for i in range(3)}),
         place(tmp_path / "cache"),
@@ -87,7 +87,7 @@ def test_a_slice_is_small_and_keeps_its_order(tmp_path: Path) -> None:
     assert len(pickle.dumps(part)) < 10_000
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     seen: list[int] = []
     with listed([f"{i}.jpg" for i in range(2500)]):
         build(str(tmp_path), progress=seen.append)

@@ -1,4 +1,4 @@
-"""Every source gives back the bytes that went in, in the order asked; a bad sample is an answer, not an exception."""
+"""Every source gives back the bytes that went in, in the order asked; a bad sample is returned as its error."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_samples_come_in_the_order_asked(
 
 
 @MAKERS
-def test_a_file_that_is_gone_is_an_answer(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_a_missing_file_is_returned_as_its_error(make: Callable[[Path], Path], tmp_path: Path) -> None:
     manifest = build(str(make(tmp_path / "data")))
     victim = manifest.table["uri"][3].as_py()
     (tmp_path / "data" / victim).unlink()
@@ -76,7 +76,7 @@ def test_a_file_that_is_gone_is_an_answer(make: Callable[[Path], Path], tmp_path
 
 
 @MAKERS
-def test_a_file_cut_short_is_an_answer(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_a_file_cut_short_is_returned_as_its_error(make: Callable[[Path], Path], tmp_path: Path) -> None:
     manifest = build(str(make(tmp_path / "data")))
     victim = tmp_path / "data" / manifest.table["uri"][9].as_py()
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
@@ -89,14 +89,14 @@ def idx_files(root: Path) -> Path:
 
 @pytest.mark.parametrize("make", [folder, idx_files])
 @pytest.mark.parametrize("error", [StorageUnavailable("gone"), SettingsError("wrong")])
-def test_an_outage_is_no_answer(make: Callable[[Path], Path], error: OSError, tmp_path: Path) -> None:
+def test_an_outage_is_raised(make: Callable[[Path], Path], error: OSError, tmp_path: Path) -> None:
     manifest = build(str(make(tmp_path)))
     images_of.cache_clear()
     with mock.patch.object(Place, "read_bytes", side_effect=error), pytest.raises(type(error)):
         list(read_samples(manifest, np.array([1])))
 
 
-def test_neighbours_are_one_read_and_strangers_are_not(tmp_path: Path) -> None:
+def test_neighbouring_samples_are_one_read(tmp_path: Path) -> None:
     manifest = build(str(tars(tmp_path)))
     with mock.patch.object(Place, "read_range", autospec=True, side_effect=Place.read_range) as reads:
         list(read_samples(manifest, np.random.default_rng(0).permutation(COUNT)))

@@ -32,7 +32,7 @@ def published(scores_BK: torch.Tensor, epsilon: float, iterations: int) -> torch
 
 @pytest.mark.parametrize("iterations", [1, 3, 10])
 @pytest.mark.parametrize("epsilon", [0.03, 0.05, 0.5])
-def test_equals_the_published_algorithm_where_that_does_not_overflow(epsilon: float, iterations: int) -> None:
+def test_equals_the_published_algorithm_unless_that_overflows(epsilon: float, iterations: int) -> None:
     x = scores(24, 10)
     ours = sinkhorn(x, epsilon=epsilon, iterations=iterations)
     torch.testing.assert_close(ours, published(x, epsilon, iterations), rtol=1e-10, atol=1e-13)
@@ -44,7 +44,7 @@ def test_every_sample_has_one_unit_of_code(samples: int, prototypes: int, seed: 
     torch.testing.assert_close(codes.sum(1), torch.ones(samples, dtype=torch.float64))
 
 
-def test_prototypes_get_equal_shares_once_it_has_converged() -> None:
+def test_prototypes_get_equal_mass_once_it_has_converged() -> None:
     codes = sinkhorn(scores(60, 10), epsilon=0.5, iterations=200)
     torch.testing.assert_close(codes.sum(0), torch.full((10,), 6.0, dtype=torch.float64), rtol=1e-6, atol=0)
 
@@ -77,7 +77,9 @@ def _own_codes(world: World, x: torch.Tensor, epsilon: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 @pytest.mark.parametrize(("epsilon", "samples"), [(0.05, 22), (0.001, 22), (0.05, 3)])
-def test_codes_do_not_depend_on_how_samples_are_shared(gloo_pool, workers: int, epsilon: float, samples: int) -> None:
+def test_codes_do_not_depend_on_which_worker_has_which_samples(
+    gloo_pool, workers: int, epsilon: float, samples: int
+) -> None:
     x = scores(samples, 12)
     sharded = torch.cat(gloo_pool.run(workers, _own_codes, x, epsilon))
     torch.testing.assert_close(sharded, sinkhorn(x, epsilon=epsilon), rtol=1e-9, atol=1e-12)

@@ -1,4 +1,4 @@
-"""BatchNorm over workers equals BatchNorm over their rows put together, uneven shares included."""
+"""BatchNorm over workers equals BatchNorm over their rows put together, uneven slices included."""
 
 from __future__ import annotations
 

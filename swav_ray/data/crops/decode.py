@@ -1,7 +1,7 @@
 """From the bytes of an image file to RGB pixels, or to `UnreadableImage` with the reason; nothing else gets out.
 
 JPEG goes through libjpeg-turbo (simplejpeg), and can be decoded at a fraction of its size (the DCT's own scaling)
-where the crops need no more; everything else goes through PIL. Files that are merely unusual are read right: palette,
+if the crops need no more; everything else goes through PIL. Files that are merely unusual are read right: palette,
 greyscale, CMYK, 16-bit, alpha (dropped, as the published loader's `convert("RGB")` does), EXIF-rotated (turned
 upright), animated (first frame).
 """
@@ -16,7 +16,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-MAX_PIXELS = 178_956_970  # where PIL refuses an image as a decompression bomb; 537 MB as RGB
+MAX_PIXELS = 178_956_970  # above this PIL refuses an image as a decompression bomb; 537 MB as RGB
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
@@ -60,7 +60,7 @@ class SourceImage:
             self.height, self.width = self.width, self.height
 
     def _open_jpeg(self, data: bytes) -> bool:
-        """Read a JPEG's header; False where libjpeg-turbo gives no RGB (CMYK, or a header it refuses)."""
+        """Read a JPEG's header; False if libjpeg-turbo gives no RGB (CMYK, or a header it refuses)."""
         try:
             self.height, self.width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         except (ValueError, KeyError):
@@ -201,7 +201,7 @@ def _exif_orientation(tiff: bytes) -> int:
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation, 2 to 8: a transpose where rows hold columns, then flips."""
+    """Undo an EXIF orientation, 2 to 8: a transpose if rows hold columns, then flips."""
     if orientation >= 5:
         image = image.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

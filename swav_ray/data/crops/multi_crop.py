@@ -20,7 +20,8 @@ class MultiCrop:
 
     Crops are counted over the groups in order, so crop 0 is the first global crop. `color_params` is the length of a
     colour vector (color_vector.py says what is in it) if `augment.color_device` is "train", else None.
-    The first call compiles (about 15 s, kept on disk after that). Safe to call from several threads.
+    The first call compiles, in about 15 s; later processes read the compiled code from disk.
+    Safe to call from several threads.
     """
 
     def __init__(self, crops: CropsConfig, augment: AugmentConfig, seed: int) -> None:

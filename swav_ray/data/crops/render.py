@@ -19,7 +19,7 @@ from swav_ray.data.crops.kernels.blur import blur as blur_crop
 from swav_ray.data.crops.kernels.color import jitter
 from swav_ray.data.crops.kernels.resize import resize_crop, write_crop
 
-# A JPEG is decoded smaller only where every crop still shrinks by this factor afterwards, so that the crop's own
+# A JPEG is decoded smaller only if every crop still shrinks by this factor afterwards, so that the crop's own
 # antialiased resize, not the DCT's, decides how it looks. Halves only: libjpeg-turbo has no SIMD for the other eighths.
 SPARE = 2.0
 

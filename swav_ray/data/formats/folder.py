@@ -15,8 +15,8 @@ _SPLIT_FOLDERS = frozenset(("train", "training", *_TEST_FOLDERS))
 def index_folder(listing: Listing) -> Rows:
     """Rows of a listing of image files.
 
-    Folders that all images share say nothing and are skipped. Then ``train/`` beside ``val/``, ``dev/``, ``test/``
-    or the like are splits, and the next folder is the class, where images lie in more than one.
+    Folders that all images are in say nothing and are skipped. Then ``train/`` beside ``val/``, ``dev/``, ``test/``
+    or the like are splits, and the next folder is the class, if images lie in more than one.
     """
     names = listing.files["name"]
     start = len(common_folder(names))

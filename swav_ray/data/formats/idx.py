@@ -55,7 +55,7 @@ def _labels_beside(where: Place, images: str, names: Sequence[str], count: int) 
 
 
 def read_idx(root: Place, name: str, rows: Sequence[int]) -> list[np.ndarray | Exception]:
-    """The images of these rows as uint8 (H, W, 3); grey is repeated. An exception where a row does not exist."""
+    """The images of these rows as uint8 (H, W, 3), grey repeated; for a row that does not exist, an exception."""
     try:
         images = images_of(root, name)
     except StorageUnavailable:
@@ -73,7 +73,7 @@ def read_idx(root: Place, name: str, rows: Sequence[int]) -> list[np.ndarray | E
 
 @functools.lru_cache(maxsize=4)
 def images_of(root: Place, name: str) -> np.ndarray:
-    """The images of a file, uint8 (N, H, W, 1 or 3). Kept by the process: a gzip has no random access."""
+    """The images of a file, uint8 (N, H, W, 1 or 3). Cached by the process: a gzip has no random access."""
     path = root / name
     if root.is_local and not name.endswith(".gz"):
         array = _parse(str(path), np.memmap(path.local_path, np.uint8, "r"))

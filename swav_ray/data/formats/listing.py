@@ -25,7 +25,7 @@ MANIFEST_KEY = b"swav_ray.manifest"  # footer entry of the Parquet files that ar
 _COMPRESSED_TAR = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$")
 _CHUNK = 1 << 16  # names
 
-# Runs and what they keep may lie in the place that they train on: `--data.uri .` with the storage that is the default.
+# Runs may lie in the place that they train on: `--data.uri .` with the default storage.
 _RUN_MANIFEST = f"/{MANIFEST}"  # in the directory of every run and sweep
 
 
@@ -41,14 +41,16 @@ class Listing:
 
 
 def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listing:
-    """Lists a place, or a single file, and tells its kind, one of KINDS.
+    """Lists a place, or a single file, and finds its kind, one of KINDS.
 
-    What swav_ray itself has written below the place (runs, sweeps, kept manifests) is no part of it. Raises PlaceError
-    where there is nothing, nothing of use, or more than one kind.
+    What swav_ray itself has written below the place (runs, sweeps, cached manifests) is left out.
+
+    Raises:
+        PlaceError: there is nothing, nothing of use, or more than one kind.
     """
     found = _list(where, (), progress)
     if runs := _run_folders(where, found.manifests):
-        # Listed once more, since S3 lists in any order: a run's files may have come before the one that tells it.
+        # Listed once more, since S3 lists in any order: a run's files may come before its manifest.
         found = _list(where, runs, progress)
     if found.is_empty and where.is_file():
         where, alone = where.parent, where.stat()
@@ -72,7 +74,7 @@ def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] |
 
 
 def _run_folders(where: Place, manifests: Iterable[Entry]) -> tuple[str, ...]:
-    """The folders, with their slash, of the runs and sweeps whose manifests these are; a shard of that name is none."""
+    """The folders, with their slash, of runs and sweeps: those whose `manifest.parquet` is a manifest and no shard."""
     folders: tuple[str, ...] = ()
     for name, size, _ in sorted(manifests, key=lambda entry: len(entry.name)):  # a sweep before the trials in it
         if not name.startswith(folders) and _is_manifest(where / name, size):

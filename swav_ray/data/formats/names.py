@@ -25,7 +25,7 @@ _CHUNK = 1 << 16  # names
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of a file by its name, None where it is of no use."""
+    """The kind of a file by its name, None if it is of no use."""
     lower = name.lower()
     suffix = os.path.splitext(lower)[1]
     if suffix in IMAGE_SUFFIXES:
@@ -38,7 +38,7 @@ def kind_of(name: str) -> str | None:
 
 
 def split_word(name: str) -> str | None:
-    """train or test where a name says so: ``train/...``, ``val``, ``test-00000-of-00004.parquet``, ``t10k-images``."""
+    """train or test if a name says so: ``train/...``, ``val``, ``test-00000-of-00004.parquet``, ``t10k-images``."""
     found = _SPLIT_WORD.search(name)
     if found is None:
         return None
@@ -59,7 +59,7 @@ def splits_of_files(files: pa.Table) -> list[int]:
 
 
 def common_folder(names: pa.ChunkedArray) -> str:
-    """The folder, with its slash, that all of these sorted names are in; empty where there is none."""
+    """The folder, with its slash, that all of these sorted names are in; empty if there is none."""
     # By character: commonpath would drop the // and the . that keys may hold.
     shared = os.path.commonprefix([names[0].as_py(), names[-1].as_py()])  # noqa: RUF071
     return shared[: shared.rfind("/") + 1]
@@ -68,7 +68,7 @@ def common_folder(names: pa.ChunkedArray) -> str:
 def encode_labels(
     words: Iterable[Sequence[str | None]], order: Callable[[str], int] | None = None
 ) -> tuple[pa.ChunkedArray, list[str]]:
-    """Labels (int32, -1 where None) and their names, sorted (by ``order`` if given), from class names in chunks."""
+    """Labels (int32, -1 for None) and their names, sorted (by ``order`` if given), from class names in chunks."""
     seen: dict[str, int] = {}
     chunks = []
     for chunk in words:

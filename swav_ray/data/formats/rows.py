@@ -12,7 +12,7 @@ SCHEMA = pa.schema(
     [
         ("uri", pa.string()),  # relative to the manifest's root
         ("offset", pa.int64()),  # bytes into the file; -1: the whole file
-        ("length", pa.int64()),  # bytes; -1 where not known
+        ("length", pa.int64()),  # bytes; -1 if not known
         ("row_group", pa.int32()),  # of a Parquet file; else -1
         ("row", pa.int32()),  # in the row group, or in an IDX file; else -1
         ("label", pa.int32()),  # -1: none

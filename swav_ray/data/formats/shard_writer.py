@@ -46,7 +46,7 @@ class ShardLayout:
 
 
 def imported_layout(classes: Sequence[str], *, has_labels: bool) -> ShardLayout:
-    """Columns image, and label if there are labels. Tells Hugging Face's library what is an image, and the classes."""
+    """Columns image, and label if there are labels. Metadata say so to Hugging Face's library."""
     image = pa.struct([pa.field("bytes", pa.binary(), nullable=False), pa.field("path", pa.string())])
     fields = [pa.field("image", image, nullable=False)]
     features: dict[str, object] = {"image": {"_type": "Image"}}

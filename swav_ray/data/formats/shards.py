@@ -33,8 +33,8 @@ IMPORT_FILE = "_import.json"  # beside the shards that `import` writes: how many
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
 _LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
 _THREADS = 8
-_LARGE_GROUP = 2 << 20  # bytes read for one sample above which the user is told
-_CACHED_BYTES = 64 << 20  # of row groups kept by a process, for neighbours that the next call asks for
+_LARGE_GROUP = 2 << 20  # bytes read for one sample above which `index` gives advice
+_CACHED_BYTES = 64 << 20  # of row groups that a process caches, for neighbours that the next call asks for
 
 
 def index_shards(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
@@ -70,7 +70,7 @@ def _require_whole_import(where: Place, names: Sequence[str]) -> None:
 
 
 def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
-    """Rows of one shard; ``label`` holds what the column holds, numbers or words, or None."""
+    """Rows of one shard; ``label`` is the column as it is, numbers or names, or None."""
     path = root / name
     file = _open(path, size)
     schema, metadata = file.schema_arrow, file.metadata
@@ -162,9 +162,8 @@ def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:
 
 
 def _joined_labels(parts: list[Rows]) -> tuple[pa.ChunkedArray | None, list[str]]:
-    """Numbers stay what they are, up to MOST_CLASSES or the names there are; larger ones and words are numbered.
-
-    They are numbered in their order. A number below 0 is no label.
+    """Numbers stay what they are, up to MOST_CLASSES or the names there are; larger ones and names become numbers in
+    their sorted order. A number below 0 is no label.
     """
     if all(part.label is None for part in parts):
         return None, []
@@ -192,7 +191,7 @@ def _open(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq
 
 @functools.lru_cache(maxsize=1024)
 def _footer(path: Place) -> tuple[int, pq.FileMetaData, str]:
-    """Size, metadata and image column of a shard; kept by the process, since every read needs it."""
+    """Size, metadata and image column of a shard; cached, since every read needs it."""
     size = path.stat().size
     file = _open(path, size)
     return size, file.metadata, _image_column(path, file.schema_arrow)
@@ -203,13 +202,13 @@ def _column(metadata: pq.FileMetaData, group: int, name: str) -> pq.ColumnChunkM
     return next(chunk for chunk in chunks if chunk.path_in_schema == name)
 
 
-def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int, int]]) -> Iterator[bytes | Exception]:
+def read_row_groups(root: Place, names: Sequence[str], at: Sequence[tuple[int, int]]) -> Iterator[bytes | Exception]:
     """The images at (row group, row) of the files of those names, in order; on S3 the next ones are under way.
 
     Every row group is read once, whatever the order.
     """
     wanted: dict[tuple[str, int], list[int]] = {}
-    for position, (name, (group, _)) in enumerate(zip(names, where, strict=True)):
+    for position, (name, (group, _)) in enumerate(zip(names, at, strict=True)):
         wanted.setdefault((name, group), []).append(position)
 
     def run(job: tuple[str, int]) -> list[bytes | Exception]:
@@ -219,7 +218,7 @@ def read_row_groups(root: Place, names: Sequence[str], where: Sequence[tuple[int
             raise
         except (OSError, ValueError) as error:
             return [error] * len(wanted[job])
-        rows = [where[position][1] for position in wanted[job]]
+        rows = [at[position][1] for position in wanted[job]]
         found = [column[row].as_py() if row < len(column) else None for row in rows]
         return [ValueError(f"{root}/{job[0]}: row has no image bytes") if data is None else data for data in found]
 

@@ -27,7 +27,7 @@ from swav_ray.storage.ranges import RangeFile
 _READ_AHEAD = 4 << 20  # bytes of a request to S3; larger members are skipped without reading them
 _READ_AHEAD_LOCAL = 8 << 10
 _THREADS = 8
-_NUMBER_DIGITS = 18  # of a label at most; longer ones are words
+_NUMBER_DIGITS = 18  # of a label at most; longer ones are names
 _LABEL_KEYS = ("label", "cls", "class", "class_id", "target")
 
 
@@ -77,7 +77,7 @@ def _rows(name: str, split: int, tar: _Contents) -> Rows:
 def _labels(found: list[_Contents]) -> tuple[pa.ChunkedArray | None, list[str]]:
     """Numbers stay what they are, up to MOST_CLASSES; larger ones, and names, are numbered in their order.
 
-    Folders count where no sample has a label.
+    If no sample has a label, folders are classes.
     """
     words = [tar.label for tar in found]
     if not any(word is not None for part in words for word in part):
@@ -98,14 +98,14 @@ def _scan(path: Place, size: int) -> _Contents:
             for _, members in itertools.groupby(_members(file), key=lambda member: _key(member.name)[0]):
                 _add_sample(found, list(members), file, path)
         except (tarfile.TarError, EOFError) as error:
-            raise PlaceError(f"{path}: is a damaged tar ({error}); copy it anew or take it away") from None
+            raise PlaceError(f"{path}: is a damaged tar ({error}); copy it anew or delete it") from None
     return found
 
 
 def _members(file: io.BufferedIOBase) -> Iterator[tarfile.TarInfo]:
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+            tar.members = []  # type: ignore[attr-defined]  # it would hold them all
             if member.isreg() and not os.path.basename(member.name).startswith("."):
                 yield member
 
@@ -126,7 +126,7 @@ def _add_sample(found: _Contents, members: list[tarfile.TarInfo], file: io.Buffe
         suffix = _key(member.name)[1]
         if images and suffix in (".cls", ".json"):
             used += 1
-            # The tar reader seeks for itself before its next header, so its place in the file need not be kept.
+            # The tar reader seeks by itself before its next header, so the position need not be restored.
             file.seek(member.offset_data)
             label = _label(suffix, file.read(member.size), f"{path}: member {member.name}") or label
     found.others += len(members) - len(images) - used

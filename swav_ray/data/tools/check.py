@@ -1,4 +1,4 @@
-"""Decodes every image of a place, in parallel, and tells which cannot be read and why."""
+"""Decodes every image of a place, in parallel, and reports which cannot be read and why."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BLOCK = 128  # samples a task
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `check` found: ``images`` looked at, the bad ones in the order of their ids."""
+class CheckResult:
+    """What `check` found: the number of ``images``, and the bad ones in the order of their ids."""
 
     images: int
     bad: tuple[BadImage, ...]
 
     def by_kind(self) -> dict[str, list[BadImage]]:
-        """The bad images by kind, the commonest first."""
+        """The bad images by kind, the most frequent first."""
         kinds: dict[str, list[BadImage]] = {}
         for image in self.bad:
             kinds.setdefault(image.kind, []).append(image)
@@ -46,10 +46,10 @@ class Report:
 
 def check(
     manifest: Manifest, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
-) -> Report:
+) -> CheckResult:
     """Reads and decodes every image with ``workers`` processes (default: one a core); ``progress(done, in all)``.
 
-    Raises StorageUnavailable, or MemoryError where the system killed a worker.
+    Raises StorageUnavailable, or MemoryError if the system killed a worker.
     """
     count, done = len(manifest), 0
     workers = workers or len(os.sched_getaffinity(0))
@@ -65,7 +65,7 @@ def check(
                     progress(done, count)
         except BrokenProcessPool:
             raise MemoryError("a worker was killed, most likely for its memory; use fewer --workers") from None
-    return Report(count, tuple(sorted(bad, key=lambda image: image.sample_id)))
+    return CheckResult(count, tuple(sorted(bad, key=lambda image: image.sample_id)))
 
 
 def _in_flight(
@@ -92,7 +92,7 @@ def _check_block(block: Manifest, sample_ids: np.ndarray) -> list[BadImage]:
 
 
 def _fault(sample: Sample) -> tuple[str, str] | None:
-    """Kind and reason, or None where the image is read right."""
+    """Kind and reason, or None if the image can be read."""
     if isinstance(sample, FileNotFoundError):
         return "missing", str(sample)
     if isinstance(sample, Exception):

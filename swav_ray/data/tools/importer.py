@@ -1,7 +1,7 @@
-"""Other formats into Parquet shards of even size. Kill it and run it again: it goes on, and the result is the same.
+"""Other formats into Parquet shards of even size. A killed import resumes when it is run again, to the same result.
 
-The plan (how many shards, of which samples) is written first and never changes; a shard is written whole or not at all.
-So what is there is right, and what is missing is the work left.
+How many shards there will be, of which samples, is written first and never changes. A shard is written whole or not at
+all. So a shard that exists is right, and those that are missing are the work left.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Source(Protocol):
 class _PlaceSource:
     """Any place that can be indexed."""
 
-    threads = 4  # shards in the making; bounds memory at this many times SHARD_BYTES, a few times over
+    threads = 4  # shards written at a time, each a few times SHARD_BYTES of memory
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -85,7 +85,7 @@ class _PlaceSource:
             positions = np.arange(start, min(start + _READ_TOGETHER, len(rows)))
             for i, data in zip(map(int, positions), read_samples(rows, positions), strict=True):
                 if isinstance(data, Exception):
-                    raise OSError(f"{rows.uri_of(i)}: cannot be read ({data}); run again to go on from here")
+                    raise OSError(f"{rows.uri_of(i)}: cannot be read ({data}); run the import again to resume")
                 yield StoredImage(_encoded(data), names[i], int(labels[i]))
 
 
@@ -113,16 +113,16 @@ def import_shards(
     """Writes the images of ``source`` into Parquet shards in ``out``, byte for byte; arrays become PNG.
 
     ``source`` is a place or ``torchvision:CLASS:ROOT``; ``progress(images done, images in all)``. Raises PlaceError
-    where the source cannot be read or ``out`` holds something else.
+    if the source cannot be read or ``out`` holds something else.
     """
     target = place(out)
     reader = _open(source)
-    plan = _plan_for(reader, target, shard_bytes)
+    shards = _shards_for(reader, target, shard_bytes)
     there = {entry.name for entry in target.list()}
     for name in filter(is_leftover, there):
         (target / name).delete()
-    work = [(name, split, ids) for name, split, ids in plan.names() if name not in there]
-    total = sum(plan.counts.values())
+    work = [(name, split, ids) for name, split, ids in shards.names() if name not in there]
+    total = sum(shards.counts.values())
     done = total - sum(len(ids) for _, _, ids in work)
 
     layout = imported_layout(reader.classes, has_labels=reader.has_labels)
@@ -140,15 +140,15 @@ def import_shards(
                 progress(done, total)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Imported(total, sum(plan.shards.values()), len(work))
+    return Imported(total, sum(shards.shards.values()), len(work))
 
 
 def _open(source: str) -> _Source:
     return TorchvisionSource(source) if source.startswith(PREFIX) else _PlaceSource(build(source))
 
 
-def _plan_for(source: _Source, target: Place, shard_bytes: int) -> _Shards:
-    """The plan that ``target`` was begun with, or a new one, written there."""
+def _shards_for(source: _Source, target: Place, shard_bytes: int) -> _Shards:
+    """The shards that ``target`` was begun with, or new ones, written there."""
     try:
         begun = json.loads((target / IMPORT_FILE).read_bytes())
     except FileNotFoundError:
@@ -163,14 +163,14 @@ def _plan_for(source: _Source, target: Place, shard_bytes: int) -> _Shards:
             )
         return _Shards(**begun)
     rows = int(np.clip(shard_bytes / max(1.0, source.mean_bytes()), 1, _LARGEST_SHARD_ROWS))
-    shards = {split: -(-count // rows) for split, count in source.counts.items()}
-    plan = _Shards(_FORMAT, source.name, source.fingerprint, source.counts, shards)
-    (target / IMPORT_FILE).write_bytes(json.dumps(asdict(plan), indent=1).encode())
-    return plan
+    numbers = {split: -(-count // rows) for split, count in source.counts.items()}
+    shards = _Shards(_FORMAT, source.name, source.fingerprint, source.counts, numbers)
+    (target / IMPORT_FILE).write_bytes(json.dumps(asdict(shards), indent=1).encode())
+    return shards
 
 
 def _encoded(sample: bytes | np.ndarray) -> bytes:
-    """Bytes as they are; an array as PNG, with one channel where all three are equal."""
+    """Bytes as they are; an array as PNG, with one channel if all three are equal."""
     if not isinstance(sample, np.ndarray):
         return sample
     grey = (sample == sample[..., :1]).all()

@@ -1,7 +1,6 @@
 """Any data set of torchvision.datasets, by name, for `import`. torchvision is imported only when one is asked for.
 
-Where a data set keeps image files their bytes are copied; pixels that it makes itself are stored as PNG, and the user
-is told.
+If a data set has image files their bytes are copied. Pixels that it makes itself are stored as PNG, with a warning.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class TorchvisionSource:
         name, _, rest = text.removeprefix(PREFIX).partition(":")
         root, _, split = rest.partition(":")
         self.name = text
-        self._told = False
+        self._warned = False
         self._splits = _load(name, root, split)
         train = self._splits["train"]
         self.counts = {name: len(data) for name, data in self._splits.items()}
@@ -67,8 +66,8 @@ class TorchvisionSource:
             if (path := _opened(image)) is not None:
                 yield StoredImage(path.read_bytes(), path.name, label)
                 continue
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 log.warning("%s: gives pixels and not their files: images are stored as PNG", self.name)
             yield StoredImage(_png(image), f"{split}/{i:08d}.png", label)
 
@@ -86,38 +85,38 @@ def _load(name: str, root: str, split: str) -> dict[str, Any]:
             f"{PREFIX}{name}: names no root; use {PREFIX}{name}:ROOT, the folder that torchvision put it in"
         )
     options = inspect.signature(kind).parameters
-    where = f"{PREFIX}{name}:{root}"
+    what = f"{PREFIX}{name}:{root}"
     if "train" in options:
         wanted = (
             {"train": {"train": split != "test"}} if split else {"train": {"train": True}, "test": {"train": False}}
         )
-        return {key: _make(kind, root, option, where) for key, option in wanted.items()}
+        return {key: _make(kind, root, option, what) for key, option in wanted.items()}
     if "split" not in options:
-        return {"train": _make(kind, root, {}, where)}
+        return {"train": _make(kind, root, {}, what)}
     if split:
-        return {"train": _make(kind, root, {"split": split}, where)}
-    found = {"train": _make(kind, root, {"split": "train"}, where)}
+        return {"train": _make(kind, root, {"split": split}, what)}
+    found = {"train": _make(kind, root, {"split": "train"}, what)}
     for other in _TEST_NAMES:
         try:
-            found["test"] = _make(kind, root, {"split": other}, where)
+            found["test"] = _make(kind, root, {"split": other}, what)
             break
         except PlaceError:
             continue
     return found
 
 
-def _make(kind: Any, root: str, options: dict[str, Any], where: str) -> Any:
+def _make(kind: Any, root: str, options: dict[str, Any], what: str) -> Any:
     try:
         return kind(root, **options)
     except (RuntimeError, ValueError, OSError, TypeError) as error:
         # torchvision has no error class of its own; the reason is in its text.
         raise PlaceError(
-            f"{where}: torchvision cannot load it with {options or 'no options'}: {one_line(error)}"
+            f"{what}: torchvision cannot load it with {options or 'no options'}: {one_line(error)}"
         ) from None
 
 
 def _paths(data: Any) -> list[str] | None:
-    """The image files of the samples, where the data set has them."""
+    """The image files of the samples, if the data set has them."""
     for attribute in _PATH_ATTRIBUTES:
         items = getattr(data, attribute, None)
         if isinstance(items, list) and len(items) == len(data):
@@ -137,7 +136,7 @@ def _opened(image: Any) -> Path | None:
 
 
 def _label(data: Any, i: int, item: Any = None) -> int:
-    """The label of a sample as a number; -1 where it has none or a richer target."""
+    """The label of a sample as a number; -1 if it has none or a richer target."""
     for attribute in ("targets", "labels", "_labels"):
         labels = getattr(data, attribute, None)
         if labels is not None and len(labels) == len(data):

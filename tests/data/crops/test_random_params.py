@@ -30,8 +30,8 @@ def test_boxes_follow_torchvisions_random_resized_crop() -> None:
         ours = np.concatenate([multi_crop.draw(height, width, 0, sample)[0] for sample in range(2000)])
         for column, expected in enumerate(np.array(theirs).T):
             got = ours[:, column]
-            for share in (0.1, 0.25, 0.5, 0.75, 0.9):
-                assert abs(np.quantile(got, share) - np.quantile(expected, share)) < 0.04 * max(height, width)
+            for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+                assert abs(np.quantile(got, quantile) - np.quantile(expected, quantile)) < 0.04 * max(height, width)
         assert abs(ours[:, 4].mean() - 0.5) < 0.03
 
 

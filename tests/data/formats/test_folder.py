@@ -30,7 +30,7 @@ def test_split_folders_are_splits_and_not_classes(tmp_path: Path, held_out: str)
     assert {found.uri_of(i).split("/")[-3] for i in found.test_ids()} == {held_out}
 
 
-def test_a_class_may_be_called_test_where_there_is_no_train(tmp_path: Path) -> None:
+def test_a_class_may_be_called_test_if_there_is_no_train(tmp_path: Path) -> None:
     found = build(str(write_files(tmp_path, {"test/1.jpg": b"x", "best/1.jpg": b"x", "train_station/1.jpg": b"x"})))
     assert found.classes == ["best", "test", "train_station"]
     assert len(found.train_ids()) == 3

@@ -29,7 +29,7 @@ def test_idx_files_give_pixels_labels_and_splits(tmp_path: Path, suffix: str) ->
         assert (sample == source[..., None]).all()
 
 
-def test_idx_files_that_cannot_be_are_told(tmp_path: Path) -> None:
+def test_idx_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_idx(tmp_path / "a" / "train-images-idx3-ubyte", np.zeros((4, 2, 2)))
     write_idx(tmp_path / "a" / "train-labels-idx1-ubyte", np.zeros(3))
     with pytest.raises(PlaceError, match="has 3 labels for the 4 images of train-images-idx3-ubyte"):

@@ -43,7 +43,7 @@ def test_a_single_file_is_a_place(tmp_path: Path) -> None:
     assert build(str(tmp_path / "one.tar")).table["uri"].to_pylist() == ["one.tar"]
 
 
-def test_places_of_no_use_are_told_in_one_line(tmp_path: Path) -> None:
+def test_a_place_of_no_use_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_files(tmp_path, {"text/a.txt": b"x", "mixed/a.jpg": b"x", "zipped/a.tar.gz": b"x", "mixed/b.tar": b"x"})
     for name, words in {

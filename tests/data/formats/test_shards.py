@@ -77,7 +77,7 @@ def test_a_split_column_counts(tmp_path: Path, kind: pa.DataType, held_out: str)
     assert build(str(tmp_path)).test_ids().tolist() == [1]
 
 
-def test_a_row_without_bytes_is_an_answer(tmp_path: Path) -> None:
+def test_a_row_without_bytes_is_returned_as_its_error(tmp_path: Path) -> None:
     column = pa.array([{"bytes": image(0), "path": "a"}, {"bytes": None, "path": "b"}, None])
     pq.write_table(pa.table({"image": column}), tmp_path / "x.parquet")
     good, *bad = read_samples(build(str(tmp_path)), np.arange(3))

@@ -1,4 +1,4 @@
-"""An import keeps every byte and every label, makes shards of even size, and goes on where it was killed."""
+"""An import keeps every byte and every label, makes shards of even size, and resumes after it was killed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_shards_are_of_even_size_and_named_as_public_sets_are(tmp_path: Path) ->
     assert table["image"][0]["path"].as_py() == "val/cat/0.jpeg"
 
 
-def test_an_import_cut_short_goes_on_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_cut_short_resumes_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = write_photos(tmp_path / "photos")
     import_shards(str(photos), str(tmp_path / "whole"), shard_bytes=8000)
     written: list[str] = []
@@ -83,7 +83,7 @@ def test_an_import_cut_short_goes_on_to_the_same_result(tmp_path: Path, monkeypa
     assert import_shards(str(photos), str(tmp_path / "out")).written == 0
 
 
-def test_an_import_killed_at_any_moment_goes_on_to_the_same_result(tmp_path: Path) -> None:
+def test_an_import_killed_at_any_moment_resumes_to_the_same_result(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3000, 16, 16), np.uint8)
     write_idx(tmp_path / "idx" / "train-images-idx3-ubyte", pixels)
     import_shards(str(tmp_path / "idx"), str(tmp_path / "whole"), shard_bytes=40_000)

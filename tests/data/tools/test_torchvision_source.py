@@ -105,6 +105,6 @@ def test_torchvision_sets_of_arrays_have_both_splits(tmp_path: Path) -> None:
         ("torchvision:CIFAR10:/nowhere", "torchvision cannot load it"),
     ],
 )
-def test_torchvision_names_that_cannot_be_are_told(source: str, words: str, tmp_path: Path) -> None:
+def test_names_that_torchvision_does_not_have_are_refused(source: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(PlaceError, match=words):
         import_shards(source, str(tmp_path / "out"))

@@ -1,7 +1,7 @@
 """The inner loop of colour: all operations of a crop on 32 pixels at a time, which stay in registers in between.
 
 A level is 8 bits, so 16-bit lanes hold it with 7 or 8 bits of fraction, and a product's upper half is one instruction
-(pmulhuw and its kin): 16 pixels an AVX2 register, where float32 would hold 8. Only hue's two quotients are taken in
+(pmulhuw and its kin): 16 pixels an AVX2 register, of which float32 would hold 8. Only hue's two quotients are taken in
 float32. The compiler would widen such loops to 32 or 64 bits, so they are spelled out (lanes.py).
 
 Results are cut to whole levels as PIL cuts them. A blend within 1/50 of a whole level may be cut to the other side, and
@@ -38,7 +38,7 @@ def _luma(lanes: Lanes, channels: list[Any]) -> Any:
 def _blend(lanes: Lanes, channels: list[Any], base: Any, factor: Any, toward: Any, away: Any) -> list[Any]:
     """base + factor * (channel - base), cut to a whole level and to 0 ... 255.
 
-    `toward` is 1 - factor where the factor is below 1, `away` is factor - 1 where it is above, the other is 0; all in
+    `toward` is 1 - factor if the factor is below 1, `away` is factor - 1 if it is above, the other is 0; all in
     units of 1 / UNIT. Sums have 7 bits of fraction.
     """
     base = lanes.left(base, 8)
@@ -59,7 +59,7 @@ def _turn_hue(lanes: Lanes, channels: list[Any], shift: Any) -> list[Any]:
     reddest, greenest = lanes.equal(red, high), lanes.equal(green, high)
     slope = lanes.choose(greenest, lanes.sub(blue, red), lanes.sub(red, green))
     slope = lanes.choose(reddest, lanes.sub(green, blue), slope)
-    # A circle added before the cut and taken away after it: a cut goes towards zero.
+    # A circle added before the cut and subtracted after it: a cut goes towards zero.
     corner = lanes.choose(reddest, -_CIRCLE, lanes.choose(greenest, _CIRCLE // 3 - _CIRCLE, 2 * _CIRCLE // 3 - _CIRCLE))
     part = builder.fdiv(lanes.floats(slope, signed=True), lanes.floats(lanes.most(chroma, 1)))
     part = builder.fadd(builder.fmul(part, lanes.number(_CIRCLE / 6)), lanes.number(_CIRCLE))
@@ -71,9 +71,9 @@ def _turn_hue(lanes: Lanes, channels: list[Any], shift: Any) -> list[Any]:
     depth = lanes.add(lanes.add(depth, lanes.right(depth, 7)), 1)  # of 65025 / 258 levels, 8 bits of fraction
     top = lanes.add(lanes.left(high, 8), 128)
 
-    def lowered(share: Any) -> Any:
-        """high - depth * share / 255, rounded; share 0 ... 255, or more for 255."""
-        fall = lanes.upper(depth, lanes.left(lanes.least(share, 255), 8))
+    def lowered(fraction: Any) -> Any:
+        """high - depth * fraction / 255, rounded; fraction 0 ... 255, or more for 255."""
+        fall = lanes.upper(depth, lanes.left(lanes.least(fraction, 255), 8))
         return lanes.right(lanes.sub(top, fall), 8)
 
     return [

@@ -62,7 +62,7 @@ class Lanes:
 
     def less(self, a: Any, b: Any) -> Any:
         """a - b, but never below 0, unsigned."""
-        # The operation by its name: where an operand is a product, the compiler would compare in 32 bits.
+        # The operation by its name: if an operand is a product, the compiler would compare in 32 bits.
         kind = ir.FunctionType(self.words_type, [self.words_type] * 2)
         saturating = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.usub.sat.v{self.count}i16")
         return self.builder.call(saturating, [self.word(a), self.word(b)])

@@ -66,7 +66,7 @@ def weighted_rows(rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
 def bilinear_parts(start: float, extent: float, size: int) -> list[tuple[int, np.ndarray]]:
     """For each of `size` output pixels: the first source pixel that it is made of, and the parts of 128 from there on.
 
-    The output pixels share source pixels start ... start + extent. The filter is the triangle of PIL's bilinear: it
+    All of them are made of source pixels start ... start + extent. The filter is the triangle of PIL's bilinear: it
     reaches one source pixel to each side, or one output pixel if that is wider, and never outside the crop.
     """
     scale = extent / size

@@ -27,10 +27,10 @@ def padded(length: int) -> int:
 
 @njit(nogil=True)
 def bilinear_taps(start: float, extent: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Which source pixels make each of `size` output pixels that share source pixels start ... start + extent.
+    """Which source pixels make each of `size` output pixels that are made of source pixels start ... start + extent.
 
-    The filter is the triangle of PIL's bilinear: one source pixel to each side, or one output pixel where that is
-    wider. Nothing outside the crop is looked at. Returns first (S,) int64, counts (S,) int64, weights
+    The filter is the triangle of PIL's bilinear: one source pixel to each side, or one output pixel if that is
+    wider. Nothing outside the crop is read. Returns first (S,) int64, counts (S,) int64, weights
     (S * K,) uint8, K.
     """
     scale = extent / size
@@ -64,8 +64,8 @@ def resize_crop(
 ) -> np.ndarray:
     """The crop `box` (top, left, height, width, in pixels of `image`, fractions allowed), resized to size x size.
 
-    image: (H, W, 3) uint8, with the box inside. out: (S, S, 3) uint8, where `write_crop` will put the crop; its memory
-    is fetched meanwhile. Returns planes: flat uint8 of S * 3 * L, as `[x][channel][y]`; mirrored if `flip`.
+    image: (H, W, 3) uint8, with the box inside. out: (S, S, 3) uint8, which `write_crop` will fill; its memory is
+    fetched meanwhile. Returns planes: flat uint8 of S * 3 * L, as `[x][channel][y]`; mirrored if `flip`.
     """
     top, left, height, width = box
     line = padded(size)

@@ -3,7 +3,7 @@
 Weights are whole parts of 128 that add up to 128, so that two rows interleaved by bytes meet their two weights in one
 instruction (pmaddubsw: 32 products an AVX2 register, added in pairs to 16 bits). A weight is off by less than a part,
 and since the errors of all weights add up to nothing, that counts only as far as neighbouring pixels differ: 0.07 of
-a level on photos (root mean square). Where more than 128 pixels become one, some of them have no part in it. The result
+a level on photos (root mean square). If more than 128 pixels become one, some of them have no part in it. The result
 is rounded to the nearest level. Processors without that instruction do the same arithmetic in plain LLVM vector
 operations, to the same bit. Rows are offsets into a flat array: a resize steps by a row of the image, a blur along a
 line steps by one pixel.
