@@ -21,7 +21,7 @@ _FIRST_CONTACT = 10.0  # seconds after which an S3 that never answered is taken 
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
 
 
-class _Progress:
+class _ProgressLine:
     """One line on stderr: rewritten in a terminal, every ten seconds elsewhere."""
 
     def __init__(self, what: str) -> None:
@@ -118,7 +118,7 @@ def _import(options: argparse.Namespace) -> str:
     from swav_ray.data.tools.importer import import_shards
 
     _reach(place(options.out))
-    progress = _Progress("imported")
+    progress = _ProgressLine("imported")
     done = import_shards(options.source, options.out, shard_bytes=options.shard_mib << 20, progress=progress)
     progress.end()
     before = "" if done.written == done.shards else f", {done.shards - done.written:,} of which were there already"
@@ -130,7 +130,7 @@ def _check(options: argparse.Namespace) -> str:
     from swav_ray.data.tools.check import check
 
     manifest = _manifest(options.place, options.storage)
-    progress = _Progress("decoded")
+    progress = _ProgressLine("decoded")
     report = check(manifest, workers=options.workers, progress=progress)
     progress.end()
     if not options.json:
@@ -156,7 +156,7 @@ def _preview(options: argparse.Namespace) -> str:
 def _manifest(uri: str, storage: str) -> Manifest:
     """The place's manifest, the cached one if the place has not changed; progress and notes on stderr."""
     _reach(place(uri))
-    progress = _Progress("indexed")
+    progress = _ProgressLine("indexed")
     manifest = load_or_build(uri, cache_of(storage), progress=progress)
     progress.end()
     for note in manifest.notes:

@@ -19,6 +19,8 @@ from swav_ray.data.crops.kernels.blur import blur as blur_crop
 from swav_ray.data.crops.kernels.color import jitter
 from swav_ray.data.crops.kernels.resize import resize_crop, write_crop
 
+COMPILED = (blur, color, color_lanes, color_vector, lanes, resize, transpose, weighted_rows)  # into `render`
+
 # A JPEG is decoded smaller only if every crop still shrinks by this factor afterwards, so that the crop's own
 # antialiased resize, not the DCT's, decides how it looks. Halves only: libjpeg-turbo has no SIMD for the other eighths.
 SPARE = 2.0
@@ -56,9 +58,7 @@ def _compile_render(sources: int) -> Callable[..., None]:
     return render
 
 
-render = _compile_render(
-    source_key(blur, color, color_lanes, color_vector, lanes, resize, transpose, weighted_rows),
-)
+render = _compile_render(source_key(*COMPILED))
 
 
 @njit(cache=True, nogil=True)
