@@ -1,4 +1,4 @@
-"""The data set of a run: where its images are, and the list of samples that it trains on."""
+"""The data set of a run: the place of its images, and the list of samples that it trains on."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def supervise(make_trainer: Callable[[], Any], monitor: Any, run_dir: Place, war
         make_trainer: makes a trainer of the run.
         monitor: the run's Monitor.
         run_dir: the run directory. Ray Train's snapshot in it is deleted once the run is finished.
-        warn: is told, in one line, of each death and of unavailable storage.
+        warn: is called with a line about each death and about unavailable storage.
     """
     while True:
         try:

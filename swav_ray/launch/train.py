@@ -50,7 +50,7 @@ class RunFailed(RuntimeError):
 
 
 def train(config: Config) -> dict[str, Any] | None:
-    """Trains until done or stopped, resuming where a run of this name was.
+    """Trains until done or stopped, resuming a run of this name that is there.
 
     Returns:
         The summary of the finished run, or None if it was stopped before its end.

@@ -172,10 +172,10 @@ class Terminal:
         )
 
     def summary(self, summary: dict[str, Any], run_dir: str) -> None:
-        """The table at the end of a run, where it lies and what to do next."""
+        """The table at the end of a run, the run's directory, and what to do next."""
         table = Table(show_header=False, title="what the run learned", title_justify="left", min_width=60)
         table.add_row("loss, mean of the last epoch", f"{summary['loss_last_epoch']:.3f}")
-        table.add_row("ln K, where a loss is stuck that learns nothing", f"{summary['ln_k']:.3f}")
+        table.add_row("ln K, the loss of a run that learns nothing", f"{summary['ln_k']:.3f}")
         top1 = summary["knn_top1"]
         if top1:
             table.add_row("kNN top-1, trained backbone", f"{top1['trained']:.1f}%")

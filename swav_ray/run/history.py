@@ -21,7 +21,7 @@ class Superseded(RuntimeError):
 
 
 def read_history(run_dir: Place) -> list[dict[str, Any]]:
-    """The entries, oldest first; none where there is no file."""
+    """The entries, oldest first; none if there is no file."""
     file = run_dir / HISTORY
     if not file.exists():
         return []
@@ -33,7 +33,7 @@ class History:
 
     Args:
         run_dir: the run directory.
-        warn: is told, in one line, when storage takes nothing; to write waits until it does.
+        warn: is called with a line when storage takes nothing; a write waits until it does.
     """
 
     def __init__(self, run_dir: Place, warn: Callable[[str], None] = lambda _: None) -> None:
@@ -42,7 +42,7 @@ class History:
         self._append({"event": "claim", "id": self.id})
 
     def start(self, step: int, workers: int, lost: Sequence[dict[str, Any]]) -> None:
-        """Notes where this start goes on, with how many workers, and the records of steps to be computed again."""
+        """Notes the step that this start resumes from, its workers, and the records of steps to be computed again."""
         self.check()
         seconds = sum(record.get("seconds", 0.0) for record in lost)
         entry = {"step": step, "workers": workers, "lost_steps": len(lost), "lost_seconds": round(seconds, 3)}
@@ -54,7 +54,7 @@ class History:
         self._append({"event": "stop", "step": step})
 
     def check(self) -> None:
-        """Raises Superseded where another start has come after this one."""
+        """Raises Superseded if another start has come after this one."""
         last = [entry["id"] for entry in read_history(self._run_dir) if entry["event"] == "claim"][-1:]
         if last != [self.id]:
             raise Superseded(f"{self._run_dir}: another start of this run writes here now")
@@ -66,10 +66,10 @@ class History:
 
 
 def goodput(records: Sequence[dict[str, Any]], history: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of a run by what they went into, and `goodput`, the share of them that trained.
+    """Seconds of a run by what they went into, and `goodput`, the fraction of them that trained.
 
     Args:
-        records: metrics.jsonl, each with `time` (Unix seconds at its end), `seconds`, `data_wait` (share),
+        records: metrics.jsonl, each with `time` (Unix seconds at its end), `seconds`, `data_wait` (fraction),
             `checkpoint_seconds` and `evaluate_seconds` (since the record before).
         history: history.jsonl.
 

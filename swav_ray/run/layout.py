@@ -70,7 +70,12 @@ def checkpoint_folder(run_dir: Place, step: int) -> Place:
 
 def checkpoint_step(name: str) -> int | None:
     """The step of a checkpoint, from the name of its manifest below `checkpoints/`; None for any other file."""
-    found = re.fullmatch(rf"step-(\d+)/{re.escape(CHECKPOINT_MANIFEST)}", name)
+    return step_of_file(name) if name.endswith(f"/{CHECKPOINT_MANIFEST}") else None
+
+
+def step_of_file(name: str) -> int | None:
+    """The step whose checkpoint a file below `checkpoints/` belongs to, whole or not; None if it belongs to none."""
+    found = re.fullmatch(r"step-(\d+)/[^/]+", name)
     return int(found[1]) if found else None
 
 

@@ -15,7 +15,7 @@ from swav_ray.storage.place import Place
 
 
 def read(run_dir: Place) -> list[dict[str, Any]]:
-    """The lines, in the order of steps; none where nothing was measured."""
+    """The lines, in the order of steps; none if nothing was measured."""
     try:
         text = (run_dir / MEASUREMENTS).read_bytes().decode()
     except FileNotFoundError:
@@ -53,7 +53,7 @@ class Journal:
 
 
 def keep_until(run_dir: Place, step: int) -> list[dict[str, Any]]:
-    """Drops what was measured past `step`, from which the run goes on; what is left."""
+    """Drops what was measured past `step`, from which the run resumes; what is left."""
     rows = read(run_dir)
     kept = [row for row in rows if row["step"] <= step]
     if len(kept) < len(rows):

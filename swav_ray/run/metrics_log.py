@@ -1,7 +1,7 @@
 """metrics.jsonl and TensorBoard events of a run directory, local or on S3.
 
 A line a step, in the order of the committed lineage: after a restart the lines past the checkpoint are dropped, since
-those steps are computed again. S3 has no appending, so lines are kept here and written out with each checkpoint.
+those steps are computed again. S3 has no appending, so lines wait in memory and are written with each checkpoint.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_metrics(run_dir: Place) -> list[Record]:
 
 
 def logged_steps(run_dir: Place) -> int | None:
-    """How many steps have their lines, from the first on without a gap; None where there is no file."""
+    """How many steps have their lines, from the first on without a gap; None if there is no file."""
     if not (run_dir / METRICS).exists():
         return None
     steps = [record["step"] for record in read_metrics(run_dir)]
@@ -45,8 +45,8 @@ class MetricsLog:
 
     Args:
         run_dir: the run directory.
-        step: the step that the run goes on from; records of later steps are dropped, and kept in `dropped`.
-        warn: is told, in one line, when the disk takes nothing; lines wait in memory until it does.
+        step: the step that the run resumes from; records of later steps leave the file, and are in `dropped`.
+        warn: is called with a line when the disk takes nothing; lines wait in memory until it does.
     """
 
     def __init__(self, run_dir: Place, step: int, warn: Callable[[str], None] = lambda _: None) -> None:
@@ -97,7 +97,7 @@ class MetricsLog:
     def flush(self) -> None:
         """Makes everything so far durable; called before each checkpoint is committed. Raises OSError.
 
-        `append` waits for no disk and no upload meanwhile: storage that is away must not hold up a step.
+        `append` waits for no disk and no upload meanwhile: unavailable storage must not hold up a step.
         """
         with self._flushing:
             with self._lock:

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from swav_ray.run.checkpoint_files import BadCheckpoint, read, steps
 from swav_ray.run.layout import (
     CHECKPOINT_MANIFEST,
     CHECKPOINTS,
@@ -25,16 +26,12 @@ from swav_ray.run.layout import (
     MODEL,
     TRAINING,
     checkpoint_folder,
-    checkpoint_step,
+    step_of_file,
 )
-from swav_ray.storage.place import Place, StorageUnavailable
+from swav_ray.storage.place import Place
 from swav_ray.training.learner import Learner
 
 SCHEMA = 2  # 2: refused_steps and knn_top1 in meta.json
-
-
-class BadCheckpoint(ValueError):
-    """A checkpoint that cannot be used: the message names it and what is wrong."""
 
 
 class NewerCheckpoint(BadCheckpoint):
@@ -53,7 +50,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state before a step, copied to host memory, so that training can go on while it is written."""
+    """The state before a step, copied to host memory, so that training continues while it is written."""
 
     step: int
     model: dict[str, Tensor]
@@ -97,7 +94,7 @@ def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = lambda: None) -> Place:
-    """Writes a checkpoint; where one of its step is there already it is replaced.
+    """Writes a checkpoint; one of its step that is there already is replaced.
 
     `before_commit` runs first, and again before the manifest makes it one: whether this process may write here at all,
     and what must be durable with it, goes there. An error there leaves no new checkpoint.
@@ -131,10 +128,10 @@ def prune(run_dir: Place, newest: int, keep: Retention) -> None:
     """
     found = steps(run_dir)
     past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
-    kept = {checkpoint_folder(run_dir, step).name for step in _kept(run_dir, past, keep)}
-    for old in sorted({entry.name.partition("/")[0] for entry in (run_dir / CHECKPOINTS).list()} - kept):
-        (run_dir / CHECKPOINTS / old / CHECKPOINT_MANIFEST).delete()
-        (run_dir / CHECKPOINTS / old).delete_tree()
+    there = (step_of_file(entry.name) for entry in (run_dir / CHECKPOINTS).list())
+    for old in sorted({step for step in there if step is not None} - _kept(run_dir, past, keep)):
+        (checkpoint_folder(run_dir, old) / CHECKPOINT_MANIFEST).delete()
+        checkpoint_folder(run_dir, old).delete_tree()
 
 
 def _kept(run_dir: Place, found: list[int], keep: Retention) -> set[int]:
@@ -155,29 +152,10 @@ def _knn_top1(run_dir: Place, step: int) -> float | None:
     return score
 
 
-def steps(run_dir: Place) -> list[int]:
-    """Steps of the complete checkpoints, oldest first."""
-    found = (checkpoint_step(entry.name) for entry in (run_dir / CHECKPOINTS).list())
-    return sorted(step for step in found if step is not None)
-
-
 def load(run_dir: Place, step: int) -> Checkpoint:
-    """Reads and verifies a checkpoint; raises BadCheckpoint where it is damaged, NewerCheckpoint where it is newer."""
+    """Reads and verifies a checkpoint. Raises BadCheckpoint, or NewerCheckpoint for that of a later version."""
     folder = checkpoint_folder(run_dir, step)
-    try:
-        sums = json.loads((folder / CHECKPOINT_MANIFEST).read_bytes())
-        files = {name: (folder / name).read_bytes() for name in sums}
-        expected = {name: (entry["size"], entry["sha256"]) for name, entry in sums.items()}
-    except StorageUnavailable:
-        raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # A flipped bit in a manifest may make anything of it, and a failing disk answers with many an error.
-        raise BadCheckpoint(f"{folder}: {type(error).__name__}: {error}") from None
-    for name, data in files.items():
-        if (len(data), hashlib.sha256(data).hexdigest()) != expected[name]:
-            raise BadCheckpoint(f"{folder / name}: differs from the size or checksum in {CHECKPOINT_MANIFEST}")
-    if absent := {MODEL, TRAINING, META} - files.keys():
-        raise BadCheckpoint(f"{folder}: {CHECKPOINT_MANIFEST} does not name {', '.join(sorted(absent))}")
+    files = read(folder)
     meta = json.loads(files[META])
     if meta["schema"] > SCHEMA:
         raise NewerCheckpoint(f"{folder}: was written by a newer swav_ray (version {meta['schema']}); update this one")

@@ -19,7 +19,7 @@ class CheckpointWriter:
         run_dir: as for `write`.
         keep: as for `checkpoint.prune`.
         before_commit: as for `write`.
-        report: is told, in one line, what could not be written; training continues meanwhile.
+        report: is called with a line about what could not be written; training continues meanwhile.
         last: the step whose sound checkpoint the run resumes from, if any.
     """
 

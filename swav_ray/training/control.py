@@ -53,7 +53,7 @@ class Requests:
     Args:
         requested: STOP, RESIZE or NONE, as a person or the number of workers wants it; must not wait.
         preemption: the nodes of these workers that are preempted, if any; a collective.
-        report: is told of a preemption, once for each new node: its nodes and the seconds until the loss.
+        report: is called for each newly preempted node, with all of them and the seconds until the first is lost.
         clock, now: monotonic and Unix seconds.
     """
 

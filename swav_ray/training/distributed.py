@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from swav_ray.data.sample_plan import even_slice
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """This process among the workers; `group` is None where there is one."""
+    """This process among the workers; `group` is None if it is the only one."""
 
     rank: int = 0
     size: int = 1
@@ -24,7 +24,7 @@ class World:
 
     @staticmethod
     def current() -> World:
-        """The default process group, or a world of one where none is initialised."""
+        """The default process group, or a world of one if none is initialised."""
         if dist.is_initialized() and dist.get_world_size() > 1:
             return World(dist.get_rank(), dist.get_world_size(), dist.group.WORLD)
         return World()
@@ -38,6 +38,21 @@ class World:
         if self.group is not None:
             dist.all_reduce(values, group=self.group)
         return values
+
+    def average_gradients(self, model: nn.Module) -> nn.Module:
+        """The model, whose backward pass averages gradients over workers; the model itself if this is the only one."""
+        if self.group is None:
+            return model
+        # Not that any were unused: DDP otherwise lays its buckets out anew after the first step. From three workers on,
+        # a gradient's place in a bucket decides the order in which workers' parts of it are added. A run that resumes
+        # from a checkpoint would then round differently from one that was not interrupted.
+        return nn.parallel.DistributedDataParallel(
+            model,
+            process_group=self.group,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=True,
+        )
 
     def gather(self, rows: Tensor, total: int) -> Tensor:
         """All workers' rows in global order: (own slice, ...) to (total, ...)."""

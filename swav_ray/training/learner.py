@@ -26,14 +26,14 @@ from swav_ray.training.passes import passes
 
 
 class Diverged(RuntimeError):
-    """Training cannot go on: too many steps were refused, or the weights are no longer ones that can be trained."""
+    """Training cannot continue: too many steps were refused, or the weights are no longer ones that can be trained."""
 
 
 @dataclass(frozen=True)
 class StepResult:
     """`loss` is the mean over the global batch; `codes` (heads of (A, B, K)) and `embeddings` (V, B, D) are local.
 
-    `refused` says why the step was not applied; empty where it was.
+    `refused` says why the step was not applied; empty if it was.
     """
 
     loss: float
@@ -104,18 +104,7 @@ class Learner:
         if train.sync_batchnorm:
             synchronize(model, self.world.group, self._parts)
         self.model = model
-        self._forward: nn.Module = model
-        if self.world.group is not None:
-            # Not that any were unused: DDP otherwise lays its buckets out anew after the first step. From three workers
-            # on, where a gradient lies in a bucket decides the order in which workers' shares of it are added, so that
-            # a run would go on from a checkpoint with other rounding than the run that was not interrupted.
-            self._forward = nn.parallel.DistributedDataParallel(
-                model,
-                process_group=self.world.group,
-                broadcast_buffers=False,
-                gradient_as_bucket_view=True,
-                find_unused_parameters=True,
-            )
+        self._forward = self.world.average_gradients(model)
         self.optimizer = LarcSGD(
             model.parameters(),
             lr=config.optim.base_lr,
@@ -141,11 +130,11 @@ class Learner:
         )
 
     def step(self, crops: Sequence[Tensor], step: int) -> StepResult:
-        """Trains on one global batch, of which `crops` is this worker's share.
+        """Trains on one global batch, of which `crops` is this worker's slice.
 
-        A share above `train.max_rows_per_pass` images is embedded without gradient first, assigned with the whole
+        A slice above `train.max_rows_per_pass` images is embedded without gradient first, assigned with the whole
         global batch, and then backpropagated in passes: the same codes and the same gradient, but for BatchNorm's
-        statistics, which are those of a pass over all workers (exactly the same where `train.batchnorm_groups` makes
+        statistics, which are those of a pass over all workers (exactly the same if `train.batchnorm_groups` makes
         parts that fit into a pass), and for its running ones, which take an update a pass.
 
         A step whose loss or gradient is not finite, or whose loss is above ln K + 1 / temperature (half way to the
@@ -232,7 +221,7 @@ class Learner:
     def _embed_all(
         self, crops: Sequence[Tensor], buffers: list[tuple[Tensor, Tensor]], *, grad: bool
     ) -> tuple[Tensor, list[Tensor]]:
-        """Embeds this worker's whole share; without gradient `buffers` are put back to what they were."""
+        """Embeds this worker's whole slice; without gradient `buffers` are put back to what they were."""
         if grad:
             return self._embed(self._forward, crops, self._passes.own)
         with torch.no_grad():
@@ -263,7 +252,7 @@ class Learner:
                 (loss_B.sum() * weight).backward()
 
     def _of_pass(self, crops: Sequence[Tensor], rows: range) -> list[Tensor]:
-        """The images `rows` of the global batch, out of this worker's share."""
+        """The images `rows` of the global batch, out of this worker's slice."""
         own = slice(rows.start - self._passes.own.start, rows.stop - self._passes.own.start)
         counts = self.config.crops.counts
         return [

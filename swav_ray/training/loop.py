@@ -1,6 +1,6 @@
 """The loop over steps: load, step, record, save. One path for a start, a resumption and a resize.
 
-Knows neither where batches come from nor where records go.
+Knows nothing of the source of batches or of the files that records go to.
 """
 
 from __future__ import annotations

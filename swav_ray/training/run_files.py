@@ -32,7 +32,7 @@ class RunFiles:
     Args:
         run_dir: the run directory.
         quarantine: the run's, written with each checkpoint.
-        warn: is told, in one line, when storage takes nothing; what must be written waits until it does.
+        warn: is called with a line when storage takes nothing; what must be written waits until it does.
     """
 
     def __init__(self, run_dir: Place, quarantine: Quarantine, warn: Callable[[str], None]) -> None:

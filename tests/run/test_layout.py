@@ -36,3 +36,9 @@ def test_what_all_runs_of_a_storage_share_is_told_by_its_name() -> None:
         assert layout.IN_STORAGE_CACHE.search(f"{folder.uri}/0123.parquet")
     assert layout.IN_STORAGE_CACHE.search("_data/manifests/0123.parquet")
     assert not layout.IN_STORAGE_CACHE.search("my_data/shapes/train-0.parquet")
+
+
+def test_half_a_checkpoint_is_known_by_its_files_and_nobody_elses_files_are() -> None:
+    assert layout.step_of_file("step-000000123/model.safetensors") == 123
+    assert layout.step_of_file("notes/step-000000123.txt") is None
+    assert layout.step_of_file("step-000000123") is None
