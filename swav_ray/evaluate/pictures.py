@@ -80,3 +80,28 @@ def _bars(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: 
     axes.set_title(f"{title}: the {len(worst)} worst of {len(used)} classes", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
+
+
+def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, title: str) -> bytes:
+    """A PNG: images of each prototype, largest first, the part of its commonest label darker.
+
+    Args:
+        assigned: prototype of each image, (N,). labels: (N,), -1 where there is none.
+        prototypes: number of all.
+    """
+    sizes = np.bincount(assigned, minlength=prototypes)
+    commonest = np.array(
+        [np.bincount(labels[(assigned == k) & (labels >= 0)], minlength=1).max() for k in range(prototypes)]
+    )
+    order = np.argsort(-sizes, kind="stable")
+    figure, axes = _figure(8, 3.6)
+    axes.bar(range(prototypes), sizes[order], width=1.0, color="#9ecae1", label="images")
+    if (labels >= 0).any():
+        axes.bar(range(prototypes), commonest[order], width=1.0, color="#2b6cb0", label="of its commonest label")
+    axes.axhline(len(assigned) / prototypes, color="#444444", linewidth=0.8, linestyle="--", label="even spread")
+    axes.set_xlabel("prototype, largest first")
+    axes.set_ylabel("images")
+    axes.set_title(f"{title}: {int((sizes == 0).sum())} of {prototypes} prototypes are empty", fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)

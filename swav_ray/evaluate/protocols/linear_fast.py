@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
-from swav_ray.evaluate.judged import Judged
-from swav_ray.evaluate.labelled import Labelled
+from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.judged import Given, Judged, of_labels
 from swav_ray.evaluate.protocol import Protocol, accuracy
 
 _REGULARISATION = (0.01, 0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
@@ -31,10 +30,14 @@ PROTOCOL = Protocol(
 )
 
 
-def run(train: Labelled, val: Labelled, device: torch.device) -> Judged:  # noqa: ARG001  # it runs on CPUs
+def run(given: Given) -> Judged:
     """Top-1 and, from ten classes on, top-5 accuracy."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
+    train, val = given.train, given.val
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        raise EvaluationError("linear-fast: needs scikit-learn; install swav_ray[eval]") from None
 
     scaler = StandardScaler().fit(train.features)
     features, queries = scaler.transform(train.features), scaler.transform(val.features)
@@ -51,7 +54,7 @@ def run(train: Labelled, val: Labelled, device: torch.device) -> Judged:  # noqa
     if len(classifier.classes_) >= 10:
         best = classifier.classes_[np.argsort(-probabilities, axis=1)[:, :5]]
         figures["top-5"] = accuracy((best == val.labels[:, None]).any(axis=1))
-    return Judged(figures=figures, predicted=predicted, notes=[f"C = {chosen:g} was chosen"])
+    return of_labels(given, PROTOCOL.name, figures, predicted, [f"C = {chosen:g} was chosen"])
 
 
 def _choose(labels: np.ndarray, features: np.ndarray, fit: Any) -> float:
