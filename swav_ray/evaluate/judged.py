@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from swav_ray.data.manifest import Manifest
 from swav_ray.evaluate.labelled import Labelled
 from swav_ray.evaluate.protocol import Figure
 from swav_ray.weights.backbone import Backbone
@@ -21,6 +22,7 @@ class Given:
         train, val: frozen features of two splits.
         backbone: that made them, on the CPU.
         device: to compute on.
+        manifest: of the place of `val`.
         crops: centre crops of samples of `val`, (N, S, S, 3) uint8, for the few protocols that look at images; zeros
             for an unreadable one.
     """
@@ -29,6 +31,7 @@ class Given:
     val: Labelled
     backbone: Backbone
     device: torch.device
+    manifest: Manifest
     crops: Callable[[np.ndarray], np.ndarray]
 
 

@@ -105,3 +105,26 @@ def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, tit
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
+
+
+def neighbour_sheet(crops: np.ndarray, similarities: np.ndarray, title: str) -> bytes:
+    """A PNG: images, and beside each its nearest neighbours with their cosine similarity.
+
+    Args:
+        crops: (queries, 1 + neighbours, S, S, 3) uint8, the query first. similarities: (queries, 1 + neighbours).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, columns = similarities.shape
+    figure = Figure(figsize=(1.15 * columns, 1.25 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axes = grid[row][column]
+            axes.imshow(crops[row, column])
+            axes.set_axis_off()
+            axes.set_title(f"{similarities[row, column]:.2f}" if column else "image", fontsize=7, pad=2)
+    figure.suptitle(f"nearest neighbours: {title}", fontsize=9)
+    return _png(figure)

@@ -87,6 +87,7 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
         val=second,
         backbone=backbone,
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        manifest=val.manifest,
         crops=lambda ids: crops_of(val.manifest, ids, backbone.preprocess.image_size, _THREADS)[0],
     )
     judged = protocol.run(given)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from swav_ray.evaluate.judged import Given, Judged
 from swav_ray.evaluate.protocol import Protocol
-from swav_ray.evaluate.protocols import clusters, knn, linear_fast
+from swav_ray.evaluate.protocols import clusters, knn, label_free, linear_fast
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class OnFeatures:
 ON_FEATURES = {
     "knn": OnFeatures(knn.PROTOCOL, knn.run),
     "linear-fast": OnFeatures(linear_fast.PROTOCOL, linear_fast.run),
+    "label-free": OnFeatures(label_free.PROTOCOL, label_free.run, labels=False),
     "clusters": OnFeatures(clusters.PROTOCOL, clusters.run, labels=False),
 }
 """Protocols by their names on the command line."""

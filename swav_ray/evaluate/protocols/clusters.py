@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from swav_ray.evaluate.feature_store import EvaluationError
 from swav_ray.evaluate.judged import Given, Judged
 from swav_ray.evaluate.protocol import Figure, Protocol, bootstrap
 from swav_ray.model.normalize import normalize
@@ -31,7 +30,7 @@ PROTOCOL = Protocol(
 
 
 def run(given: Given) -> Judged:
-    """Figures of `val`; raises EvaluationError without scikit-learn, WeightsError for weights without prototypes."""
+    """Figures of `val`; raises WeightsError for weights without prototypes."""
     head = head_of(given.backbone.origin.parts.head, given.backbone.origin.place)
     with torch.inference_mode():
         embeddings = head.embeddings(torch.from_numpy(given.val.features)).numpy()
@@ -52,10 +51,8 @@ def against_labels(assigned: np.ndarray, labels: np.ndarray) -> dict[str, Figure
 
     Clusters are many and classes few, so purity is easy and the one-to-one accuracy hard: both are given.
     """
-    try:
-        from sklearn import metrics
-    except ImportError:
-        raise EvaluationError("clusters: needs scikit-learn; install swav_ray[eval]") from None
+    from sklearn import metrics
+
     return {
         "NMI": bootstrap(metrics.normalized_mutual_info_score, labels, assigned, unit="", draws=50),
         "ARI": bootstrap(metrics.adjusted_rand_score, labels, assigned, unit="", draws=50),

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from swav_ray.evaluate.feature_store import EvaluationError
 from swav_ray.evaluate.judged import Given, Judged, of_labels
 from swav_ray.evaluate.protocol import Protocol, accuracy
 
@@ -33,11 +32,8 @@ PROTOCOL = Protocol(
 def run(given: Given) -> Judged:
     """Top-1 and, from ten classes on, top-5 accuracy."""
     train, val = given.train, given.val
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise EvaluationError("linear-fast: needs scikit-learn; install swav_ray[eval]") from None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(train.features)
     features, queries = scaler.transform(train.features), scaler.transform(val.features)

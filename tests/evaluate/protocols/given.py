@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from swav_ray.data.formats.rows import SCHEMA
+from swav_ray.data.manifest import Manifest
 from swav_ray.evaluate.judged import Given
 from swav_ray.evaluate.labelled import Labelled
 from swav_ray.weights.architecture import Architecture
@@ -35,12 +37,14 @@ def split(images: int, seed: int, classes: int = 4, spread: float = 2.0) -> Labe
     return Labelled(ids=np.arange(images), features=features, labels=labels, classes=names, place=f"split {seed}")
 
 
-def given(train: Labelled | None = None, val: Labelled | None = None) -> Given:
+def given(train: Labelled | None = None, val: Labelled | None = None, manifest: Manifest | None = None) -> Given:
+    """`manifest`: of the images of `val`, for the protocols that read them."""
     generator = np.random.default_rng(0)
     return Given(
         train=train or split(300, 1),
         val=val or split(200, 2),
         backbone=backbone(),
         device=torch.device("cpu"),
+        manifest=manifest or Manifest(SCHEMA.empty_table(), "nowhere", [], ""),
         crops=lambda ids: generator.integers(0, 256, (len(ids), 16, 16, 3), np.uint8),
     )
