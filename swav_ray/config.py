@@ -41,7 +41,7 @@ def _require(ok: bool, name: str, value: object, right: str) -> None:
 class RunConfig:
     """Name and place of a run, its seed, and what it prints."""
 
-    name: str = setting("", "Name of the run and of its directory; empty: the recipe's name.", resumable=True)
+    name: str = setting("", "Name of the run and of its directory; a recipe has its own.", resumable=True)
     storage: str = setting("runs", "Where run directories live: a local path or s3://bucket/prefix.", resumable=True)
     seed: int = setting(0, "Seeds the weights, the order of samples and every crop.")
     progress_seconds: float = setting(

@@ -184,7 +184,7 @@ class _Worker:
             evaluate=self._evaluate,
             request=self._requests.next if self._chief else lambda: Request.NONE,
             poll=self._requests.poll,
-            ready=feed.ready,
+            ready=lambda seconds: self._ready(feed, seconds),
             usage=feed.usage if self._chief else dict,
             quarantine=self._quarantine,
         )
@@ -205,6 +205,12 @@ class _Worker:
         if any(self._world.gather_objects(missing)):
             self._evaluate(start)
 
+    def _ready(self, feed: Feed, seconds: float) -> bool:
+        there = feed.ready(seconds)
+        if seconds and not there:
+            self._waiting_for("crops")
+        return there
+
     def _record(self, record: StepRecord) -> None:
         if self._files is None:
             return
@@ -216,6 +222,8 @@ class _Worker:
 
     def _save(self, step: int, knn_top1: float | None, wait: bool) -> None:
         if self._files is not None:
+            if wait:
+                self._waiting_for(f"the checkpoint before step {step}")
             state = checkpoint.snapshot(self._learner, step, knn_top1)
             self._requests.save_seconds = self._files.save(state, wait=wait)
         if wait:
@@ -223,6 +231,7 @@ class _Worker:
             self._world.gather_objects(step)
 
     def _evaluate(self, step: int) -> float | None:
+        self._waiting_for(f"kNN before step {step}")
         found = self._measurer.knn()
         self._note_measured(step, found)
         if not found:
@@ -286,6 +295,10 @@ class _Worker:
     def _report_preemption(self, nodes: tuple[str, ...], seconds: float) -> None:
         if self._chief:
             self._coordinator.report(messages.Preempted(nodes, seconds))
+
+    def _waiting_for(self, what: str) -> None:
+        if self._files is not None:
+            self._coordinator.report(messages.Waiting(what))
 
     def _warn(self, text: str) -> None:
         self._coordinator.report(messages.Warned(text))

@@ -41,6 +41,7 @@ def test_a_runs_own_config_gives_the_run_again(tmp_path: Path) -> None:
         (["--config"], "argument --config: expected one argument"),
         (["--run.storage", "gs://b/x"], "the scheme gs:// is not known"),
         (["swav_100ep", "--run.storage", "TMP"], "data.uri = '': names no images"),
+        (["quickstart", "--run.storage", "TMP", "--run.name", ""], "run.name = '': names no run"),
         (["swav_100ep", "--run.storage", "TMP", "--data.uri", "/nowhere"], "/nowhere"),
     ],
 )

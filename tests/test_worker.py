@@ -15,11 +15,12 @@ from swav_ray import worker
 from swav_ray.data.sample_plan import digest
 from swav_ray.run import measurements
 from swav_ray.run.history import read_history
-from swav_ray.run.messages import Finishing, Leaving, Measured, Resizing, Resumed, Stopped
+from swav_ray.run.messages import Finishing, Leaving, Measured, Resizing, Resumed, Stopped, Waiting
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
+from tests import in_process
 from tests.in_process import STEPS, InProcess, make_run, run, tiny
 from tests.training.test_loop import PLAN
 
@@ -112,6 +113,19 @@ def test_the_last_message_of_a_finished_run_is_waited_for(run_dir: Place) -> Non
     events = run(tiny(), run_dir).events
     assert events[-1] == "saved"
     assert Finishing() in events
+
+
+def test_what_takes_long_is_reported_before_it_begins(run_dir: Place) -> None:
+    events = run(tiny(), run_dir).events
+    assert events.index(Waiting("kNN before step 3")) < [type(event) for event in events].index(Measured)
+    assert events.index(Waiting("the checkpoint before step 6")) < events.index(Finishing())
+
+
+def test_crops_that_are_late_are_reported_until_they_come(run_dir: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, False, True])
+    monkeypatch.setattr(in_process.Feed, "ready", lambda *_: next(answers, True))
+    events = run(tiny(), run_dir).events
+    assert events.count(Waiting("crops")) == 2
 
 
 def test_a_finished_run_is_left_alone(undisturbed: Place) -> None:

@@ -87,14 +87,14 @@ class BatchMaker:
     ) -> Batch:
         """The crops of `sample_ids` (rows,) in their order; raises TooManyBadImages, StorageUnavailable.
 
-        With `memory`, the pixels are taken from it. `samples` reads these ids next, and those of
-        batches to come, which are then read while these are cropped. After an error it cannot be used again.
+        With `memory`, the pixels are taken from it. `samples` must read these ids next. It may hold those of later
+        batches too, which are then read while these are cropped. After an error it cannot be used again.
         """
         started = time.perf_counter()
         epoch, rows = step // self.plan.steps_per_epoch, len(sample_ids)
         crops = self.multi_crop.crops
-        pixel_count = 3 * rows * crops.pixels
-        pixels = memory.take(pixel_count) if memory else np.empty(pixel_count, np.uint8)
+        size = 3 * rows * crops.pixels
+        pixels = memory.take(size) if memory else np.empty(size, np.uint8)
         views = crop_views(pixels, crops, rows)
         parameters = self.multi_crop.color_params
         color = None if parameters is None else np.empty((crops.total, rows, parameters), np.float32)
@@ -129,8 +129,8 @@ class BatchMaker:
         """Crops one sample, or the first of its replacements that can be read; the unreadable ones."""
         bad: list[BadImage] = []
         current = sample_id
-        # The walk behind the draws meets no image twice, so whoever comes to its end is past the budget. With a small
-        # budget the draws alone prove it, and walking through a million images would only delay saying so.
+        # After the random draws come all images in turn, none twice: if that many are unreadable, the budget is spent.
+        # With a small budget the draws alone prove it, and a walk through a million images would only delay the error.
         walk = int(self.max_bad_fraction * len(self.plan.ids)) if self.max_bad_fraction > _SMALL_BUDGET else 0
         for attempt in range(1 + DRAWS + walk):
             try:

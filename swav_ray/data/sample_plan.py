@@ -16,7 +16,7 @@ from swav_ray.config import ConfigError
 _ORDER = 0x6F72646572  # keeps the permutation's random stream apart from every other use of the seed
 _REPLACE = 0x7265706C
 
-DRAWS = 16  # of a stand-in at random; a data set that needs more is mostly unreadable, and is then walked through
+DRAWS = 16  # stand-ins drawn at random; a data set that needs more is mostly unreadable, and then all come in turn
 
 
 @dataclass(frozen=True, eq=False)

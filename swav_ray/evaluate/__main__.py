@@ -1,29 +1,36 @@
-"""`python -m swav_ray.evaluate PROTOCOL --checkpoint C [--train PLACE] [--val PLACE] ...`: judges a backbone."""
+"""`python -m swav_ray.evaluate {PROTOCOL,all,compare} --checkpoint C ...`: judges backbones by the field's protocols.
+
+PROTOCOL: one protocol on one backbone. all: every protocol that the given images allow. compare: several backbones side
+by side, `compare A B ...`, with a paired test of whether the others differ from the first by more than noise.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
 from swav_ray import command_line
 from swav_ray.evaluate.protocols import ON_FEATURES
-from swav_ray.evaluate.results import table
+from swav_ray.evaluate.results import comparison, table
 from swav_ray.report.complaint import complain
 
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
+_ALL, _COMPARE = "all", "compare"
 
 
 def parser() -> command_line.Parser:
     """The command's options."""
     made = command_line.Parser(
-        prog="python -m swav_ray.evaluate", description="Judges a backbone by a protocol of the field."
+        prog="python -m swav_ray.evaluate", description="Judges backbones by the protocols of the field."
     )
-    made.add_argument("protocol", choices=list(ON_FEATURES), help="what to judge by")
+    made.add_argument("protocol", choices=[*ON_FEATURES, _ALL, _COMPARE], help="what to judge by")
+    made.add_argument("backbones", nargs="*", metavar="C", help="for compare: two or more, each as --checkpoint")
     made.add_argument(
         "--checkpoint",
-        required=True,
+        default="",
         metavar="C",
         help="a run directory, one of its checkpoints, or a file of anybody's weights, local or s3://; untrained:C is "
         "the same network with fresh weights, pixels:C the images' own pixels",
@@ -46,15 +53,41 @@ def main(words: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         options = vars(command_line.read(parser(), sys.argv[1:] if words is None else words))
-        # Ray takes seconds to import, and a wrong word should be told at once.
-        from swav_ray.launch.evaluate import Request, evaluate
-
-        protocol = options.pop("protocol")
-        result = evaluate(protocol, Request(**options), lambda line: console.print(line, markup=False))
+        protocol, backbones = options.pop("protocol"), options.pop("backbones")
+        _check(protocol, backbones, options)
+        _run(protocol, backbones, options, console)
     except (ValueError, OSError) as error:
         return complain(error)
-    console.print(table(result))
     return 0
+
+
+def _check(protocol: str, backbones: list[str], options: dict[str, Any]) -> None:
+    """Raises WrongArgument for words that do not go together."""
+    if protocol == _COMPARE:
+        if options["checkpoint"] or len(backbones) < 2:
+            raise command_line.WrongArgument("compare: needs two or more backbones and no --checkpoint")
+    elif backbones:
+        raise command_line.WrongArgument(f"{backbones[0]}: is not expected here; see --help")
+    elif not options["checkpoint"]:
+        raise command_line.WrongArgument("--checkpoint: is missing; give a run directory or a file of weights")
+
+
+def _run(protocol: str, backbones: list[str], options: dict[str, Any], console: Console) -> None:
+    # Ray takes seconds to import, and a wrong word should be told at once.
+    from swav_ray.launch.evaluate import Request, all_of, evaluate
+
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
+    if protocol == _COMPARE:
+        requests = [Request(**options | {"checkpoint": word}) for word in backbones]
+        found = [all_of(request, say) for request in requests]
+        console.print(comparison(backbones, found))
+    elif protocol == _ALL:
+        for result in all_of(Request(**options), say).values():
+            console.print(table(result))
+    else:
+        console.print(table(evaluate(protocol, Request(**options), say)))
 
 
 if __name__ == "__main__":

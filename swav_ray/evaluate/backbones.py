@@ -55,6 +55,8 @@ def _pixels(trained: Backbone) -> Backbone:
 
 
 def _like(trained: Backbone, trunk: nn.Module, what: str) -> Backbone:
-    """A trunk with the preprocessing of another one; its digest stands for what it is."""
-    origin = replace(trained.origin, place=what, sha256=hashlib.sha256(what.encode()).hexdigest(), layout=what)
+    """A trunk with the preprocessing of another one and without its head; its digest stands for what it is."""
+    parts = replace(trained.origin.parts, layout=what, head={})
+    digest = hashlib.sha256(what.encode()).hexdigest()
+    origin = replace(trained.origin, place=what, sha256=digest, layout=what, parts=parts)
     return Backbone(trunk, trained.architecture, trained.preprocess, origin).eval()

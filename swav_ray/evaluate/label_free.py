@@ -92,7 +92,7 @@ def measure(
     Raises:
         ValueError: none of the images can be read. FloatingPointError: the network's outputs are not finite.
     """
-    views = _two_crops(manifest, evenly(ids, config.label_free_images), config.image_size)
+    views = two_crops(manifest, evenly(ids, config.label_free_images), config.image_size)
     both = _FeaturesAndScores(model)
     whole = [extract(both, view, device=device) for view in views]
     if not all(bool(output.isfinite().all()) for output in whole):
@@ -126,7 +126,7 @@ class _FeaturesAndScores(nn.Module):
         return torch.cat([features.float(), embeddings @ prototypes.T], dim=1)
 
 
-def _two_crops(manifest: Manifest, ids: np.ndarray, size: int) -> list[Tensor]:
+def two_crops(manifest: Manifest, ids: np.ndarray, size: int) -> list[Tensor]:
     """Two (N, size, size, 3) uint8 tensors: a crop of each readable image, and another."""
     crops = CropsConfig(sizes=(size,), counts=(2,), min_scales=(0.3,), max_scales=(1.0,))
     multi_crop = MultiCrop(crops, AugmentConfig(), seed=0)

@@ -33,17 +33,17 @@ class Labelled:
         return len(self.ids)
 
 
-def check(train: Labelled, val: Labelled) -> list[str]:
-    """Notes on two splits that fit each other.
+def check(train: Labelled, val: Labelled, *, labelled: bool = True) -> list[str]:
+    """Notes on two splits that fit each other; `labelled`: whether labels matter.
 
     Raises:
         EvaluationError: a split has no image with a label that can be read, or `val` has classes that `train` has not.
     """
     for what, split in (("train", train), ("val", val)):
         if not len(split):
-            why = f"none of its {split.unreadable} labelled images can be read" if split.unreadable else "has no labels"
-            raise EvaluationError(f"--{what} {split.place}: {why}; give images with class folders, or --labels CSV")
-    if train.labels.ndim == 1:
+            kind = "labelled images" if labelled else "images"
+            raise EvaluationError(f"--{what} {split.place}: none of its {split.unreadable} {kind} can be read")
+    if labelled and train.labels.ndim == 1:
         unseen = sorted(set(val.labels.tolist()) - set(train.labels.tolist()))
         if unseen:
             names = ", ".join(val.classes[label] for label in unseen[:5])

@@ -80,3 +80,51 @@ def _bars(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: 
     axes.set_title(f"{title}: the {len(worst)} worst of {len(used)} classes", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
+
+
+def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, title: str) -> bytes:
+    """A PNG: images of each prototype, largest first, the part of its commonest label darker.
+
+    Args:
+        assigned: prototype of each image, (N,). labels: (N,), -1 where there is none.
+        prototypes: number of all.
+    """
+    sizes = np.bincount(assigned, minlength=prototypes)
+    commonest = np.array(
+        [np.bincount(labels[(assigned == k) & (labels >= 0)], minlength=1).max() for k in range(prototypes)]
+    )
+    order = np.argsort(-sizes, kind="stable")
+    figure, axes = _figure(8, 3.6)
+    axes.bar(range(prototypes), sizes[order], width=1.0, color="#9ecae1", label="images")
+    if (labels >= 0).any():
+        axes.bar(range(prototypes), commonest[order], width=1.0, color="#2b6cb0", label="of its commonest label")
+    axes.axhline(len(assigned) / prototypes, color="#444444", linewidth=0.8, linestyle="--", label="even spread")
+    axes.set_xlabel("prototype, largest first")
+    axes.set_ylabel("images")
+    axes.set_title(f"{title}: {int((sizes == 0).sum())} of {prototypes} prototypes are empty", fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def neighbour_sheet(crops: np.ndarray, similarities: np.ndarray, title: str) -> bytes:
+    """A PNG: images, and beside each its nearest neighbours with their cosine similarity.
+
+    Args:
+        crops: (queries, 1 + neighbours, S, S, 3) uint8, the query first. similarities: (queries, 1 + neighbours).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, columns = similarities.shape
+    figure = Figure(figsize=(1.15 * columns, 1.25 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axes = grid[row][column]
+            axes.imshow(crops[row, column])
+            axes.set_axis_off()
+            axes.set_title(f"{similarities[row, column]:.2f}" if column else "image", fontsize=7, pad=2)
+    figure.suptitle(f"nearest neighbours: {title}", fontsize=9)
+    return _png(figure)

@@ -57,6 +57,8 @@ class Figure:
 
     def text(self) -> str:
         """As a table shows it, the interval as plus or minus."""
+        if isinstance(self.value, int):
+            return f"{self.value:,}"
         shown = f"{self.value:.1f}%" if self.unit == "%" else f"{self.value:.3f}"
         if self.low is None or self.high is None:
             return shown

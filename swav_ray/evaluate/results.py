@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from swav_ray.evaluate.feature_store import EvaluationError
-from swav_ray.evaluate.protocol import Protocol, Result
+from swav_ray.evaluate.protocol import Protocol, Result, paired_test
 from swav_ray.storage.place import Place
 
 RESULTS = "results.json"
@@ -62,13 +62,33 @@ def table(result: Result) -> Table:
     return shown
 
 
-def side_by_side(names: Sequence[str], results: Sequence[Result]) -> Table:
-    """One protocol on several backbones, a column each."""
-    shown = Table(title=results[0].protocol.name, title_justify="left")
-    shown.add_column("figure")
+def comparison(names: Sequence[str], found: Sequence[Mapping[str, Result]]) -> Table:
+    """Several backbones side by side, a column each, and whether each differs from the first by more than noise.
+
+    Args:
+        names: of the backbones. found: their results by protocol; a protocol that one lacks shows as `-`.
+    """
+    shown = Table(title="side by side; in brackets the chance of such a difference from the first by luck")
+    shown.add_column("protocol, figure")
     for name in names:
         shown.add_column(name, justify="right")
-    for figure in results[0].figures:
-        cells = [result.figures[figure].text() if figure in result.figures else "-" for result in results]
-        shown.add_row(figure, *cells)
+    for protocol, first in found[0].items():
+        for position, figure in enumerate(first.figures):
+            cells = []
+            for column, results in enumerate(found):
+                result = results.get(protocol)
+                if result is None or figure not in result.figures:
+                    cells.append("-")
+                    continue
+                by_luck = _by_luck(first, result) if column and not position else ""
+                cells.append(result.figures[figure].text() + by_luck)
+            shown.add_row(f"{protocol}, {figure}", *cells)
     return shown
+
+
+def _by_luck(first: Result, other: Result) -> str:
+    """The paired test of the figure that a protocol compares by, if it counts images that both judged."""
+    if first.val != other.val or not first.correct.keys() & other.correct.keys():
+        return ""
+    _, chance = paired_test(first.correct, other.correct)
+    return f" (p {chance:.2g})" if chance >= 0.001 else " (p < 0.001)"

@@ -20,12 +20,12 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images of a place.
+    """Images of a place, all with labels unless images without were asked for.
 
     Attributes:
         manifest: of the whole place.
         ids: of the labelled images, (N,) int64 ascending.
-        labels: (N,) int64 into `classes`.
+        labels: (N,) int64 into `classes`; -1 without one, if such images were asked for.
         classes: names of the labels, the same list for both splits of an evaluation.
     """
 
@@ -41,7 +41,13 @@ class Split:
 
 
 def of_places(
-    train: str, val: str, labels_csv: str, cache: Place, progress: Callable[[int], None] | None = None
+    train: str,
+    val: str,
+    labels_csv: str,
+    cache: Place,
+    progress: Callable[[int], None] | None = None,
+    *,
+    labelled: bool = True,
 ) -> tuple[Split, Split, list[str]]:
     """The splits of places: two of them, or the train and test split of one.
 
@@ -49,6 +55,7 @@ def of_places(
         train, val: places; `val` empty: the test split of `train`.
         labels_csv: place of a CSV of name,label for both; empty: the places' own labels.
         cache: folder of cached manifests.
+        labelled: only images with a label; else all, and a place without splits and without `val` is its own `val`.
 
     Returns:
         The two splits and notes for the user.
@@ -71,13 +78,13 @@ def of_places(
     second = read(val) if val else first
     test_ids = second.test_ids()
     if not len(test_ids):
-        if not val:
+        if not val and labelled:
             raise EvaluationError(f"--train {train}: has no test split; give --val PLACE")
         test_ids = second.train_ids()
-    return *_pair(first, first.train_ids(), second, test_ids), notes
+    return *_pair(first, first.train_ids(), second, test_ids, labelled), notes
 
 
-def of_run(run_dir: Place) -> tuple[Split, Split, list[str]]:
+def of_run(run_dir: Place, *, labelled: bool = True) -> tuple[Split, Split, list[str]]:
     """What a run trained on, and what it held out.
 
     Raises:
@@ -86,13 +93,17 @@ def of_run(run_dir: Place) -> tuple[Split, Split, list[str]]:
     config = settings.from_yaml((run_dir / layout.CONFIG).read_bytes().decode(), Config(), str(run_dir / layout.CONFIG))
     samples = manifest.load(run_dir / layout.MANIFEST)
     train_ids, held_out = holdout.split(samples, config.data)
+    if not labelled and not len(held_out):
+        held_out = train_ids
     if not len(held_out):
         raise EvaluationError(f"{run_dir}: this run held no labelled images out; give --train PLACE and --val PLACE")
-    return *_pair(samples, train_ids, samples, held_out), []
+    return *_pair(samples, train_ids, samples, held_out, labelled), []
 
 
-def _pair(first: Manifest, train_ids: np.ndarray, second: Manifest, val_ids: np.ndarray) -> tuple[Split, Split]:
-    train = _labelled("train", first, train_ids, first.classes)
+def _pair(
+    first: Manifest, train_ids: np.ndarray, second: Manifest, val_ids: np.ndarray, labelled: bool
+) -> tuple[Split, Split]:
+    train = _split("train", first, train_ids, labelled)
     rank = {name: label for label, name in enumerate(first.classes)}
     if unseen := [name for name in second.classes if name not in rank]:
         used = {second.classes[label] for label in np.unique(second.labels[val_ids]) if label >= 0}
@@ -101,14 +112,16 @@ def _pair(first: Manifest, train_ids: np.ndarray, second: Manifest, val_ids: np.
             raise EvaluationError(
                 f"--val {second.root}: {len(unseen)} of its classes are not in --train {first.root}: {some}"
             )
-    val = _labelled("val", second, val_ids, first.classes)
-    # A name that only images without a part in this have may be missing: it is never looked up.
-    own = np.array([rank.get(name, -1) for name in second.classes], np.int64)
+    val = _split("val", second, val_ids, labelled)
+    # The last entry is that of images without a label, which is label -1.
+    own = np.array([*(rank.get(name, -1) for name in second.classes), -1], np.int64)
     return train, Split(second, val.ids, own[val.labels], first.classes)
 
 
-def _labelled(what: str, manifest: Manifest, ids: np.ndarray, classes: list[str]) -> Split:
+def _split(what: str, manifest: Manifest, ids: np.ndarray, labelled: bool) -> Split:
     found = manifest.labels[ids].astype(np.int64)
+    if not labelled:
+        return Split(manifest, ids, found, manifest.classes)
     if not (found >= 0).any():
         raise EvaluationError(f"--{what} {manifest.root}: has no labels; give class folders, or --labels CSV")
-    return Split(manifest, ids[found >= 0], found[found >= 0], classes)
+    return Split(manifest, ids[found >= 0], found[found >= 0], manifest.classes)

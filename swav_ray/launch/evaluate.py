@@ -11,9 +11,10 @@ import torch
 
 from swav_ray.evaluate import results
 from swav_ray.evaluate.backbones import PIXELS, UNTRAINED, backbone_of
+from swav_ray.evaluate.embedding import crops_of
 from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.judged import Given
 from swav_ray.evaluate.labelled import check
-from swav_ray.evaluate.pictures import per_class
 from swav_ray.evaluate.protocol import Result
 from swav_ray.evaluate.protocols import ON_FEATURES
 from swav_ray.evaluate.splits import Split, of_places, of_run
@@ -22,10 +23,12 @@ from swav_ray.launch.features import labelled
 from swav_ray.run import layout
 from swav_ray.storage.place import Place, place
 from swav_ray.weights.backbone import Backbone
+from swav_ray.weights.read import WeightsError
 
 FEATURES = "features"
 EVALUATIONS = "evaluations"
-PICTURE = "per_class.png"
+PICTURE = "picture.png"
+_THREADS = 4  # that decode
 _PROGRESS_SECONDS = 5.0
 
 
@@ -66,7 +69,7 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
     backbone = backbone_of(request.checkpoint, request.which)
     for line in backbone.describe().splitlines()[:2]:
         say(line)
-    train, val, notes = _splits(request, say)
+    train, val, notes = _splits(request, protocol.labels, say)
     out = _out(request, backbone)
     folder = out / name
     found, roots = results.read(folder), (train.manifest.root, val.manifest.root)
@@ -78,9 +81,16 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
     finally:
         if own:
             ray.shutdown()
-    notes += check(first, second)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    judged = protocol.run(first, second, device)
+    notes += check(first, second, labelled=protocol.labels)
+    given = Given(
+        train=first,
+        val=second,
+        backbone=backbone,
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        manifest=val.manifest,
+        crops=lambda ids: crops_of(val.manifest, ids, backbone.preprocess.image_size, _THREADS)[0],
+    )
+    judged = protocol.run(given)
     result = Result(
         protocol=protocol.protocol,
         backbone=backbone.origin.place,
@@ -88,16 +98,37 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
         train=first.place,
         val=second.place,
         figures=judged.figures,
-        correct=dict(zip(second.ids.tolist(), (judged.predicted == second.labels).tolist(), strict=True)),
+        correct=judged.correct,
         notes=[*notes, *judged.notes],
     )
     results.write(folder, result)
-    title = f"{name}: {next(iter(result.figures.values())).text()}, {backbone.origin.place}"
-    (folder / PICTURE).write_bytes(per_class(second.labels, judged.predicted, second.classes, title))
+    (folder / PICTURE).write_bytes(judged.picture)
     for note in judged.notes:
         say(f"note: {note}")
-    say(f"{folder / results.RESULTS} and {PICTURE} beside it")
+    say(f"results: {folder / results.RESULTS}; picture: {PICTURE} beside it")
     return result
+
+
+def all_of(request: Request, say: Callable[[str], None]) -> dict[str, Result]:
+    """Every protocol that the images and the weights allow, by name; why one is left out is said.
+
+    Raises as `evaluate` does, if no protocol is left.
+    """
+    found, refused = {}, []
+    own = connect(request.ray_logs)
+    try:
+        for name in ON_FEATURES:
+            try:
+                found[name] = evaluate(name, request, say)
+            except (EvaluationError, WeightsError) as error:
+                refused.append(error)
+                say(f"{name} is left out: {error}")
+    finally:
+        if own:
+            ray.shutdown()
+    if not found:
+        raise refused[0]
+    return found
 
 
 class _Progress:
@@ -113,17 +144,17 @@ class _Progress:
             self._say(f"features: {done:,} of {total:,} images, {done / (now - self._began):,.0f} images/s")
 
 
-def _splits(request: Request, say: Callable[[str], None]) -> tuple[Split, Split, list[str]]:
+def _splits(request: Request, labels: bool, say: Callable[[str], None]) -> tuple[Split, Split, list[str]]:
     if request.train:
         cache = layout.manifest_cache(place(request.storage))
-        train, val, notes = of_places(request.train, request.val, request.labels, cache)
+        train, val, notes = of_places(request.train, request.val, request.labels, cache, labelled=labels)
     else:
         run_dir = _run_dir(request.checkpoint)
         if run_dir is None:
             raise EvaluationError(
                 "--train: names no images, and the checkpoint is no run directory; give --train PLACE"
             )
-        train, val, notes = of_run(run_dir)
+        train, val, notes = of_run(run_dir, labelled=labels)
     train, val = train.limited(request.limit), val.limited(request.limit)
     say(f"{len(train.ids):,} images to learn from, {len(val.ids):,} to judge by, {len(train.classes)} classes")
     for note in notes:

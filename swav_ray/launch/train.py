@@ -65,6 +65,8 @@ def train(config: Config) -> dict[str, Any] | None:
 
 
 def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
+    if not config.run.name:
+        raise ConfigError("run.name", "", "names no run; its directory gets that name, as a recipe's does")
     run_dir = place(config.run.storage) / config.run.name
     terminal.waiting_for(f"waiting for {run_dir}: {{}}")
     run_dir.exists(patience=FIRST_CONTACT)

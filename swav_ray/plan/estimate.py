@@ -223,7 +223,7 @@ def _unmeasured(trainers: list[tuple[Machine, int]], rates: dict[str, Any]) -> t
 
 @dataclass(frozen=True)
 class Interruptions:
-    """What taking machines back costs. Shares are of the run's time without interruption; times in seconds."""
+    """What preempted machines cost. Shares are of the run's time without interruption; times in seconds."""
 
     between: float
     best_interval: float
@@ -241,7 +241,7 @@ def interruptions(
     failures of the whole. With a notice the run leaves a checkpoint first, so nothing but C and R is lost.
 
     Args:
-        machines: that can be taken. per_hour: chance of each in an hour.
+        machines: that can be preempted. per_hour: chance of each in an hour.
         interval: between checkpoints; 0: the best one.
     """
     if per_hour <= 0 or machines == 0:

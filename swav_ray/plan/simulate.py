@@ -1,7 +1,7 @@
 """A run played step by step with random numbers, against which the formulas of estimate.py are checked.
 
 Crops arrive at their makers' rate and wait in a short queue; every GPU draws its own time for each step, and the step
-lasts as long as the slowest one; machines are taken at random and the run goes back to its last checkpoint.
+lasts as long as the slowest one; machines are preempted at random and the run returns to its last checkpoint.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def interrupted_share(
 def published(rates: dict[str, Any]) -> Hardware:
     """The paper's 64-GPU run: 8 machines of 8 V100 (16 GB), 10 loader processes a GPU, as its launch script has it.
 
-    The network is not stated; 100 Gbit/s a machine is taken. The GPU's rate comes from the published 4-GPU run.
+    The network is not stated; 100 Gbit/s a machine is assumed. The GPU's rate comes from the published 4-GPU run.
     """
     gpus, machines = 64, 8
     cores = gpus * 10 * float(rates["cpu"]["vcpu_of_a_core"])

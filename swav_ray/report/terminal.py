@@ -25,6 +25,7 @@ from swav_ray.run.messages import (
     Resizing,
     Resumed,
     Stopped,
+    Waiting,
     Warned,
 )
 from swav_ray.run.step_record import StepRecord
@@ -126,17 +127,23 @@ class Terminal:
                 )
             case Stopped(step):
                 self.line(f"stopped before step {step}, with a checkpoint; the same command resumes from there")
+                self.waiting_for("ending the workers: {}")
             case Preempted(nodes, seconds):
                 names = ", ".join(node[:8] for node in nodes)
                 self.line(f"node {names} is preempted in {seconds:.0f} s: a checkpoint now, and another shortly before")
             case Leaving(step):
                 self.line(f"saved before step {step}; resuming without the preempted node")
+                self.waiting_for("starting other workers: {}")
             case Resizing(step):
                 self.line(f"saved before step {step}; changing the number of workers")
+                self.waiting_for("starting other workers: {}")
             case KnnMeasured(step, top1):
                 self.line(f"step {step}: kNN top-1 {top1:.1f}%")
             case Finishing():
                 self.line("kNN on held-out images")
+                self.waiting_for("kNN on held-out images: {}")
+            case Waiting(what):
+                self.waiting_for(f"waiting for {what}: {{}}")
             case Warned(text):
                 self.line(f"warning: {text}")
 

@@ -66,10 +66,29 @@ class Finishing:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The workers wait for something that may take long: "crops", "kNN before step 9"."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something that a person should know, in one line."""
 
     text: str
 
 
-Message = StepRecord | Resumed | Stopped | Preempted | Leaving | Resizing | KnnMeasured | Measured | Finishing | Warned
+Message = (
+    StepRecord
+    | Resumed
+    | Stopped
+    | Preempted
+    | Leaving
+    | Resizing
+    | KnnMeasured
+    | Measured
+    | Finishing
+    | Waiting
+    | Warned
+)

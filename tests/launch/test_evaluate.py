@@ -61,7 +61,7 @@ def test_knn_of_a_run_is_brute_force_on_its_own_preprocessing(run_dir: Place) ->
     document = json.loads((folder / "results.json").read_bytes())
     assert (document["protocol"], document["version"], document["weights"]) == ("knn", 1, backbone.origin.sha256)
     assert sum(document["correct"].values()) == round(24 * expected)
-    assert (folder / "per_class.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_second_protocol_reads_the_features_and_a_lost_part_alone_is_made_again(run_dir: Place) -> None:
@@ -99,3 +99,34 @@ def test_a_split_without_a_readable_image_is_told_in_one_line(
     told = capsys.readouterr().err
     assert told.startswith(f"swav_ray: --val {tmp_path / 'd'}: none of its 2 labelled images can be read")
     assert told.count("\n") == 1
+
+
+def test_all_protocols_and_a_comparison_with_the_untrained_network(
+    run_dir: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["all", "--checkpoint", run_dir.uri]) == 0
+    assert {"knn", "linear-fast", "clusters"} <= {word for word in capsys.readouterr().out.split() if word.isascii()}
+    before = parts(run_dir)
+    assert main(["compare", run_dir.uri, f"untrained:{run_dir.uri}", f"pixels:{run_dir.uri}"]) == 0
+    assert before.items() <= parts(run_dir).items()
+    shown = capsys.readouterr().out
+    assert "clusters is left out" in shown  # pixels have no prototypes
+    assert "side by side" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["compare", "a"], "compare: needs two or more backbones"),
+        (["knn"], "--checkpoint: is missing"),
+        (["knn", "x", "--checkpoint", "y"], "x: is not expected here"),
+        (["knn", "--checkpoint", "/nothing"], "/nothing: holds no weights"),
+    ],
+)
+def test_words_that_do_not_go_together_are_one_line(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"swav_ray: {told}")
+    assert shown.count("\n") == 1

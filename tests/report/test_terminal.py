@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from swav_ray.recipes import quickstart
 from swav_ray.report.silence import duration
 from swav_ray.report.terminal import Terminal
+from swav_ray.run.messages import Finishing, Leaving, Message, Resizing, Stopped, Waiting
+from tests.run.test_metrics_log import record
 
 LIMIT = 15.0
 
@@ -75,3 +78,34 @@ def test_who_asked_for_fewer_lines_gets_no_more(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (7380, "2 h 03 min")])
 def test_a_duration_is_as_a_person_says_it(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_workers_say_what_they_wait_for(watched: Watched) -> None:
+    watched.terminal.show(Waiting("crops"))
+    assert watched.after(10) == []
+    watched.terminal.show(Waiting("crops"))  # as they do until crops come
+    assert watched.after(5) == ["waiting for crops: 15 s"]
+    watched.terminal.show(Waiting("kNN before step 9"))
+    assert watched.after(15) == ["waiting for kNN before step 9: 15 s"]
+    watched.terminal.show(Finishing())
+    assert watched.after(15) == ["kNN on held-out images: 15 s"]
+
+
+@pytest.mark.parametrize("message", [Leaving(9), Resizing(9)])
+def test_after_workers_that_left_others_are_waited_for(watched: Watched, message: Message) -> None:
+    watched.terminal.show(message)
+    assert watched.after(15) == ["starting other workers: 15 s"]
+
+
+def test_after_a_stop_its_workers_end(watched: Watched) -> None:
+    watched.terminal.show(Stopped(9))
+    assert watched.after(15) == ["ending the workers: 15 s"]
+
+
+def test_a_step_that_came_too_soon_for_a_line_is_shown_before_anything_is_missed(watched: Watched) -> None:
+    with watched.terminal.live(quickstart()):
+        watched.terminal.show(record(0))
+        assert watched.after(9) == []
+        watched.terminal.show(record(1))
+        assert [line.split("  ")[1] for line in watched.after(6)] == ["step 2/9"]
+        assert watched.after(15) == ["no step for 21 s: a slow step, or workers that were lost"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swav_ray.config import ConfigError
 from swav_ray.run import lease as leases
 from swav_ray.run.lease import Lease
-from swav_ray.storage.place import place
+from swav_ray.storage.place import Place, StorageUnavailable, place
+from tests.storage.servers import Unconditional, use_server
 
 HOLD = """
 import sys
@@ -79,10 +83,8 @@ def test_a_run_of_another_machine_that_beats_no_more_is_dead(s3: str, monkeypatc
 
 
 @pytest.mark.s3
-def test_one_that_lost_its_place_is_told(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_lost_its_place_learns_it(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_BEAT_SECONDS", 0.1)
-    import threading
-
     lost = threading.Event()
     run_dir = place(f"{s3}/run")
     mine = Lease(run_dir, "r", print, lost.set)
@@ -91,3 +93,99 @@ def test_one_that_lost_its_place_is_told(s3: str, monkeypatch: pytest.MonkeyPatc
     assert lost.wait(30)
     mine.release()
     assert json.loads((run_dir / "running.json").read_bytes())["id"] == "other"
+
+
+def _race(uri: str, count: int, together: Any, won: Any) -> None:
+    """Takes count leases, each when another process has read the same state of it; notes which it has got."""
+    leases._DEAD_SECONDS = 0.0
+    read, readers = leases._ObjectLock._read, set()
+
+    def read_together(self: leases._ObjectLock) -> Any:
+        found = read(self)
+        if self not in readers:
+            readers.add(self)
+            together.wait(60)
+        return found
+
+    leases._ObjectLock._read = read_together  # type: ignore[method-assign]
+    for number in range(count):
+        try:
+            Lease(place(f"{uri}/{number}"), "r", lambda _: None).acquire()
+        except ConfigError:
+            continue
+        won.put(number)
+    together.wait(60)  # nobody's leases may end before the other has asked for them
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("dead", [False, True])
+def test_of_two_that_take_it_at_once_exactly_one_succeeds(s3: str, dead: bool) -> None:
+    context, count = multiprocessing.get_context("spawn"), 50
+    if dead:
+        for number in range(count):
+            holder = {"id": "x", "host": "gone", "pid": 7, "beat": 3}
+            (place(s3) / f"{number}/running.json").write_bytes(json.dumps(holder).encode())
+    together, won = context.Barrier(2), context.Queue()
+    racers = [context.Process(target=_race, args=(s3, count, together, won), daemon=True) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    assert sorted(won.get(timeout=60) for _ in range(count)) == list(range(count))
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0, 0]
+    assert won.empty()
+
+
+@pytest.mark.s3
+def test_on_a_server_with_conditional_writes_nothing_is_waited_for(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases.time, "sleep", lambda _: pytest.fail("waited"))
+    said: list[str] = []
+    mine = Lease(place(f"{s3}/run"), "r", said.append)
+    mine.acquire()
+    mine.release()
+    assert said == []
+
+
+@pytest.mark.s3
+def test_a_beat_whose_answer_is_lost_does_not_lose_the_run(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_BEAT_SECONDS", 0.05)
+    lost, beats = threading.Event(), threading.Semaphore(0)
+    mine = Lease(place(f"{s3}/run"), "r", print, lost.set)
+    mine.acquire()
+    write = Place.write_if_version
+    answers = iter([False, True, False, False, True])
+
+    def write_and_lose_the_answer(self: Place, data: bytes, version: str | None) -> str | None:
+        written = write(self, data, version)
+        beats.release()
+        if not next(answers, True):
+            raise StorageUnavailable("no answer")
+        return written
+
+    monkeypatch.setattr(Place, "write_if_version", write_and_lose_the_answer)
+    assert all(beats.acquire(timeout=30) for _ in range(10))
+    assert not lost.is_set()
+    mine.release()
+    assert not (place(s3) / "run/running.json").exists()
+
+
+@pytest.mark.parametrize("says_so", [False, True])
+def test_a_server_without_conditional_writes_is_named_and_still_refuses_a_second_run(
+    says_so: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_server(Unconditional(says_so=says_so).server.server_port, monkeypatch)
+    monkeypatch.setattr(leases, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "_is_dead_here", lambda *_: False)
+    said: list[str] = []
+    lost = threading.Event()
+    mine = Lease(place("s3://b/run"), "r", said.append, lost.set)
+    mine.acquire()
+    (line,) = said
+    assert line.startswith("s3://b/run/running.json: this S3 server has no conditional writes; ")
+    with pytest.raises(ConfigError, match="is running already"):
+        Lease(place("s3://b/run"), "r", print).acquire()
+    assert not lost.is_set()
+    (place("s3://b/run") / "running.json").write_bytes(b'{"id": "other", "pid": 7, "host": "there"}')
+    assert lost.wait(30)
+    mine.release()
+    assert json.loads((place("s3://b/run") / "running.json").read_bytes())["id"] == "other"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from swav_ray.evaluate.judged import Judged
+from swav_ray.evaluate.judged import Given, Judged, of_labels
 from swav_ray.evaluate.knn import knn_predictions
-from swav_ray.evaluate.labelled import Labelled
 from swav_ray.evaluate.protocol import Protocol, accuracy
 
 # The first is the one that is compared by.
@@ -21,8 +19,9 @@ PROTOCOL = Protocol(
 _PUBLISHED = {(20, 0.07): 65.7}  # DINO paper, table 2: the published 800-epoch weights on ImageNet
 
 
-def run(train: Labelled, val: Labelled, device: torch.device) -> Judged:
+def run(given: Given) -> Judged:
     """Top-1 accuracy for each k and temperature; k larger than the train split are left out and noted."""
+    train, val, device = given.train, given.val, given.device
     fits = [pair for pair in _SETTINGS if pair[0] <= len(train)] or [(len(train), 0.07)]
     left_out = sorted({k for k, _ in _SETTINGS if k > len(train)})
     predictions = knn_predictions(
@@ -38,4 +37,4 @@ def run(train: Labelled, val: Labelled, device: torch.device) -> Judged:
     }
     named = ", ".join(map(str, left_out))
     notes = [f"k {named} left out: the train split has {len(train)} images"] if left_out else []
-    return Judged(figures=figures, predicted=np.asarray(found[fits[0]]), notes=notes)
+    return of_labels(given, PROTOCOL.name, figures, found[fits[0]], notes)

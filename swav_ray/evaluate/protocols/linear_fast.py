@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
-from swav_ray.evaluate.judged import Judged
-from swav_ray.evaluate.labelled import Labelled
+from swav_ray.evaluate.judged import Given, Judged, of_labels
 from swav_ray.evaluate.protocol import Protocol, accuracy
 
 _REGULARISATION = (0.01, 0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
@@ -31,8 +29,9 @@ PROTOCOL = Protocol(
 )
 
 
-def run(train: Labelled, val: Labelled, device: torch.device) -> Judged:  # noqa: ARG001  # it runs on CPUs
+def run(given: Given) -> Judged:
     """Top-1 and, from ten classes on, top-5 accuracy."""
+    train, val = given.train, given.val
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -51,7 +50,7 @@ def run(train: Labelled, val: Labelled, device: torch.device) -> Judged:  # noqa
     if len(classifier.classes_) >= 10:
         best = classifier.classes_[np.argsort(-probabilities, axis=1)[:, :5]]
         figures["top-5"] = accuracy((best == val.labels[:, None]).any(axis=1))
-    return Judged(figures=figures, predicted=predicted, notes=[f"C = {chosen:g} was chosen"])
+    return of_labels(given, PROTOCOL.name, figures, predicted, [f"C = {chosen:g} was chosen"])
 
 
 def _choose(labels: np.ndarray, features: np.ndarray, fit: Any) -> float:

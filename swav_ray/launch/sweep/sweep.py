@@ -113,6 +113,8 @@ def sweep(
     base = _with_sweep_settings(original, scheduler)
     terminal = Terminal(base.run.progress_seconds)
     name = name or base.run.name
+    if not name:
+        raise ConfigError("name", "", "names no sweep; its directory gets that name, as a recipe's does")
     sweep_dir = place(base.run.storage) / SWEEPS / name
     sweep_dir.exists(patience=_FIRST_CONTACT)
     base, manifest = _with_data(base, sweep_dir, terminal)

@@ -1,0 +1,70 @@
+"""Results on disk and side by side: what they are of, and whether a difference is more than noise."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.protocol import Figure, Protocol, Result, accuracy
+from swav_ray.evaluate.results import comparison, is_of, read, table, write
+from swav_ray.storage.place import place
+
+PROTOCOL = Protocol(name="knn", version=1, settings={"k": 20}, source="here")
+
+
+def result(right: int, weights: str = "w", published: float | None = None) -> Result:
+    correct = np.arange(100) < right
+    return Result(
+        protocol=PROTOCOL,
+        backbone="b",
+        weights=weights,
+        train="t",
+        val="v",
+        figures={"top-1": accuracy(correct, published=published), "others": Figure(value=3, unit="")},
+        correct=dict(enumerate(correct.tolist())),
+    )
+
+
+def text(shown: Table) -> str:
+    sink = io.StringIO()
+    Console(file=sink, width=200).print(shown)
+    return sink.getvalue()
+
+
+def test_what_is_read_is_what_was_written_and_says_what_it_is_of(tmp_path: Path) -> None:
+    write(place(tmp_path), result(60))
+    found = read(place(tmp_path))
+    assert found is not None
+    assert is_of(found, PROTOCOL, "w", "t", "v")
+    assert not is_of(found, PROTOCOL, "other", "t", "v")
+    assert not is_of(found, Protocol(name="knn", version=2, settings={"k": 20}, source=""), "w", "t", "v")
+    assert read(place(tmp_path / "nothing")) is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"steps": 3}'])
+def test_a_file_that_an_evaluation_did_not_write_is_not_resumed(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(EvaluationError, match="is no result of an evaluation; give another --out"):
+        read(place(tmp_path))
+
+
+def test_the_table_has_the_published_figure_beside_ours_where_there_is_one() -> None:
+    with_figure = text(table(result(60, published=65.7)))
+    assert "65.7%" in with_figure
+    assert "60.0% ± " in with_figure
+    assert "published" not in text(table(result(60)))
+
+
+def test_a_comparison_says_which_differences_are_more_than_noise() -> None:
+    shown = text(comparison(["a", "b", "c", "d"], [{"knn": result(n)} for n in (60, 61, 90)] + [{}]))  # type: ignore[list-item]
+    row = next(line for line in shown.splitlines() if "top-1" in line)
+    assert "(p 1)" in row
+    assert "(p < 0.001)" in row
+    assert row.count("%") == 3
+    assert "-" in row.split("%")[-1]
