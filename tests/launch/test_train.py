@@ -1,4 +1,4 @@
-"""The main job through real Ray: it learns, repeats bit for bit, stops, goes on, and survives a killed worker."""
+"""The main job through real Ray: it learns, repeats bit for bit, stops, resumes, and survives a killed worker."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_a_run_that_waits_for_room_stops_at_once(
     assert train(config) is None
     output = capfd.readouterr().out
     assert "warning: 2 workers need" in output
-    assert "stopped while there were no workers; the same command goes on" in output
+    assert "stopped while there were no workers; the same command resumes" in output
     assert signal.getsignal(signal.SIGINT) == untouched
 
 

@@ -189,3 +189,23 @@ def test_a_server_without_conditional_writes_is_named_and_still_refuses_a_second
     assert lost.wait(30)
     mine.release()
     assert json.loads((place("s3://b/run") / "running.json").read_bytes())["id"] == "other"
+
+
+def test_a_released_run_leaves_no_file_and_a_lock_on_a_deleted_file_excludes_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, lock = tmp_path / "run" / "running.json", leases.fcntl.flock
+    left = [file]
+
+    def delete_after_the_first(opened: Any, how: int) -> None:
+        lock(opened, how)
+        if left:
+            left.pop().unlink()  # as its holder does, between this process's opening it and locking it
+
+    monkeypatch.setattr(leases.fcntl, "flock", delete_after_the_first)
+    mine = Lease(place(tmp_path / "run"), "r", print)
+    mine.acquire()
+    with pytest.raises(ConfigError, match="is running already"):
+        Lease(place(tmp_path / "run"), "r", print).acquire()
+    mine.release()
+    assert not file.exists()
