@@ -6,13 +6,13 @@ A Ray cluster of several nodes on this machine, a small training run on it, and 
 workers, lost nodes, joining nodes, drains with a deadline, killed controllers, the whole job killed and started again,
 storage outages and truncated checkpoints (`benchmarks/chaos_parts/schedule.py`). The images lie on S3, behind a gate
 that makes the outages; run directories on S3 too or in a local folder, as the seed draws or `--storage` says, and
-on S3 where there is an outage. Without AWS_ENDPOINT_URL an S3 server (SeaweedFS) is started here.
+on S3 if there is an outage. Without AWS_ENDPOINT_URL an S3 server (SeaweedFS) is started here.
 
 The run is compared with the same run undisturbed. Prints one JSON line; `seconds_lost` are, for each event of a kind,
 the longest time without a new step from then to the next event, less what the undisturbed run takes for a step.
 Exits 0 only if every event took place, no sample was lost or repeated, the job never ended by itself, and losses and
 weights are those of the undisturbed run: bit for bit at a constant number of workers, within 1e-4 (relative, losses)
-where it varies.
+if it varies.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from swav_ray.run.layout import MANIFEST, SUMMARY
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, STEPS_PER_EPOCH = 8, 20
 IMAGES = BATCH * STEPS_PER_EPOCH + 3  # a tail that fills no batch
-TOLERANCE = 1e-4  # relative, on losses, where the number of workers varies
+TOLERANCE = 1e-4  # relative, on losses, if the number of workers varies
 ELASTIC_CPUS = 2.0  # of an elastic run's worker
 
 
 def job_config(images: str, runs: str, name: str, workers: tuple[int, int], epochs: int, cpus: float) -> Config:
-    """A small run: uneven shares at most numbers of workers, a queue, checkpoints within epochs and at their ends.
+    """A small run: uneven slices at most numbers of workers, a queue, checkpoints within epochs and at their ends.
 
     At a low rate and a high temperature: worlds of several sizes are compared, and a net this small magnifies rounding
     from step to step. Moved by one unit in their last place, its weights have losses 9e-6 off after 100 steps; at ten
@@ -152,14 +152,14 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
     return well
 
 
-def parse(words: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, nargs="+", required=True, metavar="S", help="one or several, a line each")
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--workers", type=int, nargs=2, metavar=("MIN", "MAX"), default=(2, 2))
     parser.add_argument("--storage", metavar="PLACE", help="a local folder or s3://bucket/prefix; default: drawn")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="draw from these alone")
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     if min(args.seed) < 0:
         parser.error(f"--seed {min(args.seed)}: must not be negative")
     if args.events < 0:
@@ -188,8 +188,8 @@ def prepare_environment() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
-def main(words: list[str] | None = None) -> int:
-    args = parse(words)
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
     prepare_environment()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     if measure(args, folder):

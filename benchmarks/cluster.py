@@ -78,7 +78,7 @@ def make_config(options: argparse.Namespace, images: str, runs: str, name: str) 
         scaling={"cpus_per_worker": CPUS_PER_WORKER, "device": "cpu"},
     )
     # As on the command line, so that a range of workers can be given as soon as the setting takes one.
-    return settings.with_values(config, settings.parse_words(["--scaling.num_workers", *options.workers]))
+    return settings.with_values(config, settings.parse_arguments(["--scaling.num_workers", *options.workers]))
 
 
 def crop_tasks() -> dict[str, int]:
@@ -105,7 +105,7 @@ def received_bytes() -> float:
 
 def run(config: Config, cluster: Cluster) -> list[dict[str, Any]]:
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    with contextlib.redirect_stdout(sys.stderr):  # what the training tells; the JSON line has stdout
+    with contextlib.redirect_stdout(sys.stderr):  # what the training prints; the JSON line has stdout
         if train(config) is None:
             raise SystemExit("the training did not reach its end")
     return read_metrics(place(config.run.storage) / config.run.name)

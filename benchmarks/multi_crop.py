@@ -36,7 +36,7 @@ Task = Callable[[bytes, int], object]
 
 
 def jpeg(image: Image.Image, size: tuple[int, int], target: int | None = None) -> bytes:
-    """A JPEG of this size whose bytes come closest to `target` (quality 90 where there is none)."""
+    """A JPEG of this size whose bytes come closest to `target` (quality 90 without one)."""
     image = image.resize(size, Image.Resampling.LANCZOS)
 
     def encoded(quality: int) -> bytes:

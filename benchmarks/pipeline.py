@@ -96,7 +96,7 @@ class Machine:
 
     @staticmethod
     def cpu_seconds() -> dict[int, float]:
-        """Of each process, but the S3 server's: that one is elsewhere where there is a real one."""
+        """Of each process, but the S3 server's: a real one is elsewhere."""
         seconds = {}
         for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
@@ -215,7 +215,7 @@ class Ray:
 
 
 def cores_while_waiting(maker: BatchMaker, seconds: float, pace: type[ExecutionCallback]) -> float:
-    """CPU seconds a second of all processes, once as much is made ahead as may be."""
+    """CPU seconds a second of all processes, once as much is prefetched as may be."""
     ours, data.RateLimitedLoop = data.RateLimitedLoop, pace
     feed = Feed(maker, World(), 0, STEPS)
     data.RateLimitedLoop = ours

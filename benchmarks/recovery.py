@@ -6,7 +6,7 @@ An elastic run of 1 to 3 workers on three nodes with room for one each. Once ran
 it is drained with 12 s of notice and then lost; a node joins in between. First with this project's way of running Ray
 Train, then the same training with Ray's own: TorchTrainer, its elastic policy and its default intervals. The cluster's
 health checks (benchmarks/chaos_parts/cluster.py) are the same for both. Prints one JSON line with the median of the
-longest times without a new step; exits 1 where a run did not come to its end.
+longest times without a new step; exits 1 if a run did not come to its end.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ EVENTS = [
 ]
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     if args.repeats < 1:
         parser.error(f"--repeats {args.repeats}: must be at least 1")
     prepare_environment()

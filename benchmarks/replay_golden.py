@@ -83,7 +83,7 @@ def crops_of(seed: int, step: int) -> list[Tensor]:
 
 
 def relative_error(ours: np.ndarray, recorded: np.ndarray, scale: np.ndarray | float = 0.0) -> float:
-    """Largest difference relative to the recorded figure, or to `scale` where that is larger."""
+    """Largest difference relative to the recorded figure, or to `scale` if that is larger."""
     if ours.shape != recorded.shape:
         return math.inf
     error = float((np.abs(ours - recorded) / np.maximum(np.maximum(np.abs(recorded), scale), 1e-300)).max())

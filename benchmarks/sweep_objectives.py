@@ -203,7 +203,7 @@ def main() -> None:
     if words.trials:
         torch.set_num_threads(1)
         base = settings.with_values(RECIPES[words.recipe](), {"eval.knn_every_epochs": 1})
-        base = settings.with_values(base, settings.parse_words(rest))
+        base = settings.with_values(base, settings.parse_arguments(rest))
         train_trials(Path(words.sweep_dir), base, words.trials)
     sweep = read_sweep(place(words.sweep_dir))
     trials = [trial for trial in sweep.trials if trial.state == "finished"]

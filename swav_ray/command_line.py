@@ -1,6 +1,6 @@
-"""The words of a command: its own options, and a config as `[RECIPE] [--config FILE] [--section.field VALUE ...]`.
+"""The arguments of a command: its own options, and a config as `[RECIPE] [--config FILE] [--section.field VALUE ...]`.
 
-Every command that takes words is read here, so that a recipe, a file and a setting mean the same to all of them. Knows
+Every command's arguments are read here, so that a recipe, a file and a setting mean the same to all of them. Knows
 nothing of what a command does.
 """
 
@@ -16,7 +16,7 @@ from swav_ray import recipes, settings
 
 
 class WrongArgument(ValueError):
-    """A word that cannot be: the message, one line, names it and says what would be right."""
+    """An argument that cannot be: the message, one line, names it and says what would be right."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         """Lets the command take a config.
 
         Args:
-            recipe: "recipe": the first word that is no option; "--recipe": an option.
+            recipe: "recipe": the first argument that is no option; "--recipe": an option.
             default: name of the recipe when none is given.
         """
         doc = "recipe to start from (default: %(default)s)"
@@ -51,25 +51,25 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise WrongArgument(message)
 
-    def refuse(self, word: str) -> NoReturn:
-        """Raises WrongArgument, or UnknownSetting, for a word that is not among them, with the nearest that is."""
-        option = word.partition("=")[0]
+    def refuse(self, argument: str) -> NoReturn:
+        """Raises WrongArgument or UnknownSetting for an argument that there is not, with the nearest that there is."""
+        option = argument.partition("=")[0]
         if not option.startswith("--"):
-            raise WrongArgument(f"{word}: is not expected here; see --help")
+            raise WrongArgument(f"{argument}: is not expected here; see --help")
         # Without the dashes, which would make short names alike.
         if near := difflib.get_close_matches(option[2:], [name[2:] for name in self._names], n=1):
             raise WrongArgument(f"{option}: no such option; did you mean --{near[0]}?")
         if "--config" in self._names:
-            settings.parse_words([word])
+            settings.parse_arguments([argument])
         raise WrongArgument(f"{option}: no such option; see --help")
 
 
-def read(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+def read(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     """The options of a command line, `config` among them if the command takes one: recipe, then file, then settings.
 
     Raises WrongArgument, ConfigError, UnknownSetting, OSError: something given is wrong or cannot be read.
     """
-    own, of_config = _split(words)
+    own, of_config = _split(arguments)
     options, unknown = parser.parse_known_args(own)
     if unknown:
         options.parser.refuse(unknown[0])
@@ -78,21 +78,21 @@ def read(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         config = recipes.by_name(options.recipe)
         if options.config:
             config = settings.from_file(options.config, config)
-        options.config = settings.with_values(config, settings.parse_words(of_config))
+        options.config = settings.with_values(config, settings.parse_arguments(of_config))
     elif of_config:
         raise WrongArgument(f"{of_config[0]}: this command takes no settings; see --help")
     return options
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """A command's own words, and those of settings: a name with a dot and the values that follow it."""
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command's own arguments, and those of settings: a name with a dot and the values that follow it."""
     own: list[str] = []
     of_config: list[str] = []
     sink = own
-    for word in words:
-        if word.startswith("--") or word == "-h":
-            sink = of_config if "." in word.partition("=")[0] else own
-        sink.append(word)
+    for argument in arguments:
+        if argument.startswith("--") or argument == "-h":
+            sink = of_config if "." in argument.partition("=")[0] else own
+        sink.append(argument)
     return own, of_config
 
 

@@ -44,9 +44,7 @@ class RunConfig:
     name: str = setting("", "Name of the run and of its directory; a recipe has its own.", resumable=True)
     storage: str = setting("runs", "Where run directories live: a local path or s3://bucket/prefix.", resumable=True)
     seed: int = setting(0, "Seeds the weights, the order of samples and every crop.")
-    progress_seconds: float = setting(
-        10.0, "Time between progress lines where there is no terminal.", unit="s", resumable=True
-    )
+    progress_seconds: float = setting(10.0, "Time between progress lines without a terminal.", unit="s", resumable=True)
     ray_logs: bool = setting(False, "Show Ray's own messages.", resumable=True)
 
     def __post_init__(self) -> None:
@@ -67,10 +65,10 @@ class DataConfig:
     )
     limit: int = setting(0, "Use at most this many images, spread evenly over the manifest; 0: all.", unit="images")
     holdout_fraction: float = setting(
-        0.0, "Share of the images kept out of training for kNN; needs labels; 0: none.", unit="fraction"
+        0.0, "Fraction of the images held out of training for kNN; needs labels; 0: none.", unit="fraction"
     )
     max_bad_fraction: float = setting(
-        0.01, "Share of unreadable images that is tolerated before the run stops.", unit="fraction", resumable=True
+        0.01, "Fraction of unreadable images that a run tolerates before it stops.", unit="fraction", resumable=True
     )
 
     def __post_init__(self) -> None:
@@ -234,11 +232,11 @@ class TrainConfig:
     precision: str = setting("fp32", "fp32, or bf16 autocast; codes and the loss stay in float32.")
     max_rows_per_pass: int = setting(
         0,
-        "Images a worker backpropagates at once; a larger share is embedded first and then backpropagated in passes, "
+        "Images a worker backpropagates at once; a larger slice is embedded first and then backpropagated in passes, "
         "with the same codes; 0: all at once.",
         unit="images",
     )
-    sync_batchnorm: bool = setting(True, "BatchNorm statistics over the global batch instead of a worker's share.")
+    sync_batchnorm: bool = setting(True, "BatchNorm statistics over the global batch instead of a worker's slice.")
     batchnorm_groups: int = setting(
         1,
         "Equal parts of the global batch over which sync_batchnorm takes statistics, whatever the number of workers; "
@@ -275,13 +273,13 @@ class CheckpointConfig:
     every_epochs: float = setting(
         1.0, "Time between checkpoints, in epochs; parts of one are allowed.", unit="epochs", resumable=True
     )
-    keep_last: int = setting(2, "Newest checkpoints that are kept.", unit="checkpoints", resumable=True)
+    keep_last: int = setting(2, "Number of newest checkpoints that stay.", unit="checkpoints", resumable=True)
     keep_every_epochs: int = setting(
-        0, "Checkpoints of every so many epochs are kept as well; 0: none.", unit="epochs", resumable=True
+        0, "Checkpoints of every so many epochs stay as well; 0: none.", unit="epochs", resumable=True
     )
     keep_best: int = setting(
         0,
-        "Checkpoints of the best kNN accuracy that are kept as well; needs eval.knn_every_epochs.",
+        "Checkpoints of the best kNN accuracy stay as well, so many; needs eval.knn_every_epochs.",
         unit="checkpoints",
         resumable=True,
     )
@@ -304,7 +302,7 @@ class ScalingConfig:
         unit="workers",
         resumable=True,
     )
-    device: str = setting("auto", "cpu, gpu, or auto: gpu where the cluster has one.", resumable=True)
+    device: str = setting("auto", "cpu, gpu, or auto: gpu if the cluster has one.", resumable=True)
     cpus_per_worker: float = setting(
         1.0, "CPUs reserved for a training worker; the rest make crops.", unit="CPUs", resumable=True
     )
@@ -313,12 +311,12 @@ class ScalingConfig:
     )
     crop_cpus: float = setting(
         0.0,
-        "CPUs that make crops, at most, where runs share a cluster; 0: all that the workers leave.",
+        "Most CPUs that make crops, for runs that share a cluster; 0: all that the workers leave.",
         unit="CPUs",
         resumable=True,
     )
     check_seconds: float = setting(
-        30.0, "Time between looks for nodes that joined, which with MIN MAX become workers.", unit="s", resumable=True
+        30.0, "Time between polls for nodes that joined, which become workers with MIN MAX.", unit="s", resumable=True
     )
 
     def __post_init__(self) -> None:
@@ -329,7 +327,7 @@ class ScalingConfig:
         _require(self.cpus_per_worker > 0, "scaling.cpus_per_worker", self.cpus_per_worker, "must be above 0")
         gpus = self.gpus_per_worker
         _require(0 < gpus <= 1, "scaling.gpus_per_worker", gpus, "must be above 0 and at most 1")
-        right = "must be 1 where scaling.num_workers is above 1, since NCCL refuses two workers on one GPU"
+        right = "must be 1 if scaling.num_workers is above 1, since NCCL refuses two workers on one GPU"
         _require(gpus == 1 or numbers == (1,), "scaling.gpus_per_worker", gpus, right)
         right = "must be 0 (all that the workers leave) or at least 1, which two tasks share"
         _require(self.crop_cpus == 0 or self.crop_cpus >= 1, "scaling.crop_cpus", self.crop_cpus, right)
@@ -341,7 +339,7 @@ class EvalConfig:
     """Weighted kNN on frozen features, while it trains and at the end (Wu et al., 2018, as used by DINO)."""
 
     knn_every_epochs: int = setting(
-        0, "kNN on the held-out share every so many epochs; 0: only at the end.", unit="epochs"
+        0, "kNN on the held-out images every so many epochs; 0: only at the end.", unit="epochs"
     )
     knn_k: int = setting(20, "Neighbours that vote.", unit="images")
     knn_temperature: float = setting(0.07, "Temperature of the votes.")
@@ -365,7 +363,7 @@ class EvalConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """A whole run. Sections are the first word of `--section.field`."""
+    """A whole run. Sections are the first part of `--section.field`."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -398,7 +396,7 @@ class Config:
         _require(self.optim.warmup_epochs <= epochs, "optim.warmup_epochs", self.optim.warmup_epochs, right)
 
     def warnings(self) -> list[str]:
-        """Settings that run but are known to end badly, one line each with the reason."""
+        """Settings that run and are known to end badly: a line each, with the reason."""
         lines = []
         low = [crop for crop in self.assignment.crops_for_assign if crop >= self.crops.counts[0]]
         if low:

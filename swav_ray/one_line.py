@@ -9,6 +9,6 @@ def one_line(error: BaseException, most: int = 200) -> str:
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of what an error says, where one that carries a traceback names its cause; else its class."""
+    """The last line of what an error says: an error that carries a traceback names its cause there. Else its class."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

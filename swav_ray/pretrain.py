@@ -20,17 +20,17 @@ from swav_ray.storage.place import PlaceError
 USAGE = "python -m swav_ray.pretrain [RECIPE] [--section.field VALUE ...] [--config FILE]"
 
 
-def parse(words: Sequence[str]) -> Config:
-    """The config of a command line; raises ValueError or OSError, one line, when a word is wrong."""
+def parse(arguments: Sequence[str]) -> Config:
+    """The config of a command line; raises ValueError or OSError, one line, when an argument is wrong."""
     parser = command_line.Parser(prog="python -m swav_ray.pretrain", add_help=False)
     parser.add_config(recipe="recipe", default="quickstart")
-    config: Config = command_line.read(parser, words).config
+    config: Config = command_line.read(parser, arguments).config
     return config
 
 
-def show_help(words: Sequence[str]) -> None:
-    """Prints the usage, the recipes and every setting with the defaults of the recipe in `words`."""
-    named = next((word for word in words if word in RECIPES), "quickstart")
+def show_help(arguments: Sequence[str]) -> None:
+    """Prints the usage, the recipes and every setting with the defaults of the recipe in `arguments`."""
+    named = next((argument for argument in arguments if argument in RECIPES), "quickstart")
     print(f"usage: {USAGE}\n\nrecipes (default quickstart):")
     for name, recipe in RECIPES.items():
         print(f"  {name:20} {(recipe.__doc__ or '').splitlines()[0]}")
@@ -38,19 +38,19 @@ def show_help(words: Sequence[str]) -> None:
     print(settings.help_text(RECIPES[named]()))
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command.
 
     Returns:
         0 done, or stopped by a first signal; 2 the user's mistake; 1 the run failed; 128 and the signal's number when a
         signal ended it at once.
     """
-    words = list(sys.argv[1:] if words is None else words)
-    if "-h" in words or "--help" in words:
-        show_help(words)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "-h" in arguments or "--help" in arguments:
+        show_help(arguments)
         return 0
     try:
-        config = parse(words)
+        config = parse(arguments)
     except (ValueError, OSError) as error:
         return complain(error)
     try:

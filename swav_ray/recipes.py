@@ -110,7 +110,7 @@ def swav_rn50w4_400ep() -> Config:
 def swav_rn50w5_400ep() -> Config:
     """ResNet-50 five times as wide, 128 GPUs x 12, queue from the start: 78.5% ImageNet linear top-1 (published).
 
-    No script was published for it: batch and queue are the paper's, the rest is taken over from the w4 run.
+    No script was published for it: batch and queue are the paper's, the rest is the w4 run's.
     """
     config = _wide("swav_rn50w5_400ep", 5.0, 1536, (0.08, 0.14), 0.08)
     return replace(config, queue={"length": 1536, "start_epoch": 0})

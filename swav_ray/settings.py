@@ -1,4 +1,4 @@
-"""A config as text: YAML files and `--section.field VALUE` words, both ways. Errors are one line and name the field.
+"""A config as text: YAML files and `--section.field VALUE` arguments, both ways. Errors are one line with the field.
 
 Knows the dataclasses of config.py and nothing of what a run does with them.
 """
@@ -49,7 +49,7 @@ def to_yaml(config: Config) -> str:
 
 
 def from_yaml(text: str, base: Config, source: str) -> Config:
-    """`base` with the fields that a YAML document names; raises ConfigError (naming `source` where it is no YAML)."""
+    """`base` with the fields that a YAML document names; raises ConfigError (naming `source` if it is no YAML)."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -74,7 +74,7 @@ def from_file(uri: str, base: Config) -> Config:
     try:
         text = place(uri).read_bytes().decode()
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
-        raise ConfigError("--config", uri, "is no readable YAML file; a run keeps one as config.yaml") from None
+        raise ConfigError("--config", uri, "is no readable YAML file; a run's is its config.yaml") from None
     return from_yaml(text, base, uri)
 
 
@@ -94,29 +94,29 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     return dataclasses.replace(config, **changed)
 
 
-def parse_words(words: Sequence[str]) -> dict[str, Any]:
+def parse_arguments(arguments: Sequence[str]) -> dict[str, Any]:
     """`--section.field VALUE ...` (or `--section.field=VALUE`) to values by dotted name.
 
     Raises ConfigError or UnknownSetting."""
     values: dict[str, Any] = {}
     position = 0
-    while position < len(words):
-        word = words[position]
-        if not word.startswith("--"):
-            raise ConfigError("argument", word, "is not expected here; settings are written --section.field VALUE")
-        option, equals, attached = word[2:].partition("=")
+    while position < len(arguments):
+        argument = arguments[position]
+        if not argument.startswith("--"):
+            raise ConfigError("argument", argument, "is not expected here; settings are written --section.field VALUE")
+        option, equals, attached = argument[2:].partition("=")
         hint = _known(option)
         end = position + 1
-        while end < len(words) and not words[end].startswith("--"):
+        while end < len(arguments) and not arguments[end].startswith("--"):
             end += 1
-        given = [attached, *words[position + 1 : end]] if equals else list(words[position + 1 : end])
+        given = [attached, *arguments[position + 1 : end]] if equals else list(arguments[position + 1 : end])
         values[option] = _parsed(option, hint, given)
         position = end
     return values
 
 
 def _known(dotted: str) -> Any:
-    """The type of a setting; raises UnknownSetting with the nearest name where there is none."""
+    """The type of a setting; raises UnknownSetting, with the nearest name, if there is none."""
     known = field_types()
     if dotted in known:
         return known[dotted]
@@ -136,32 +136,34 @@ def _describe(hint: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
 
 
-def _parsed(dotted: str, hint: Any, words: list[str]) -> Any:
-    """Words of the command line to a value of the field's type."""
+def _parsed(dotted: str, hint: Any, arguments: list[str]) -> Any:
+    """Arguments of the command line to a value of the field's type."""
     if typing.get_origin(hint) is tuple:
-        if not words:
+        if not arguments:
             raise ConfigError(dotted, "", f"needs {_describe(hint)}")
-        return _checked(dotted, hint, [_scalar(dotted, typing.get_args(hint)[0], word, hint) for word in words])
-    if len(words) != 1:
-        raise ConfigError(dotted, " ".join(words), f"needs one value: {_describe(hint)}")
-    return _scalar(dotted, hint, words[0], hint)
+        return _checked(
+            dotted, hint, [_scalar(dotted, typing.get_args(hint)[0], argument, hint) for argument in arguments]
+        )
+    if len(arguments) != 1:
+        raise ConfigError(dotted, " ".join(arguments), f"needs one value: {_describe(hint)}")
+    return _scalar(dotted, hint, arguments[0], hint)
 
 
-def _scalar(dotted: str, kind: type, word: str, hint: Any) -> Any:
+def _scalar(dotted: str, kind: type, argument: str, hint: Any) -> Any:
     if kind is str:
-        return word
+        return argument
     if kind is bool:
-        if word.lower() in ("true", "false"):
-            return word.lower() == "true"
-        raise ConfigError(dotted, word, f"must be {_describe(hint)}")
+        if argument.lower() in ("true", "false"):
+            return argument.lower() == "true"
+        raise ConfigError(dotted, argument, f"must be {_describe(hint)}")
     try:
-        return kind(word.replace("_", ""))
+        return kind(argument.replace("_", ""))
     except ValueError:
-        raise ConfigError(dotted, word, f"must be {_describe(hint)}") from None
+        raise ConfigError(dotted, argument, f"must be {_describe(hint)}") from None
 
 
 def _checked(dotted: str, hint: Any, value: Any) -> Any:
-    """A value from YAML (or parsed words) as the field's type, without guessing; raises ConfigError."""
+    """A value from YAML (or parsed arguments) as the field's type, without guessing; raises ConfigError."""
     if isinstance(hint, types.GenericAlias) or typing.get_origin(hint) is tuple:
         inner, *more = typing.get_args(hint)
         fits = isinstance(value, list | tuple) and (more == [...] or len(value) == 1 + len(more))

@@ -22,7 +22,7 @@ def test_every_field_can_be_set_by_word() -> None:
         value = getattr(getattr(config, section), name)
         values = value if isinstance(value, tuple) else (value,)
         words = [f"--{dotted}", *(str(v).lower() if isinstance(v, bool) else str(v) for v in values)]
-        assert settings.parse_words(words) == {dotted: value}
+        assert settings.parse_arguments(words) == {dotted: value}
 
 
 def test_every_field_shows_in_help_with_default_and_unit() -> None:
@@ -49,12 +49,12 @@ def test_every_field_shows_in_help_with_default_and_unit() -> None:
 )
 def test_a_wrong_word_gets_one_line(words: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
-        settings.with_values(quickstart(), settings.parse_words(words))
+        settings.with_values(quickstart(), settings.parse_arguments(words))
     assert said in str(caught.value)
 
 
 def test_equals_sign_and_underscores() -> None:
-    assert settings.parse_words(["--train.epochs=7", "--data.limit", "10_000"]) == {
+    assert settings.parse_arguments(["--train.epochs=7", "--data.limit", "10_000"]) == {
         "train.epochs": 7,
         "data.limit": 10_000,
     }

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, and the ways in which parts of it can be taken away.
+"""A Ray cluster of several nodes on this machine, and the ways to take parts of it away.
 
 Processes are found below the raylets that were started here and by what they have open, never by a machine-wide name.
 """
@@ -67,7 +67,7 @@ class Cluster:
                 for one in [*process.children(recursive=True), process]:
                     _kill(one)
             if self._head is None:
-                self._ray = RayCluster()  # of a half-started head nothing is kept
+                self._ray = RayCluster()  # nothing of a half-started head is used
         return self._ray.add_node(**copy.deepcopy(options))
 
     def join(self) -> None:
@@ -75,7 +75,7 @@ class Cluster:
         self._nodes.append(self._start(num_cpus=self._cpus))
 
     def drain(self, node: Any, seconds: float) -> None:
-        """Tells Ray, as a cloud's notice does, that a node will be gone in so many seconds; `tick` takes it away."""
+        """Drains a node, as a cloud's notice does, with a deadline in so many seconds; `tick` then removes it."""
         deadline = time.time_ns() // 1_000_000 + round(seconds * 1000)
         client = GcsClient(address=self.address)
         reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
@@ -85,7 +85,7 @@ class Cluster:
         self._drained[node] = time.monotonic() + seconds
 
     def tick(self) -> None:
-        """Takes away the nodes whose notice has run out."""
+        """Removes the nodes whose notice has run out."""
         for node in [node for node, deadline in self._drained.items() if time.monotonic() >= deadline]:
             self.lose(node)
 

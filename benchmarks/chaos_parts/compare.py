@@ -52,7 +52,7 @@ def count_samples(records: Sequence[Record], plan: SamplePlan, steps: int) -> tu
 
 
 def loss_difference(records: Sequence[Record], reference: Sequence[Record]) -> float:
-    """The largest difference of a step's losses, relative; infinite where a step is missing or has no loss."""
+    """The largest difference of a step's losses, relative; infinite if a step is missing or has no loss."""
     losses = {record["step"]: record["loss"] for record in records}
     largest = 0.0
     for record in reference:
@@ -63,7 +63,7 @@ def loss_difference(records: Sequence[Record], reference: Sequence[Record]) -> f
 
 
 def weight_difference(run: Place, reference: Place, step: int) -> float:
-    """The largest difference of the models saved at `step`; infinite where one is missing or of another shape."""
+    """The largest difference of the models saved at `step`; infinite if one is missing or of another shape."""
     try:
         ours, theirs = checkpoint.load(run, step).model, checkpoint.load(reference, step).model
     except checkpoint.BadCheckpoint:
@@ -86,7 +86,7 @@ def judge(run: Place, reference: Place, plan: SamplePlan, steps: int, *, constan
         run, reference: run directories.
         steps: the length of both runs.
         constant: the world size did not vary, so everything must be equal bit for bit.
-        tolerance: the largest relative difference of losses where it did vary.
+        tolerance: the largest relative difference of losses if it did vary.
     """
     records, undisturbed = read_metrics(run), read_metrics(reference)
     lost, repeated = count_samples(records, plan, steps)

@@ -1,4 +1,4 @@
-"""Carries out a schedule on a real run: sees how far it is, does what is due, starts it again where it was killed."""
+"""Carries out a schedule on a real run: sees how far it is, does what is due, starts it again after it was killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BEGAN = time.monotonic()
 
 
 def tell(text: str) -> None:
-    """A line of news for a person, on standard error."""
+    """A line for a person, on standard error."""
     print(f"[{time.monotonic() - _BEGAN:7.1f} s] {text}", file=sys.stderr, flush=True)
 
 
@@ -191,7 +191,7 @@ def seconds_lost(fired: list[Fired], reached: dict[int, float], usual: float) ->
     """For each kind the longest time without a new step from each of its events to the next event, in seconds.
 
     Args:
-        reached: when each step was first seen, in order. usual: seconds of an undisturbed step, which are taken off.
+        reached: when each step was first seen, in order. usual: seconds of an undisturbed step, which are subtracted.
     """
     lost: dict[str, list[float]] = {}
     waits = [(a, b, b - a - usual * (later - step)) for (step, a), (later, b) in itertools.pairwise(reached.items())]

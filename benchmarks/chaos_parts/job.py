@@ -29,7 +29,7 @@ class Job:
         config: the run.
         address: of the Ray cluster that it joins.
         folder: for its config file and its output.
-        command: the words between the interpreter and `--config`.
+        command: the arguments between the interpreter and `--config`.
     """
 
     def __init__(self, config: Config, address: str, folder: Path, command: tuple[str, ...] = COMMAND) -> None:
@@ -66,7 +66,7 @@ class Job:
 
 
 class Progress:
-    """How far a run has come, from its metrics.jsonl where that is local, else from what the command prints.
+    """How far a run has come, from its metrics.jsonl if that is local, else from what the command prints.
 
     `step` is the last one of the committed lineage as seen, `furthest` the highest ever seen, both -1 before the
     first; `recomputed` counts steps that were done again.

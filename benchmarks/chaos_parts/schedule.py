@@ -21,7 +21,7 @@ KINDS = (
     "truncate_checkpoint",  # the job killed, a file of the newest checkpoint cut short, the same command again
 )
 TARGETS = ("chief", "worker", "any")
-AT_ONCE = 0.2  # share of events that come right after the one before, while the run recovers from it
+AT_ONCE = 0.2  # fraction of events that come right after the one before, while the run recovers from it
 MOST_AT_ONCE = 2  # events at one step: more in a row without progress are a broken cluster, and the run says so
 
 
@@ -56,7 +56,7 @@ class Nodes:
 def draw(seed: int, count: int, steps: int, nodes: Nodes, kinds: Sequence[str] = KINDS) -> list[Event]:
     """A schedule of `count` events for a run of `steps` steps, in the order in which they are due.
 
-    Kinds are dealt like cards, so `len(kinds)` events have all of them where the number of nodes allows.
+    Kinds are dealt like cards, so `len(kinds)` events have all of them if the number of nodes allows.
     The first event leaves time for two checkpoints, the last one time to recover.
     """
     if count and steps < 20:

@@ -123,7 +123,7 @@ class Storage:
     gate: Gate
 
     def runs_of(self, seed: int, outage: bool = False) -> str:
-        """Where a seed's run lies: where S3 is to go away, on it, if there is a choice."""
+        """Where a seed's run lies: on S3 if the schedule has an outage and there is a choice."""
         if outage:
             return self.runs[-1]
         return self.runs[np.random.default_rng([seed, 0x73746F72]).integers(len(self.runs))]

@@ -1,4 +1,4 @@
-"""Whether a run has stopped learning for good, told from its measurements alone."""
+"""Whether a run has stopped learning for good, judged by its measurements alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_A_ROW = 2  # measurements that must agree
 
 
 def uniform_loss(model: ModelConfig) -> float:
-    """ln K, the loss where every prototype is predicted alike; over several heads the mean, as the loss is."""
+    """ln K, the loss if every prototype is predicted alike; over several heads the mean, as the loss is."""
     return sum(math.log(k) for k in model.prototypes) / len(model.prototypes)
 
 

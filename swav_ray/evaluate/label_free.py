@@ -1,6 +1,6 @@
-"""How good a backbone is, told without labels: effective rank of its features, agreement of codes between two crops.
+"""How good a backbone is, without labels: effective rank of its features, agreement of codes between two crops.
 
-For choosing between runs where nothing is labelled. `benchmarks/sweep_objectives.py` measures how well each ranks runs.
+For choosing between runs where nothing is labelled. `benchmarks.sweep_objectives` measures how well each ranks runs.
 
 Shape suffixes: N images, D features, K prototypes.
 """
@@ -63,8 +63,8 @@ def code_agreement(first_NK: Tensor, second_NK: Tensor) -> float:
 def code_information(first_NK: Tensor, second_NK: Tensor) -> float:
     """Mutual information, in nats, of the codes of two crops of an image, less that of crops of different images.
 
-    Unlike the agreement it grows with the number of prototypes that are told apart. With few images the estimate is
-    biased upwards; what unrelated pairs show is that bias, and is taken off.
+    Unlike the agreement it grows with the number of prototypes that differ. With few images the estimate is
+    biased upwards; what unrelated pairs show is that bias, and is subtracted.
     """
     first, second = _codes(first_NK), _codes(second_NK)
     # Not a shift: neighbours in a sorted data set are of one class, and not unrelated.
@@ -73,7 +73,7 @@ def code_information(first_NK: Tensor, second_NK: Tensor) -> float:
 
 
 def prototype_entropy(scores_NK: Tensor) -> float:
-    """Entropy of which prototype is the nearest, over its largest possible value: 0 where one prototype takes all."""
+    """Entropy of which prototype is the nearest, over its largest possible value: 0 if one prototype takes all."""
     images, prototypes = scores_NK.shape
     counts = scores_NK.argmax(dim=1).bincount(minlength=prototypes).double()
     shares = counts / images

@@ -114,11 +114,11 @@ def _parser() -> Parser:
     return parser
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 done, 1 the check failed, 2 the user's mistake."""
     console = Console(highlight=False)
     try:
-        options = command_line.read(_parser(), sys.argv[1:] if words is None else words)
+        options = command_line.read(_parser(), sys.argv[1:] if arguments is None else arguments)
         if options.command == "check":
             return check(options, console)
         found = cost_of(options)

@@ -71,17 +71,17 @@ def machines(prices: dict[str, Any]) -> dict[str, Machine]:
     return found
 
 
-def parse_nodes(words: Sequence[str], known: dict[str, Machine]) -> Nodes:
+def parse_nodes(arguments: Sequence[str], known: dict[str, Machine]) -> Nodes:
     """`TYPE:COUNT ...`; raises ConfigError."""
     nodes = []
-    for word in words:
-        name, _, count = word.partition(":")
+    for argument in arguments:
+        name, _, count = argument.partition(":")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}, or add it to --prices"
-            raise ConfigError("--nodes", word, f"no such machine; {hint}")
+            raise ConfigError("--nodes", argument, f"no such machine; {hint}")
         if not count.isdigit() or int(count) < 1:
-            raise ConfigError("--nodes", word, "must be TYPE:COUNT, as g6.2xlarge:8")
+            raise ConfigError("--nodes", argument, "must be TYPE:COUNT, as g6.2xlarge:8")
         nodes.append((known[name], int(count)))
     return nodes
 

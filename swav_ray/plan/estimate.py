@@ -157,7 +157,7 @@ def crop_rate(machine: Machine, config: Config, work: Work, rates: dict[str, Any
 
 
 def capacity(config: Config, nodes: list[tuple[Machine, int]], images: Images, rates: dict[str, Any]) -> Capacity:
-    """What these machines do with this config; raises ConfigError where none of them has a GPU."""
+    """What these machines do with this config; raises ConfigError if none of them has a GPU."""
     work = work_of(config, images, rates)
     trainers = [(machine, count) for machine, count in nodes if machine.gpus]
     if not trainers:
@@ -166,7 +166,7 @@ def capacity(config: Config, nodes: list[tuple[Machine, int]], images: Images, r
     batch = config.train.global_batch_size
     if batch < workers:
         raise ConfigError("train.global_batch_size", batch, f"must be at least {workers}, the number of GPUs")
-    # Every worker has an even share of the batch, so the slowest GPU and the unluckiest one set the pace.
+    # Every worker has an even slice of the batch, so the slowest GPU and the unluckiest one set the rate.
     slowest = min(gpu_rate(machine.gpu, config, work, rates) for machine, _ in trainers)
     spread = float(rates["gpu_spread"]["value"]) * math.sqrt(2 * math.log(workers))
     shared = communication(nodes, work, rates)
@@ -193,7 +193,7 @@ def _network(config: Config, nodes: list[tuple[Machine, int]], work: Work, rates
     for machine, count in nodes:
         if not machine.gpus or not total:
             continue
-        # Ray places crops where CPUs are free, not where they are wanted: a machine finds its own share at home.
+        # Ray places crops on free CPUs, wherever they are needed: a machine finds its own part at home.
         here = made[machine.name] / count / total
         share = machine.gpus / gpus
         inward = machine.network * 1e9 / 8 * float(rates["network"]["share"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-QUEUE_STEPS = 4  # global batches that are ready ahead
+QUEUE_STEPS = 4  # global batches that are prefetched
 
 
 @dataclass(frozen=True)
