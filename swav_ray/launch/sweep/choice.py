@@ -1,26 +1,21 @@
-"""What a sweep is to be, checked before a trial starts: objectives, trials at a time, points, whether it was begun so.
+"""How a sweep searches, checked before a trial starts: its objectives, its points, and how many trials run at a time.
 
-What is wrong is a ConfigError by its name.
+What is wrong is a ConfigError that names it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import ray
-import yaml
 
-from swav_ray import settings
-from swav_ray.config import Config, ConfigError, check_resume, replace
+from swav_ray.config import Config, ConfigError, replace
 from swav_ray.launch.sweep.search import SEARCHERS
 from swav_ray.launch.sweep.space import Accept, Points, Space, Values, draw, grid
 from swav_ray.launch.train import uses_gpu
-from swav_ray.run.layout import SWEEP, TRIALS, TUNE
-from swav_ray.storage.place import Place
 
-# Name for people, figure that a trial reports, whether more is better.
+# By name: the figure that a trial reports, and whether more is better.
 OBJECTIVES = {
     "knn": ("knn_top1", "max"),
     "rankme": ("rankme", "max"),
@@ -28,15 +23,13 @@ OBJECTIVES = {
     "information": ("code_information", "max"),
 }
 COSTS = {"images": ("images", "min"), "pixels": ("pixels", "min")}
-LABEL_FREE = "information"  # stands in for kNN without labels: benchmarks/sweep_objectives.py, docs/sweeps.md
-
-
+LABEL_FREE = "information"  # replaces kNN if there are no labels: benchmarks/sweep_objectives.py, docs/sweeps.md
 MOST_AT_ONCE = 20  # trials; see head_share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How a sweep searches, all of it kept in sweep.yaml."""
+    """How a sweep searches. All of it is written to sweep.yaml, and must be the same when the sweep resumes."""
 
     objective: list[str]
     searcher: str
@@ -48,10 +41,14 @@ class Choice:
 
 
 def objectives_of(objective: str | Sequence[str], labels: bool) -> list[str]:
-    """Names checked, the first the one that matters most.
+    """The names of the objectives, checked; "auto" is replaced.
 
     Args:
+        objective: one name or several, the most important one first.
         labels: whether there are labelled images both among those trained on and among those held out.
+
+    Raises:
+        ConfigError: a name is unknown, or cannot be measured.
     """
     names = [objective] if isinstance(objective, str) else list(objective)
     names = [("knn" if labels else LABEL_FREE) if name == "auto" else name for name in names]
@@ -70,13 +67,16 @@ def objectives_of(objective: str | Sequence[str], labels: bool) -> list[str]:
 
 
 def concurrency(config: Config, asked: int, *, grows: bool, warn: Callable[[str], None]) -> int:
-    """Trials at a time: each needs its workers and a CPU for crops, or two could take all CPUs and wait for ever.
+    """How many trials run at a time.
+
+    Each needs its workers and a CPU for crops. Otherwise two trials could take all CPUs and wait for ever.
 
     Args:
-        asked: 0: as many as fit, and one where none does yet.
-        grows: whether the cluster may yet grow: what it has no room for now is told to `warn`, in a line.
+        asked: by the user; 0: as many as fit, and one if none fits yet.
+        grows: the cluster may yet grow: if it has no room now, `warn` is called with a line that says so.
 
-    Raises ConfigError where more are asked for than will ever fit, or where not even one will.
+    Raises:
+        ConfigError: more are asked for than will ever fit, or not even one will.
     """
     scaling, cluster = config.scaling, ray.cluster_resources()
     workers = scaling.num_workers[-1]
@@ -102,36 +102,37 @@ def concurrency(config: Config, asked: int, *, grows: bool, warn: Callable[[str]
 
 
 def default_grace(epochs: int) -> int:
-    """Epochs of a run of so many before which a scheduler stops no trial, unless told: an eighth, but not below three.
+    """Epochs before which a scheduler stops no trial of a run of `epochs`: an eighth, but at least three.
 
-    Trials cannot be told apart while they warm up and their queues start: stopped after one epoch of eight they gave a
-    worse best than no scheduler with as many images, after three a better one (benchmarks/sweep_objectives.py).
+    Trials cannot be compared while they warm up and their queues start. With trials of eight epochs, a scheduler that
+    stopped after one epoch found a worse best trial than no scheduler with as many images; after three epochs it found
+    a better one (benchmarks/sweep_objectives.py).
     """
     return min(epochs, max(3, epochs // 8))
 
 
 def head_share(at_once: int) -> float:
-    """What each trial takes of the head node's own resource, 1.0: so many fit and not one more.
+    """What each trial takes of the head node's own resource, 1.0, so that exactly `at_once` trials fit.
 
-    Beside them each needs the thousandth that Ray Train's cleaner of its placement groups takes.
+    Beside it each trial needs room for Ray Train's cleaner of placement groups. Ray counts in parts of 0.0001.
     """
     return int(10_000 / (at_once + 0.5)) / 10_000
 
 
 def share_cpus(config: Config, at_once: int) -> Config:
-    """Each trial's crops on its own share of the CPUs, so that those of one never keep another from starting.
+    """Gives each trial's crops CPUs of their own, so that the crops of one never keep another from starting.
 
-    A CPU each at least: where the cluster is still to grow, its CPUs of now have no share to give.
+    At least one CPU each, also if the cluster does not have them yet.
     """
     scaling = config.scaling
     if scaling.crop_cpus or at_once == 1:
         return config
-    share = ray.cluster_resources().get("CPU", 0.0) / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
-    return replace(config, scaling={"crop_cpus": max(1.0, float(int(share)))})
+    each = ray.cluster_resources().get("CPU", 0.0) / at_once - scaling.num_workers[-1] * scaling.cpus_per_worker
+    return replace(config, scaling={"crop_cpus": max(1.0, float(int(each)))})
 
 
 def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int, own: Values | None = None) -> Points:
-    """All trials' values, or for Optuna its first. `own`, the recipe's, come first in any search but a grid."""
+    """Values of all trials; with Optuna, of the first. `own`, the recipe's, come first in any search but a grid."""
     if searcher not in SEARCHERS:
         raise ConfigError("searcher", searcher, f"must be one of {', '.join(SEARCHERS)}")
     if not space:
@@ -141,29 +142,3 @@ def points_of(searcher: str, space: Space, accept: Accept, count: int, seed: int
     if searcher == "grid":
         return grid(space, accept)
     return draw(space, accept, 1 if searcher == "optuna" else count, seed, own)
-
-
-def same_sweep(choice: Choice, base: Config, sweep_dir: Place, own: Values | None = None) -> bool:
-    """Whether a sweep is there to go on with; raises ConfigError where it is another. Writes sweep.yaml.
-
-    Args:
-        own: the values that train as the recipe does, by which the report knows that trial.
-    """
-    file, search = sweep_dir / SWEEP, asdict(choice)
-    if not file.exists():
-        document = {"search": search, "own": json.loads(json.dumps(own)), "config": settings.to_dict(base)}
-        file.write_bytes(yaml.safe_dump(document, sort_keys=False).encode())
-        return False
-    before, rename = yaml.safe_load(file.read_bytes()), "--name"
-    for field, value in search.items():
-        if (first := before["search"].get(field)) != value:
-            right = (
-                f"the sweep in {sweep_dir} began with {first!r}; use that to resume it, or start another with {rename}"
-            )
-            raise ConfigError(f"search {field}", value, right)
-    began = settings.from_document(before["config"], base, str(file))
-    check_resume(began, base, f"the sweep in {sweep_dir}", rename)
-    begun = any(entry.name.startswith("experiment_state") for entry in (sweep_dir / TUNE).list())
-    if not begun:  # killed before Tune's first snapshot: what little is there belongs to no trial that Tune knows
-        (sweep_dir / TRIALS).delete_tree()
-    return begun

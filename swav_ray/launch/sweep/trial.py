@@ -1,7 +1,7 @@
-"""A trial of a sweep: an actor that holds no CPU, starts a training like any other and hands on what it measures.
+"""A trial of a sweep: an actor that starts a training like any other and reports its measurements to Tune.
 
-Training goes on while Tune decides. What a trial knows lies in its run directory, so a trial that starts again, in a
-sweep that was killed or after a pause, tells what was measured before and trains from the newest checkpoint.
+The training does not wait while Tune decides. All that a trial knows lies in its run directory. So a trial that starts
+again, after a pause or in a resumed sweep, reports what was measured before and resumes from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from typing import Any, NoReturn
 
 import ray
 from ray import tune
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.evaluate.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.launch.elastic import prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.supervise import supervise
+from swav_ray.launch.sweep.groups import note_own_group
 from swav_ray.launch.sweep.space import Translate, Values, config_of
+from swav_ray.launch.sweep.trial_directories import (
+    CopiedCheckpoint,
+    copy_newest,
+    make_directory,
+    newest_generation,
+    read_trial,
+    trial_directory,
+    update_trial,
+)
 from swav_ray.launch.train import make_trainer
 from swav_ray.launch.worker import run
 from swav_ray.one_line import last_line
 from swav_ray.run import measurements
 from swav_ray.run.layout import (
-    CHECKPOINT_MANIFEST,
-    CONFIG,
-    MANIFEST,
-    ORIGIN,
     SUMMARY,
-    TRIAL,
-    checkpoint_folder,
 )
 from swav_ray.run.messages import Measured
 from swav_ray.storage.place import Place, place
-from swav_ray.training import checkpoint
-
-_POLL_SECONDS = 0.2
-_STOP_SECONDS = 60.0  # that a training may take to stop, checkpoint included, before its workers are taken away
-
 
 log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 60.0  # for a training to stop, with a checkpoint; then its workers are killed
 
 
 class TrialFailed(RuntimeError):
@@ -55,18 +55,19 @@ class TrialFailed(RuntimeError):
 
 
 class TrialCollapsed(TrialFailed):
-    """The trial learned nothing and will not; the message says what shows it."""
+    """The trial has stopped learning; the message says what shows it."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What all trials of a sweep share.
+class TrialInputs:
+    """What every trial of a sweep is given beside its values.
 
     Attributes:
         base: the recipe with the sweep's settings; `run.storage` is where the trials' run directories lie.
-        translate: values to settings, where they are not settings themselves.
-        manifest: the file with the list of samples, made once. images: how many of them are trained on.
-        groups: name of the `Groups` actor.
+        translate: turns values into settings, if they are not settings themselves.
+        manifest: the file with the list of samples.
+        images: number of images that are trained on.
+        groups: name of the sweep's `Groups` actor.
     """
 
     base: Config
@@ -76,103 +77,27 @@ class Plan:
     groups: str
 
     def config(self, values: Values) -> Config:
+        """The config that a trial with these values trains."""
         return config_of(self.base, values, self.translate)
 
 
-@ray.remote(num_cpus=0)
-class Groups:
-    """Which trials hold machines, and which placement groups, so that what a dead trial held can be freed.
-
-    Ray frees a placement group with the job, not with the actor that made it.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[str, list[PlacementGroup]] = {}
-
-    def begin(self, trial: str) -> None:
-        """A trial is about to start; what an earlier try of it held is freed."""
-        self.release(trial)
-        self._held[trial] = []
-
-    def note(self, trial: str, group: PlacementGroup) -> None:
-        self._held.setdefault(trial, []).append(group)
-
-    def end(self, trial: str) -> None:
-        """A trial has stopped in good order."""
-        self._held.pop(trial, None)
-
-    def release(self, trial: str) -> None:
-        """Removes what a trial holds, and with it the workers in there."""
-        for group in self._held.pop(trial, []):
-            remove_placement_group(group)
-
-    def busy(self) -> list[str]:
-        """Trials that hold something."""
-        return list(self._held)
-
-
 def _work(payload: dict[str, Any]) -> None:
-    """The training function of a trial's workers: notes where it runs, then trains."""
-    group = ray.util.get_current_placement_group()
-    if group is not None:
-        ray.get(payload["groups"].note.remote(payload["trial"], group))
+    """The training function of a trial's workers: notes which placement group they hold, then trains."""
+    note_own_group(payload["groups"], payload["trial"])
     run(payload)
 
 
-def trial_directory(trials: Place, trial: str, generation: int) -> Place:
-    """The run directory of a trial; population-based training starts a new generation with each copied weight."""
-    return trials / (f"{trial}-g{generation}" if generation else trial)
-
-
-def newest_generation(trials: Place, trial: str) -> int | None:
-    """The last generation of a trial that has a run directory; None where it has not started."""
-    generation = 0
-    while (trial_directory(trials, trial, generation) / TRIAL).exists():
-        generation += 1
-    return generation - 1 if generation else None
-
-
-def read_trial(run_dir: Place) -> dict[str, Any]:
-    """trial.json of a run directory: trial, generation, values, origin, state, reason and seconds trained."""
-    about: dict[str, Any] = json.loads((run_dir / TRIAL).read_bytes())
-    return about
-
-
-def update_trial(run_dir: Place, **changed: Any) -> None:
-    """Changes fields of trial.json."""
-    about = read_trial(run_dir) | changed
-    (run_dir / TRIAL).write_bytes(json.dumps(about, indent=1).encode())
-
-
-def copy_newest(run_dir: Place, due: int, folder: Path) -> int | None:
-    """Copies the newest checkpoint of a run into a local folder.
-
-    Returns:
-        Its step; None where it is older than `due`, or the training that goes on has dropped it meanwhile.
-    """
-    steps = checkpoint.steps(run_dir)
-    if not steps or steps[-1] < due:
-        return None
-    source = checkpoint_folder(run_dir, steps[-1])
-    try:
-        # Read first, since it is dropped first: a checkpoint that is being dropped still lists some of its files.
-        manifest = (source / CHECKPOINT_MANIFEST).read_bytes()
-        for name in json.loads(manifest):
-            (folder / name).write_bytes((source / name).read_bytes())
-    except FileNotFoundError:
-        return None
-    (folder / CHECKPOINT_MANIFEST).write_bytes(manifest)
-    return steps[-1]
-
-
 class Trial(tune.Trainable):
-    """One training of a sweep; each step is a measurement. Raises TrialFailed where there is nothing to tell."""
+    """One training of a sweep. Each of Tune's steps is one measurement; TrialFailed if there will be no other one.
 
-    def setup(self, values: Values, plan: Plan) -> None:  # type: ignore[override]
-        self._values, self._plan = values, plan
-        self._groups = ray.get_actor(plan.groups)
-        self._config = plan.config(values)
-        self._trials = place(plan.base.run.storage)
+    Tune's snapshots name this class: a sweep resumes only if its name stays.
+    """
+
+    def setup(self, values: Values, inputs: TrialInputs) -> None:  # type: ignore[override]
+        self._values, self._inputs = values, inputs
+        self._groups = ray.get_actor(inputs.groups)
+        self._config = inputs.config(values)
+        self._trials = place(inputs.base.run.storage)
         self._run_dir: Place | None = None
         self._thread: threading.Thread | None = None
         self._failure: list[BaseException] = []
@@ -198,35 +123,34 @@ class Trial(tune.Trainable):
         return self._report(row, done)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """The newest checkpoint of the training, whole, for another trial to go on from."""
+        """Hands Tune the newest checkpoint of the training, for another trial or another start of this one."""
         run_dir = self._directory()
         due = self._seen[-1]["step"] if self._seen else 0
         deadline = time.monotonic() + _STOP_SECONDS
-        # Written beside the training, so that of the last measurement may take a moment.
-        while (step := copy_newest(run_dir, due, Path(checkpoint_dir))) is None:
+        # The training writes it in the background: the checkpoint of the last measurement may take a moment.
+        while copy_newest(run_dir, due, Path(checkpoint_dir)) is None:
             if time.monotonic() > deadline:
                 raise TrialFailed(f"{run_dir} has no checkpoint of step {due} after {_STOP_SECONDS:.0f} s")
             time.sleep(_POLL_SECONDS)
-        (Path(checkpoint_dir) / ORIGIN).write_text(json.dumps({"run_dir": run_dir.uri, "step": step}))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
-        """Goes on from a checkpoint: in the same run directory if it is this trial's own, else in a new one."""
-        folder = Path(checkpoint_dir)
-        origin = json.loads((folder / ORIGIN).read_text())
+        """Resumes from a checkpoint: in the same run directory if it is this trial's own, else in a new generation."""
+        start = CopiedCheckpoint.read(Path(checkpoint_dir))
         newest = newest_generation(self._trials, self.trial_id)
         if newest is None:
-            self._run_dir = self._make_directory(0, origin, folder)
+            self._run_dir = self._make_directory(0, start)
             return
         at = trial_directory(self._trials, self.trial_id, newest)
         about = read_trial(at)
-        if self._same_values(about) and (origin["run_dir"] == at.uri or about["origin"] == origin):
+        own = start.origin["run_dir"] == at.uri or about["origin"] == start.origin
+        if own and about["values"] == json.loads(json.dumps(self._values)):
             self._run_dir = at
             return
-        self._run_dir = self._make_directory(newest + 1, origin, folder)
+        self._run_dir = self._make_directory(newest + 1, start)
         update_trial(at, state="replaced")
 
     def cleanup(self) -> None:
-        """Stops the training with a checkpoint and gives its workers back."""
+        """Stops the training with a checkpoint and releases its workers."""
         if self._thread is not None and self._thread.is_alive():
             ray.get(self._mailbox.request_stop.remote())
             self._thread.join(timeout=_STOP_SECONDS)
@@ -235,9 +159,6 @@ class Trial(tune.Trainable):
             ray.get(free.remote(self.trial_id))
 
     # The run directory.
-
-    def _same_values(self, about: dict[str, Any]) -> bool:
-        return bool(about["values"] == json.loads(json.dumps(self._values)))
 
     def _directory(self) -> Place:
         if self._run_dir is None:
@@ -248,31 +169,17 @@ class Trial(tune.Trainable):
                 self._run_dir = trial_directory(self._trials, self.trial_id, newest)
         return self._run_dir
 
-    def _make_directory(
-        self, generation: int, origin: dict[str, Any] | None = None, start: Path | None = None
-    ) -> Place:
-        """A new run directory that begins with the checkpoint in the folder `start`, of `origin`, if there is one.
-
-        trial.json, without which it is none, is written last: half a copy would train on from random weights.
-        """
+    def _make_directory(self, generation: int, start: CopiedCheckpoint | None = None) -> Place:
         run_dir = trial_directory(self._trials, self.trial_id, generation)
-        run_dir.delete_tree()  # of a try that was killed; its checkpoint may be a later one of another trial
-        if origin is not None and start is not None:
-            for name in [*json.loads((start / CHECKPOINT_MANIFEST).read_bytes()), CHECKPOINT_MANIFEST]:
-                (checkpoint_folder(run_dir, origin["step"]) / name).write_bytes((start / name).read_bytes())
-        config = replace(self._config, run={"name": run_dir.name})
-        (run_dir / MANIFEST).write_bytes(self._plan.manifest.read_bytes())
-        (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())
-        about = {
-            "trial": self.trial_id,
-            "generation": generation,
-            "values": self._values,
-            "origin": origin,
-            "state": "running",
-            "reason": "",
-            "seconds": 0.0,
-        }
-        (run_dir / TRIAL).write_bytes(json.dumps(about, indent=1).encode())
+        make_directory(
+            run_dir,
+            self._config,
+            self._inputs.manifest,
+            trial=self.trial_id,
+            generation=generation,
+            values=self._values,
+            start=start,
+        )
         return run_dir
 
     # The training.
@@ -280,13 +187,13 @@ class Trial(tune.Trainable):
     def _begin(self) -> None:
         run_dir = self._directory()
         config = self._config = replace(self._config, run={"name": run_dir.name})
-        per_epoch = self._plan.images // config.train.global_batch_size
+        per_epoch = self._inputs.images // config.train.global_batch_size
         self._end = config.train.epochs * per_epoch
         self._ln_k, self._grace = uniform_loss(config.model), grace_steps(config.optim, per_epoch)
         self._waiting = measurements.read(run_dir)
         self._before = read_trial(run_dir)["seconds"]
         self._began = time.monotonic()
-        # On this actor's node, the head, which is the one that the sweep cannot lose.
+        # On this actor's node: the head, without which the sweep ends anyway.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox = Monitor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self._set_state("running")
@@ -328,7 +235,7 @@ class Trial(tune.Trainable):
         return "the training ended before its last measurement"
 
     def _join(self) -> None:
-        """Waits until the finished training has written its summary and given its workers back."""
+        """Waits until the finished training has written its summary and released its workers."""
         assert self._thread is not None
         self._thread.join()
         if self._failure:
@@ -349,6 +256,6 @@ class Trial(tune.Trainable):
 
 
 def report_of(row: dict[str, Any], config: Config) -> dict[str, Any]:
-    """A measurement as Tune is told: `epochs`, the costs `images` and `pixels`, and every figure that there is."""
+    """A measurement as it is reported to Tune: `epochs`, the costs `images` and `pixels`, and every other figure."""
     figures = {name: value for name, value in row.items() if value is not None and name != "samples_seen"}
     return {**figures, "images": row["samples_seen"], "pixels": row["samples_seen"] * config.crops.pixels}

@@ -13,9 +13,9 @@ import ray
 import torch
 
 from swav_ray.config import Config, replace
-from swav_ray.launch.sweep import trial as tune_trial
-from swav_ray.launch.sweep.sweep import _with_sweep_settings
-from swav_ray.launch.sweep.trial import Plan, Trial, TrialCollapsed, copy_newest, newest_generation, read_trial
+from swav_ray.launch.sweep import trial as trial_module
+from swav_ray.launch.sweep.trial import Trial, TrialCollapsed, TrialInputs
+from swav_ray.launch.sweep.trial_directories import copy_newest, newest_generation, read_trial
 from swav_ray.recipes import quickstart
 from swav_ray.run import measurements
 from swav_ray.run.layout import SUMMARY
@@ -55,8 +55,8 @@ def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
     (tmp_path / "manifest.parquet").write_bytes(b"samples")
     made = Trial.__new__(Trial)
     made._trial_info = types.SimpleNamespace(trial_id="t_0")
-    plan = Plan(recipe(tmp_path), None, place(tmp_path / "manifest.parquet"), IMAGES, "groups")
-    made.setup({"train.temperature": 0.1}, plan)
+    inputs = TrialInputs(recipe(tmp_path), None, place(tmp_path / "manifest.parquet"), IMAGES, "groups")
+    made.setup({"train.temperature": 0.1}, inputs)
     return made
 
 
@@ -68,7 +68,7 @@ def begin(trial: Trial, monkeypatch: pytest.MonkeyPatch, losses: list[float]) ->
         placed.update(given)
         return types.SimpleNamespace(remote=Remote)
 
-    monkeypatch.setattr(tune_trial, "Monitor", types.SimpleNamespace(options=options))
+    monkeypatch.setattr(trial_module, "Monitor", types.SimpleNamespace(options=options))
     run_dir = trial._directory()
     for epoch, loss in enumerate(losses, 1):
         row = {"step": 10 * epoch, "epochs": float(epoch), "samples_seen": IMAGES * epoch, "loss": loss}
@@ -114,7 +114,6 @@ def saved(folder: Path, step: int, run_dir: Place) -> Path:
     save(run_dir, step)
     folder.mkdir()
     assert copy_newest(run_dir, 0, folder) == step
-    (folder / "origin.json").write_text(json.dumps({"run_dir": run_dir.uri, "step": step}))
     return folder
 
 
@@ -183,8 +182,3 @@ def test_a_copy_that_is_whole_goes_on_where_it_was(trial: Trial, tmp_path: Path)
     save(trial._directory(), 30)
     trial.load_checkpoint(str(better))
     assert weight(trial._directory()) == 30
-
-
-def test_checkpoints_outlive_a_copy_only_where_copies_are_made() -> None:
-    assert _with_sweep_settings(quickstart(), "pbt").checkpoint.keep_last == 5
-    assert _with_sweep_settings(quickstart(), "asha").checkpoint.keep_last == 2
