@@ -38,16 +38,14 @@ from swav_ray.launch.train import make_trainer
 from swav_ray.launch.worker import run
 from swav_ray.one_line import last_line
 from swav_ray.run import measurements
-from swav_ray.run.layout import (
-    SUMMARY,
-)
+from swav_ray.run.layout import SUMMARY
 from swav_ray.run.messages import Measured
 from swav_ray.storage.place import Place, place
 
-log = logging.getLogger(__name__)
-
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60.0  # for a training to stop, with a checkpoint; then its workers are killed
+
+log = logging.getLogger(__name__)
 
 
 class TrialFailed(RuntimeError):
