@@ -35,20 +35,13 @@ class Address:
     """A bucket as boto3 would address it.
 
     Attributes:
-        endpoint: scheme and host, which has the bucket's name in it unless `by_path`.
+        url: of the bucket, to which keys are added.
         certificates: a PEM file, for https only; None: those that botocore trusts by itself.
     """
 
-    bucket: str
-    endpoint: str
-    by_path: bool
+    url: str
     region: str
     certificates: str | None
-
-    @property
-    def url(self) -> str:
-        """The URL of the bucket, to which keys are added."""
-        return f"{self.endpoint}/{self.bucket}/" if self.by_path else f"{self.endpoint}/"
 
 
 _forked = False  # connections and threads are the parent's
@@ -83,7 +76,7 @@ class Addresses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         client()  # first, since it says what is wrong with the settings
-        self.session = botocore.session.get_session()
+        self._session = botocore.session.get_session()
         self._found: dict[str, Address | None] = {}
         self._failures: collections.Counter[str] = collections.Counter()
         self._left_until: dict[str, float] = {}
@@ -104,7 +97,7 @@ class Addresses:
     def credentials(self) -> ReadOnlyCredentials | None:
         """As they are now, renewed if need be; None if there are none, or boto3 has to say what is wrong."""
         try:
-            found = self.session.get_credentials()
+            found = self._session.get_credentials()
             return found.get_frozen_credentials() if found else None
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, RuntimeError):
             return None
@@ -123,7 +116,7 @@ class Addresses:
             self._left_until[bucket] = time.monotonic() + _LEFT_SECONDS
 
     def _find(self, bucket: str) -> Address | None:
-        if _is_directory_bucket(bucket) or self.session.get_credentials() is None:
+        if _is_directory_bucket(bucket) or self._session.get_credentials() is None:
             return None
         # A presigned URL has the way to address the bucket, but its host is not always that of boto3's requests.
         url = client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
@@ -134,14 +127,12 @@ class Addresses:
         proxies = urllib.request.getproxies()
         if not {parts.scheme, "all"}.isdisjoint(proxies) and not urllib.request.proxy_bypass(parts.hostname or ""):
             return None
-        bundle: Any = self.session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        bundle: Any = self._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         if bundle and not os.path.exists(bundle):
             return None
         region = client().meta.region_name
         return Address(
-            bucket,
-            endpoint=f"{parts.scheme}://{parts.netloc}" if by_path else f"{parts.scheme}://{bucket}.{parts.netloc}",
-            by_path=by_path,
+            f"{parts.scheme}://{parts.netloc}/{bucket}/" if by_path else f"{parts.scheme}://{bucket}.{parts.netloc}/",
             region="us-east-1" if region == "aws-global" else region,
             certificates=bundle if bundle and parts.scheme == "https" else None,
         )
