@@ -1,6 +1,6 @@
 """How well label-free objectives rank trials, and what ASHA would have saved: one JSON line.
 
-`python benchmarks/sweep_objectives.py SWEEP_DIR [--trials 16 --recipe quickstart --section.field VALUE ...]`
+`python -m benchmarks.sweep_objectives SWEEP_DIR [--trials 16 --recipe quickstart --section.field VALUE ...]`
 
 Trains random points of tune_spaces/assignment.py to their end, one after the other, in this process and without Ray:
 the same crops, steps and measurements as a sweep's trials, without the start of their workers. Trials that SWEEP_DIR

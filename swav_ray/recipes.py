@@ -233,7 +233,8 @@ def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Confi
     A few thousand images cannot fill 3,000 equal prototypes, and the loss then stays at ln K. The authors' advice in
     public threads: about ten prototypes a class, a longer freeze, a lower epsilon, and a small queue that starts late.
 
-    It sets
+    It sets:
+
     - `train.global_batch_size`: a power of two, at most the recipe's, 256, and a sixteenth of the images (16 at least);
     - `train.epochs`: enough for 20,000 steps, at most 1,000 epochs, and never fewer than the recipe's;
     - `model.prototypes`: one head, see `classes`;

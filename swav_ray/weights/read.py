@@ -19,6 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from swav_ray.one_line import one_line
+
 
 class WeightsError(ValueError):
     """Weights that cannot be used: the message names the file, what is wrong, and what would be right."""
@@ -65,7 +67,7 @@ def _safetensors(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, s
     try:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError) as error:
-        raise WeightsError(f"{name}: is no whole safetensors file ({_line(error)}); copy it again") from None
+        raise WeightsError(f"{name}: is no whole safetensors file ({one_line(error)}); copy it again") from None
     header = int.from_bytes(data[:8], "little")
     metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
     return tensors, metadata
@@ -80,7 +82,7 @@ def _torch_save(data: bytes, name: str) -> dict[str, Tensor]:
             "have its tensors saved alone, best as safetensors"
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{name}: is no whole file of torch.save ({_line(error)}); copy it again") from None
+        raise WeightsError(f"{name}: is no whole file of torch.save ({one_line(error)}); copy it again") from None
     return dict(_flattened(content, ""))
 
 
@@ -97,7 +99,3 @@ def _wanted(error: pickle.UnpicklingError) -> str:
     """What the pickle asked for, out of torch's page of advice."""
     found = re.search(r"GLOBAL (\S+)", str(error))
     return f"it asks for {found[1]}" if found else "it holds more than tensors and plain values"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
