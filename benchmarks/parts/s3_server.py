@@ -54,7 +54,7 @@ class S3Server:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         ports = [option for name, port in self._ports.items() for option in _port_options(name, port)]
-        # `mini` is the single-node server: it starts in 1.5 s where `weed server` takes 9, and after a kill 17.
+        # `mini` is the single-node server: it starts in 1.5 s, `weed server` in 9 s and after a kill in 17.
         command = [_weed(), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         quiet = [
             "-admin.ui=false",

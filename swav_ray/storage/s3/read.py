@@ -1,4 +1,4 @@
-"""Reading many small objects through libcurl, which signs for S3 itself: a thirteenth of boto3's CPU time.
+"""Reading many small objects through libcurl, which signs for S3 itself: an eleventh of boto3's CPU time.
 
 One thread drives all transfers of a batch. It attends to them when the next answer is asked for. In between the kernel
 takes in what arrives, and no thread wakes another. boto3 answers whatever libcurl does not answer well.

@@ -113,7 +113,7 @@ def test_a_stalled_server_costs_a_retry(own_server: S3Server, monkeypatch: pytes
         ("AWS_DEFAULT_REGION", "us east", "'us east' doesn't match .*; check the AWS_"),
     ],
 )
-def test_settings_of_no_use_are_told_in_one_line(
+def test_wrong_settings_are_named_in_one_line(
     name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for other in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
@@ -121,10 +121,10 @@ def test_settings_of_no_use_are_told_in_one_line(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv(name, value)
-    where = place("s3://b/x")
+    path = place("s3://b/x")
     for use in (Place.exists, Place.read_bytes, Place.delete, lambda p: list(p.list()), lambda p: p.write_bytes(b"")):
         with pytest.raises(PlaceError, match=words) as caught:
-            use(where)
+            use(path)
         assert isinstance(caught.value, StorageUnavailable)  # or every read would count as a bad image
         assert "\n" not in str(caught.value)
     (tmp_path / "0.jpg").write_bytes(b"x")

@@ -121,7 +121,7 @@ def test_reads_that_are_given_up_disturb_no_others(answers: Answers) -> None:
     assert list(both) == [(b"%d" % index, b"%d" % (199 - index)) for index in range(200)]
 
 
-def test_connections_are_kept_from_batch_to_batch(answers: Answers) -> None:
+def test_connections_are_used_from_batch_to_batch(answers: Answers) -> None:
     names = [str(index) for index in range(40)]
     answers.paths = {f"/b/{name}": [(200, b"y")] for name in names}
     s3_read._free.clear()
