@@ -214,17 +214,20 @@ def test_workers_that_leave_no_cpu_for_crops_are_refused_where_none_can_come(
 
 
 def test_a_run_that_waits_for_room_stops_at_once(
-    cluster: None, shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    cluster: None,
+    shapes: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = tiny(shapes, tmp_path, "waits", scaling={"num_workers": (2, 3), "cpus_per_worker": 5.0})
     untouched = signal.getsignal(signal.SIGINT)
 
-    def interrupt() -> None:
-        while signal.getsignal(signal.SIGINT) == untouched:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+    def begin_and_interrupt(*given: Any) -> None:
+        _begin(*given)
+        os.kill(os.getpid(), signal.SIGINT)  # sooner, there would be no training to stop
 
-    threading.Thread(target=interrupt, daemon=True).start()
+    monkeypatch.setattr("swav_ray.launch.train._begin", begin_and_interrupt)
     assert train(config) is None
     output = capfd.readouterr().out
     assert "warning: 2 workers need" in output
