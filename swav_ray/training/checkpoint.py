@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from swav_ray.run.about import About
 from swav_ray.run.checkpoint_files import BadCheckpoint, read, steps
 from swav_ray.run.layout import (
     CHECKPOINT_MANIFEST,
     CHECKPOINTS,
+    MANIFEST,
     META,
     METRICS,
     MODEL,
@@ -30,6 +32,21 @@ from swav_ray.run.layout import (
 )
 from swav_ray.storage.place import Place
 from swav_ray.training.learner import Learner
+
+__all__ = [
+    "BadCheckpoint",
+    "Checkpoint",
+    "NewerCheckpoint",
+    "Retention",
+    "Snapshot",
+    "load",
+    "load_newest",
+    "prune",
+    "restore",
+    "snapshot",
+    "steps",
+    "write",
+]
 
 SCHEMA = 2  # 2: refused_steps and knn_top1 in meta.json
 
@@ -56,6 +73,7 @@ class Snapshot:
     model: dict[str, Tensor]
     training: dict[str, Tensor]
     meta: dict[str, Any]
+    about: About
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +94,20 @@ def snapshot(learner: Learner, step: int, knn_top1: float | None = None) -> Snap
             training[f"momentum.{names[parameter]}"] = state["momentum_buffer"]
     if learner.queue is not None:
         training |= {f"queue.{name}": tensor for name, tensor in learner.queue.state_dict().items()}
-    meta = {
+    meta: dict[str, Any] = {
         "schema": SCHEMA,
         "step": step,
         "samples_seen": step * learner.config.train.global_batch_size,
         "refused_steps": learner.refused_steps,
         "knn_top1": knn_top1,
     }
-    return Snapshot(step, _copied(learner.model.state_dict()), _copied(training), meta)
+    about = About(
+        recipe=learner.config.run.name,
+        step=step,
+        samples_seen=meta["samples_seen"],
+        image_size=learner.config.eval.image_size,
+    )
+    return Snapshot(step, _copied(learner.model.state_dict()), _copied(training), meta, about)
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -101,7 +125,9 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
     """
     before_commit()
     files = {
-        MODEL: safetensors.torch.save(state.model),
+        MODEL: safetensors.torch.save(
+            state.model, metadata=replace(state.about, samples=(run_dir / MANIFEST).uri).header()
+        ),
         TRAINING: safetensors.torch.save(state.training),
         META: json.dumps(state.meta, indent=1).encode(),
     }

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from swav_ray.data.crops.center_crop import center_crop
 from swav_ray.data.crops.decode import decode
 from swav_ray.model.normalize import MEAN, STD, normalize
+from swav_ray.run.about import About
 from swav_ray.storage.place import Place, place
 from swav_ray.weights.architecture import Architecture, architecture_of, load_exactly
 from swav_ray.weights.layouts import Recognised, recognise, wide
-from swav_ray.weights.ours import About, find
+from swav_ray.weights.ours import find
 from swav_ray.weights.read import stored
 
 if TYPE_CHECKING:

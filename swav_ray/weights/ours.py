@@ -3,49 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.run import checkpoint_files, layout
+from swav_ray.run.about import About
 from swav_ray.run.checkpoint_files import BadCheckpoint
 from swav_ray.storage.place import Place
 from swav_ray.weights.read import WeightsError
 
-_ENTRY = "swav_ray"  # of a safetensors header, with `About` as JSON
 WHICH = ("newest", "best")
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What is known of weights beside their tensors; the defaults mean: not known.
-
-    Attributes:
-        recipe: name that the run's recipe gave it. step, samples_seen: how far it has been trained.
-        image_size: side of the images that it is evaluated on, in pixels.
-        samples: where the run's list of images lies, which says what was held out of training.
-    """
-
-    recipe: str = ""
-    step: int = 0
-    samples_seen: int = 0
-    image_size: int = 0
-    samples: str = ""
-
-    @staticmethod
-    def of_header(metadata: Mapping[str, str]) -> About:
-        """Out of a safetensors header. Entries that a later version adds are passed over."""
-        try:
-            entry: dict[str, Any] = json.loads(metadata.get(_ENTRY, "{}"))
-        except json.JSONDecodeError:
-            return About()
-        return About(**{item.name: entry[item.name] for item in fields(About) if item.name in entry})
-
-    def header(self) -> dict[str, str]:
-        """The same as a safetensors header's entries."""
-        return {_ENTRY: json.dumps(asdict(self))}
 
 
 def find(where: Place, which: str) -> tuple[Place, bytes, About | None]:

@@ -1,9 +1,8 @@
-"""Each search space draws mixes that its recipe can train, and its command tells a mistake in one line."""
+"""Each search space draws mixes that its recipe can train, and its command reports a mistake in one line."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,23 +12,17 @@ import pytest
 
 from swav_ray import settings
 from swav_ray.config import Config, replace
+from swav_ray.launch.sweep import command
 from swav_ray.launch.sweep.command import main, parse
 from swav_ray.launch.sweep.space import Values, check, config_of, draw
 from swav_ray.recipes import RECIPES, quickstart
 from swav_ray.storage.place import StorageUnavailable
 
-tune = importlib.import_module("swav_ray.launch.sweep.sweep")
-
 SCRIPTS = sorted((Path(__file__).parents[2] / "tune_spaces").glob("*.py"))
 
 
 def load(script: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"tune_spaces.{script.stem}")
 
 
 def test_the_spaces_of_the_readme_are_there() -> None:
@@ -107,7 +100,7 @@ def test_a_sweep_starts_from_a_runs_own_config(tmp_path: Path) -> None:
         ("--scheduler", "argument --scheduler: expected one argument"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_argument_is_reported_in_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main({}, words.split(), recipe="quickstart", name="x") == 2
     error = capsys.readouterr().err
     assert told in error
@@ -131,7 +124,7 @@ def test_what_the_system_refuses_is_one_line_too(
     def refused(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(tune, "sweep", refused)
+    monkeypatch.setattr(command, "sweep", refused)
     assert main({}, [], recipe="quickstart", name="x") == status
     said = capsys.readouterr().err
     assert told in said

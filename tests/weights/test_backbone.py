@@ -107,6 +107,14 @@ def test_a_damaged_checkpoint_is_refused(run_dir: Place) -> None:
         load_backbone(run_dir)
 
 
+def test_a_model_file_by_itself_knows_its_preprocessing(run_dir: Place, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes((run_dir / "checkpoints" / "step-000000020" / "model.safetensors").read_bytes())
+    backbone = load_backbone(str(alone))
+    assert backbone.preprocess == load_backbone(run_dir).preprocess
+    assert backbone.origin.about.recipe == "quickstart"
+
+
 def test_preprocessing_is_evaluations_to_the_last_bit(run_dir: Place) -> None:
     backbone = load_backbone(run_dir)
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)

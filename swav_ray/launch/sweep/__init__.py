@@ -1,4 +1,4 @@
-"""Sweeps: many trainings of one recipe with other values. `swav_ray.launch.sweep.sweep(...)` is the whole of it."""
+"""Sweeps: trains a recipe many times, each time with other values. `sweep` is all that a caller needs."""
 
 from swav_ray.launch.sweep.sweep import sweep
 

@@ -1,4 +1,4 @@
-"""`python tune_spaces/NAME.py [--recipe R] [--num-samples N] ... [--section.field VALUE ...]`: parse, sweep."""
+"""`python tune_spaces/NAME.py [--recipe R] [--num-samples N] ... [--section.field VALUE ...]`: reads it, and sweeps."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from typing import Any
 from swav_ray import command_line, settings
 from swav_ray.command_line import Parser, whole_number
 from swav_ray.config import ConfigError
+from swav_ray.launch.sweep.space import Space, describe
+from swav_ray.launch.sweep.sweep import sweep
 from swav_ray.report.complaint import complain
 from swav_ray.storage.place import PlaceError
 
 
-def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int:
+def main(space: Space, arguments: Sequence[str] | None = None, **defaults: Any) -> int:
     """A search space's command.
-
-    Returns 0 done, 2 the user's mistake in one line, 1 the sweep failed, 128 and its number when a signal ended it.
 
     Args:
         space: what `sweep` takes.
-        words: of the command line.
+        arguments: of the command line.
         defaults: keywords of `sweep` that the space sets, `recipe` (a name) and `name` among them.
+
+    Returns:
+        The exit status. 0: done. 2: the user's mistake, printed in one line. 1: the sweep failed. 128 plus a signal's
+        number: the signal ended it.
     """
     try:
-        keywords = parse(space, sys.argv[1:] if words is None else words, defaults)
+        keywords = parse(space, sys.argv[1:] if arguments is None else arguments, defaults)
     except (ValueError, OSError) as error:
         return complain(error)
-    # Imported here: Ray takes seconds to import, and a wrong word should be told at once.
-    from swav_ray.launch.sweep.sweep import sweep
-
     try:
         sweep(space=space, **keywords)
     except KeyboardInterrupt as error:
@@ -41,16 +42,18 @@ def main(space: Any, words: Sequence[str] | None = None, **defaults: Any) -> int
     return 0
 
 
-def parse(space: Any, words: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Keywords of `sweep`: `defaults` and what the words say, `recipe` a config; raises ValueError or OSError."""
-    options = vars(command_line.read(_parser(space, defaults), words))
+def parse(space: Space, arguments: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of `sweep`: `defaults`, and over them the arguments; `recipe` is a config.
+
+    Raises:
+        ValueError, OSError: an argument is wrong, or the file of `--config` cannot be read.
+    """
+    options = vars(command_line.read(_parser(space, defaults), arguments))
     config = options.pop("config")
     return {**options, "recipe": config}
 
 
-def _parser(space: Any, defaults: dict[str, Any]) -> Parser:
-    from swav_ray.launch.sweep.space import describe
-
+def _parser(space: Space, defaults: dict[str, Any]) -> Parser:
     parser = Parser(
         prog="python tune_spaces/NAME.py",
         description="space:\n" + "\n".join(f"  {name}: {domain}" for name, domain in describe(space).items()),
@@ -64,12 +67,12 @@ def _parser(space: Any, defaults: dict[str, Any]) -> Parser:
         parser.add_argument(option, help=doc + shown, **how)
 
     add("--num-samples", "number of trials", type=whole_number)
-    add("--objective", "auto, knn, rankme, agreement, information; more words: images or pixels", nargs="+")
+    add("--objective", "auto, knn, rankme, agreement, information; or several, images and pixels too", nargs="+")
     add("--searcher", "random, grid or optuna")
     add("--scheduler", "asha, median, pbt or none")
     add("--grace-epochs", "epochs before a trial may be stopped; 0: an eighth, at least 3", type=whole_number)
     add("--concurrent", "trials at a time; 0: as many as fit", type=whole_number)
-    add("--seed", "of the values drawn", type=whole_number)
-    add("--name", "of the sweep and its directory")
+    add("--seed", "seed of the values drawn", type=whole_number)
+    add("--name", "name of the sweep and of its directory")
     parser.set_defaults(**defaults)
     return parser

@@ -1,7 +1,7 @@
-"""A search space: values drawn from it, what they make of a recipe, and which mixes are refused before any trial.
+"""A search space: values drawn from it, the configs that they make, and the mixes that are refused before any trial.
 
-A space maps settings (`train.temperature`) to Ray Tune's domains. Where a trial's values are no settings themselves,
-a function turns them into settings.
+A space maps settings (`train.temperature`) to Ray Tune's domains. If a trial's values are not settings themselves, a
+function turns them into settings.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Values = dict[str, Any]
 Translate = Callable[[Values, Config], dict[str, Any]]  # values and the recipe to settings
 Accept = Callable[[Values], Config]  # what a mix trains; raises ConfigError for one that is refused
 
-# What a running training can change without its weights, optimizer and queue losing their shape or its steps their
-# meaning: all that population-based training may mutate.
+# What population-based training may mutate: settings that a running training can change, since neither the shapes of
+# its weights, optimizer and queue nor the meaning of its steps depend on them.
 MUTABLE = (
     "optim.base_lr",
     "optim.final_lr",
@@ -39,13 +39,15 @@ MUTABLE = (
     "crops.min_scales",
     "crops.max_scales",
 )
-_DRAWS = 200  # tries for each point that is asked for
+_DRAWS = 200  # for each point that is wanted
 
 
 def config_of(base: Config, values: Values, translate: Translate | None = None) -> Config:
     """The recipe with a trial's values; a single number stands for a tuple of one.
 
-    Raises ConfigError, UnknownSetting."""
+    Raises:
+        ConfigError, UnknownSetting: a value or its name is wrong.
+    """
     types = settings.field_types()
     changed = {}
     for dotted, value in (translate(dict(values), base) if translate else values).items():
@@ -57,14 +59,14 @@ def config_of(base: Config, values: Values, translate: Translate | None = None) 
 
 
 def refuse(config: Config, images: int, recipe: Config | None = None) -> None:
-    """Raises ConfigError for a mix that runs and cannot teach anything.
+    """Raises ConfigError for a mix that can be trained but teaches nothing.
 
     A queue that is as long as a batch passes: the published RN50-w4 and w5 runs have one.
 
     Args:
-        images: training images of the data set.
-        recipe: what the mix starts from. That it has more prototypes than samples to fill them is its own affair, as
-            long as the mix leaves all three as they are (the Imagenette recipe has 300 for 256).
+        images: number of training images.
+        recipe: what the mix starts from. It may have more prototypes than samples to fill them (the Imagenette recipe
+            has 300 for 256), and so may a mix that leaves its prototypes, batch and queue as they are.
     """
     batch, queue, epochs = config.train.global_batch_size, config.queue, config.train.epochs
     if batch > images:
@@ -98,13 +100,13 @@ def _room(config: Config) -> tuple[tuple[int, ...], int, int]:
 
 
 def check(config: Config, images: int, recipe: Config | None = None) -> Config:
-    """`config`, or ConfigError where `refuse` says so."""
+    """`config`; raises ConfigError if `refuse` does."""
     refuse(config, images, recipe)
     return config
 
 
 def effective(config: Config) -> Config:
-    """`config` with the settings that change nothing in it at one value, so that configs that train alike are equal."""
+    """`config` with each setting that has no effect in it at a fixed value: configs that train alike are equal."""
     off: dict[str, dict[str, Any]] = {"queue": {}, "optim": {}, "augment": {}}
     if not config.queue.length:
         off["queue"]["start_epoch"] = 0
@@ -118,10 +120,10 @@ def effective(config: Config) -> Config:
 
 
 class Points:
-    """Values of trials that all pass and differ in what they train, and why others were refused.
+    """Values of trials. They all pass, and no two train alike.
 
     Attributes:
-        refused: one line for each reason, with how often it was met.
+        refused: why others were refused: a line for each reason, with how often it occurred.
     """
 
     def __init__(self) -> None:
@@ -130,11 +132,11 @@ class Points:
 
     @property
     def values(self) -> list[Values]:
-        """One dict a trial."""
+        """One dict for each trial."""
         return list(self._trials.values())
 
     def offer(self, values: Values, accept: Accept) -> None:
-        """Adds `values` unless `accept` raises ConfigError or what they train is there already."""
+        """Adds `values`, unless `accept` raises ConfigError or another trial trains alike."""
         if values in self._trials.values():
             return
         try:
@@ -155,9 +157,9 @@ class Points:
 
 
 def own_values(space: Space, base: Config, accept: Accept) -> Values | None:
-    """The values that train as the recipe does by itself; None where the space does not hold them.
+    """The values that train as the recipe does by itself; None if the space does not hold them.
 
-    A setting that changes nothing there (the start of a queue of length 0) may have any value.
+    A setting that has no effect in the recipe (the start of a queue of length 0) may have any value.
     """
     known = settings.field_types()
     values = {}
@@ -186,9 +188,10 @@ def _as_tuple(value: Any) -> Any:
 
 
 def draw(space: Space, accept: Accept, count: int, seed: int, first: Values | None = None) -> Points:
-    """`count` different points, `first` and random ones, fewer where a finite space has no more.
+    """`count` different points, `first` and random ones; fewer if a finite space has no more.
 
-    Raises ConfigError where none passes.
+    Raises:
+        ConfigError: none passes.
     """
     for name, domain in space.items():
         if isinstance(domain, Categorical | dict):
@@ -204,7 +207,7 @@ def draw(space: Space, accept: Accept, count: int, seed: int, first: Values | No
 
 
 def grid(space: Space, accept: Accept) -> Points:
-    """Every mix of a space of finite lists; raises ConfigError where a domain is continuous or no mix passes."""
+    """Every mix of a space of finite lists; raises ConfigError if a domain is continuous or no mix passes."""
     points = Points()
     for mix in itertools.product(*(_choices(name, domain) for name, domain in space.items())):
         points.offer(dict(zip(space, mix, strict=True)), accept)
@@ -251,7 +254,7 @@ def _plain(value: Any) -> Any:
 
 
 def describe(space: Space) -> dict[str, str]:
-    """The space in words, for the log and for telling whether a sweep that goes on is the same."""
+    """The space in words, for the terminal and for sweep.yaml, which a resumed sweep is compared with."""
     return {
         name: f"{type(domain).__name__.lower()} {domain.domain_str}" if isinstance(domain, Domain) else str(domain)
         for name, domain in space.items()

@@ -213,11 +213,11 @@ class Trial(tune.Trainable):
     def _next(self) -> dict[str, Any]:
         """The next measurement, waiting for it."""
         assert self._thread is not None
-        told = max((row["step"] for row in [*self._seen, *self._waiting]), default=0)
+        last = max((row["step"] for row in [*self._seen, *self._waiting]), default=0)
         while not self._waiting:
             over = not self._thread.is_alive()
             for message in ray.get(self._mailbox.read.remote()):
-                if isinstance(message, Measured) and message.row["step"] > told:
+                if isinstance(message, Measured) and message.row["step"] > last:
                     self._waiting.append(message.row)
             if over and not self._waiting:
                 raise TrialFailed(self._why())

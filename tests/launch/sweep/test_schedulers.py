@@ -58,7 +58,7 @@ def test_asha_stops_by_what_trials_reported_before_the_sweep_was_killed(tmp_path
 
 
 @pytest.mark.parametrize("name", ["asha", "median"])
-def test_a_trial_that_was_let_pass_is_not_judged_again_when_the_sweep_goes_on(tmp_path: Path, name: str) -> None:
+def test_a_trial_that_was_let_pass_is_not_judged_again_when_the_sweep_resumes(tmp_path: Path, name: str) -> None:
     scheduler = make_scheduler(name, SPACE, below_one, epochs=9, grace=1)
     scheduler.set_search_properties("knn_top1", "max")
     first = interrupted("first", tmp_path, [10.0, 11.0])

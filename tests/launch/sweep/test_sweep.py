@@ -1,4 +1,4 @@
-"""Sweeps through real Ray on two CPUs: refused, stopped, collapsed, failed, killed and gone on with, copied weights."""
+"""Sweeps through real Ray on two CPUs: refused, stopped, collapsed, failed, killed and resumed, copied weights."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Outcome:
             return str(error)
         return "was let in"
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.results = four_kinds(self._images, self._storage)
         self.after = self._log().stat()
         self.found = read_sweep(self.sweep_dir)
@@ -153,7 +153,7 @@ def killed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 @pytest.fixture(scope="module")
 def outcome(killed: Outcome, two_cpus: None) -> Outcome:
-    killed.go_on()
+    killed.resume()
     return killed
 
 
@@ -167,7 +167,7 @@ def test_while_a_sweep_lives_another_of_its_name_is_refused(outcome: Outcome) ->
     assert outcome.second.startswith("name = 'kinds': is running already (process ")
 
 
-def test_a_killed_sweep_goes_on_with_the_same_trials(outcome: Outcome) -> None:
+def test_a_killed_sweep_resumes_with_the_same_trials(outcome: Outcome) -> None:
     assert outcome.trial("wide", outcome.killed).state == "finished"
     assert outcome.trial("narrow", outcome.killed).state == "running"
     assert outcome.before == outcome.after  # what was finished is not trained again
@@ -184,7 +184,7 @@ def test_a_trial_that_lags_is_stopped_early_and_the_other_trains_to_the_end(outc
     assert narrow.state == "stopped"
     (last,) = [found.metrics for found in outcome.results if found.config and found.config["kind"] == "narrow"]
     assert last is not None
-    assert last["epochs"] < EPOCHS  # as it was when that was decided; until it hears of it, it trains on
+    assert last["epochs"] < EPOCHS  # at the time of the decision; it trains on until it is stopped
     assert outcome.found.best == wide
 
 
@@ -243,7 +243,7 @@ def test_another_sweep_of_that_name_is_refused_by_what_differs(outcome: Outcome,
 def test_population_based_training_copies_the_weights_of_the_better_trial(
     two_cpus: None, shapes: Path, tmp_path: Path
 ) -> None:
-    """Two trials that take turns; whichever lags goes on from the other's weights, in a run of its own."""
+    """Two trials that take turns; the one that lags continues from the other's weights, in a new run directory."""
     base = recipe(shapes, tmp_path, optim={"warmup_epochs": 0.0, "base_lr": 1.0})
     sweep(
         base,

@@ -95,7 +95,7 @@ def test_a_trial_that_learned_to_the_end_is_finished(trial: Trial, monkeypatch: 
 
 
 def test_the_monitor_is_on_the_trials_node_and_on_no_other(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials are on the head node; one on a spot node would end with it, and the news of the training too."""
+    """Trials are on the head node; one on a spot node would end with it, and with it what the training reports."""
     placed = begin(trial, monkeypatch, [3.0])
     trial.step()
     assert (placed["scheduling_strategy"].node_id, placed["scheduling_strategy"].soft) == (HEAD, False)
@@ -110,7 +110,7 @@ def save(run_dir: Place, step: int, keep: int = 2) -> None:
 
 
 def saved(folder: Path, step: int, run_dir: Place) -> Path:
-    """What Tune hands to a trial that is to go on from another's checkpoint."""
+    """What Tune hands to a trial that continues from another's checkpoint."""
     save(run_dir, step)
     folder.mkdir()
     assert copy_newest(run_dir, 0, folder) == step
@@ -175,7 +175,7 @@ def test_nothing_is_left_of_a_copy_that_was_killed_when_another_takes_its_place(
     assert weight(trial._directory()) == 20
 
 
-def test_a_copy_that_is_whole_goes_on_where_it_was(trial: Trial, tmp_path: Path) -> None:
+def test_a_copy_that_is_whole_resumes_where_it_was(trial: Trial, tmp_path: Path) -> None:
     trial._directory()
     better = saved(tmp_path / "better", 20, place(tmp_path / "trials" / "t_1"))
     trial.load_checkpoint(str(better))

@@ -1,0 +1,20 @@
+"""What a file of weights says of itself comes back, and a later version's entries are passed over."""
+
+from __future__ import annotations
+
+import json
+
+from swav_ray.run.about import About
+
+ABOUT = About(recipe="quickstart", step=3, samples_seen=30, image_size=48, samples="s3://b/run/manifest.parquet")
+
+
+def test_what_the_header_says_comes_back() -> None:
+    assert About.of_header(ABOUT.header()) == ABOUT
+    assert About.of_header({}) == About()
+
+
+def test_unknown_entries_and_damage_are_passed_over() -> None:
+    entry = json.loads(ABOUT.header()["swav_ray"]) | {"colour": "red"}
+    assert About.of_header({"swav_ray": json.dumps(entry)}) == ABOUT
+    assert About.of_header({"swav_ray": "{"}) == About()
