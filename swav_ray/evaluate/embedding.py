@@ -25,7 +25,7 @@ def crops_of(manifest: Manifest, ids: np.ndarray, image_size: int, threads: int)
         threads: that decode; decoders release Python's lock.
 
     Returns:
-        (len(ids), image_size, image_size, 3) uint8, zeros where unreadable; a reason or None for each.
+        (len(ids), image_size, image_size, 3) uint8, zeros for an unreadable one; a reason or None for each.
     """
     crops = np.zeros((len(ids), image_size, image_size, 3), np.uint8)
 

@@ -99,7 +99,7 @@ class FeatureStore:
 
         Args:
             features: (rows, feature_dim) float32, in the order of `ids`; rows of unreadable images are not looked at.
-            reasons: why an image could not be read, or None where it could.
+            reasons: why an image could not be read, or None for a readable one.
         """
         readable = pa.array([reason is None for reason in reasons])
         flat = pa.array(np.ascontiguousarray(features, np.float32).reshape(-1))

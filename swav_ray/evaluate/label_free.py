@@ -1,6 +1,6 @@
 """How good a backbone is, without labels: effective rank of its features, agreement of codes between two crops.
 
-For choosing between runs where nothing is labelled. `benchmarks.sweep_objectives` measures how well each ranks runs.
+For choosing between runs if nothing is labelled. `benchmarks.sweep_objectives` measures how well each ranks runs.
 
 Shape suffixes: N images, D features, K prototypes.
 """

@@ -86,7 +86,7 @@ def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, tit
     """A PNG: images of each prototype, largest first, the part of its commonest label darker.
 
     Args:
-        assigned: prototype of each image, (N,). labels: (N,), -1 where there is none.
+        assigned: prototype of each image, (N,). labels: (N,), -1 without one.
         prototypes: number of all.
     """
     sizes = np.bincount(assigned, minlength=prototypes)

@@ -73,7 +73,7 @@ class Result:
     Attributes:
         backbone: the place of the weights. weights: their sha256.
         figures: by name; the first is the one to compare by.
-        correct: for each image of the validation set by sample id whether it was right, where figures count images: for
+        correct: for each image of the validation set by sample id whether it was right, if figures count images: for
             paired tests between backbones.
         notes: lines for people: what was left out, what is not as published.
     """

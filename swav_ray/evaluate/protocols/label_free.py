@@ -1,4 +1,4 @@
-"""Is a backbone getting better, where nothing is labelled? Its features' rank, its codes, and its nearest neighbours.
+"""Is a backbone getting better if nothing is labelled? Its features' rank, its codes, and its nearest neighbours.
 
 Figures of one backbone say little. They tell whether anything was gained beside those of the untrained network and of
 the weights that training began with (`compare`).

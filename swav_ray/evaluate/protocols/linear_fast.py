@@ -54,7 +54,7 @@ def run(given: Given) -> Judged:
 
 
 def _choose(labels: np.ndarray, features: np.ndarray, fit: Any) -> float:
-    """The regularisation that does best on a part of the train split; the middle one where classes are too small."""
+    """The regularisation that does best on a part of the train split; the middle one if classes are too small."""
     from sklearn.model_selection import train_test_split
 
     rows = np.arange(len(labels))
