@@ -1,0 +1,142 @@
+"""Features of a folder of JPEGs: images per second of `python -m swav_ray.evaluate`'s extraction beside a DataLoader's.
+
+    python -m benchmarks.features [--images N] [--size S] [--model resnet18] [--width W]
+
+Prints one JSON line. The baseline is the loop that everybody writes: a Dataset with PIL and torchvision's Resize,
+CenterCrop, ToTensor and Normalize, a DataLoader with a worker a CPU, and the same network in float32. Both are timed
+whole, from their call to the last feature; `ray_start_s`, Ray's own start, comes on top of ours. The images are parts
+of scikit-learn's sample photos, 1.5 times as large as what is embedded. `largest_difference` is that between the two
+lots of features, relative to the largest feature: the two resize differently.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from swav_ray.data import manifest as manifests
+from swav_ray.evaluate.splits import Split
+from swav_ray.model.normalize import MEAN, STD
+from swav_ray.model.swav import SwAVModel
+from swav_ray.storage.place import place
+from swav_ray.weights.backbone import Backbone, Preprocess, load_backbone
+
+_BATCH = 64
+
+
+def write_images(folder: Path, images: int, side: int) -> None:
+    """JPEGs of random parts of two photos, `side` pixels wide and high."""
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(image) for image in load_sample_images().images]
+    generator = np.random.default_rng(0)
+    for index in range(images):
+        photo = photos[index % len(photos)]
+        cut = int(generator.integers(120, 400))
+        left, top = (int(generator.integers(0, most - cut + 1)) for most in photo.size)
+        file = folder / f"{index // 1000:03d}" / f"{index:06d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        photo.crop((left, top, left + cut, top + cut)).resize((side, side)).save(file, "JPEG", quality=90)
+
+
+def make_backbone(folder: Path, model: str, width: float, size: int) -> Backbone:
+    torch.manual_seed(0)
+    file = folder / "weights.pth"
+    torch.save(SwAVModel(model, width=width, hidden_dim=0, output_dim=8, prototypes=(8,)).state_dict(), file)
+    backbone = load_backbone(str(file))
+    backbone.preprocess = Preprocess(size)
+    return backbone
+
+
+class Folder(Dataset[torch.Tensor]):
+    def __init__(self, files: list[str], size: int) -> None:
+        self.files = files
+        short = size if size <= 64 else round(size * 256 / 224)
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize(short),
+                transforms.CenterCrop(size),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with Image.open(self.files[index]) as image:
+            return self.transform(image.convert("RGB"))  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def plain_loop(backbone: Backbone, files: list[str], cpus: int) -> tuple[float, np.ndarray]:
+    """Images per second, and the features."""
+    began = time.perf_counter()
+    loader = DataLoader(Folder(files, backbone.preprocess.image_size), _BATCH, num_workers=cpus)
+    features = np.concatenate([backbone(images).numpy() for images in loader])
+    return len(files) / (time.perf_counter() - began), features
+
+
+def ours(backbone: Backbone, uri: str, out: Path, cpus: int) -> tuple[float, float, np.ndarray]:
+    """Images per second, seconds that Ray takes to start, and the features."""
+    import ray
+
+    from swav_ray.launch.features import labelled
+
+    manifest = manifests.build(uri)
+    ids = np.arange(len(manifest))
+    split = Split(manifest, ids, np.zeros(len(ids), np.int64), ["all"])
+    began = time.perf_counter()
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    started = time.perf_counter()
+    try:
+        (found,) = labelled(backbone, [split], place(out), lambda *_: None)
+    finally:
+        ended = time.perf_counter()
+        ray.shutdown()
+    return len(ids) / (ended - started), started - began, found.features
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--size", type=int, default=64, help="side of what is embedded, in pixels")
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--width", type=float, default=1.0)
+    options = parser.parse_args()
+    cpus = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_images(folder / "images", options.images, round(1.5 * options.size))
+        backbone = make_backbone(folder, options.model, options.width, options.size)
+        files = sorted(map(str, (folder / "images").rglob("*.jpg")))
+        baseline, expected = plain_loop(backbone, files, cpus)
+        rate, start, features = ours(backbone, str(folder / "images"), folder / "features", cpus)
+    difference = float(np.abs(features - expected).max() / np.abs(expected).max())
+    document = {
+        "benchmark": "features",
+        "images": options.images,
+        "size": options.size,
+        "model": f"{options.model}-w{options.width:g}",
+        "cpus": cpus,
+        "images_per_second": {"swav_ray": round(rate, 1), "dataloader": round(baseline, 1)},
+        "ratio": round(rate / baseline, 2),
+        "ray_start_s": round(start, 1),
+        "largest_difference": round(difference, 4),
+    }
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()
