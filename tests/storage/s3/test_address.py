@@ -97,22 +97,20 @@ def test_a_bucket_that_takes_only_boto3s_requests_is_left_to_it_for_a_while(
     assert answers.asked[-1] == "fast"
 
 
-@pytest.mark.s3
-def test_reads_that_the_fast_way_cannot_do_go_through_boto3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_behind_a_proxy_is_left_to_boto3(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     def quickly(*request: Any) -> bytes | None:
-        return s3_read._read_quickly(s3[5:], request)
+        s3_address._addresses_of.cache_clear()
+        return s3_read._read_quickly("b", request)
 
-    (place(s3) / "x").write_bytes(b"y")
+    answers.paths["/b/x"] = [(200, b"y")]
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "example.com")
-    s3_address._addresses_of.cache_clear()
     assert quickly("x", None) is None
     monkeypatch.delenv("HTTP_PROXY")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    s3_address._addresses_of.cache_clear()
     assert quickly("x", None) is None
+    assert answers.asked == []
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    s3_address._addresses_of.cache_clear()
     assert quickly("x", None) == b"y"
     assert quickly("nope", None) is None
     assert quickly("x", (7, 3)) is None
