@@ -1,4 +1,4 @@
-"""What every command makes of its words: its own options, and a config from recipe, file and settings."""
+"""What every command makes of its arguments: its own options, and a config from recipe, file and settings."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def command() -> Parser:
 
 def test_settings_stand_anywhere_after_the_places_and_come_last(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("train: {epochs: 60, max_refused_steps: 5}\n")
-    words = ["train", "here", "--train.epochs", "70", "--recipe", "cifar", "--crops.sizes", "24", "--samples", "2"]
-    options = read(command(), [*words, "--config", str(tmp_path / "c.yaml")])
+    arguments = ["train", "here", "--train.epochs", "70", "--recipe", "cifar", "--crops.sizes", "24", "--samples", "2"]
+    options = read(command(), [*arguments, "--config", str(tmp_path / "c.yaml")])
     assert (options.place, options.samples) == ("here", 2)
     expected = replace(cifar(), train={"epochs": 70, "max_refused_steps": 5}, crops={"sizes": (24,)})
     assert options.config == expected
@@ -37,12 +37,12 @@ def test_a_negative_number_is_a_value_of_its_setting() -> None:
         read(command(), ["train", "here", "--optim.base_lr", "-1"])
 
 
-def test_without_words_it_is_the_commands_own_recipe() -> None:
+def test_without_arguments_it_is_the_commands_own_recipe() -> None:
     assert read(command(), ["train", "here"]).config == quickstart()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "said"),
     [
         ("train here --sample 3", "--sample: no such option; did you mean --samples?"),
         ("train here --samples=none", "argument --samples: 'none' is not a positive whole number"),
@@ -56,25 +56,25 @@ def test_without_words_it_is_the_commands_own_recipe() -> None:
         ("lst here", "invalid choice: 'lst'"),
     ],
 )
-def test_a_wrong_word_gets_one_line(words: str, said: str) -> None:
+def test_a_wrong_argument_gets_one_line(arguments: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
-        read(command(), words.split())
+        read(command(), arguments.split())
     assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("kind", "words", "wrong"),
+    ("kind", "valid", "wrong"),
     [
         (at_least_one, {"1": 1, "20": 20}, ("0", "-1", "1.5", "x")),
         (whole_number, {"0": 0, "-3": -3}, ("1.5", "x")),
         (not_negative, {"0": 0.0, "1.5": 1.5}, ("-1", "inf", "nan", "x")),
     ],
 )
-def test_numbers_are_taken_as_what_they_must_be(kind: object, words: dict[str, float], wrong: tuple[str, ...]) -> None:
+def test_numbers_are_what_they_must_be(kind: object, valid: dict[str, float], wrong: tuple[str, ...]) -> None:
     parser = Parser(prog="x")
     parser.add_argument("--n", type=kind)
-    for word, value in words.items():
-        assert read(parser, [f"--n={word}"]).n == value
-    for word in wrong:
-        with pytest.raises(ValueError, match=f"argument --n: '{word}' is not a"):
-            read(parser, [f"--n={word}"])
+    for argument, value in valid.items():
+        assert read(parser, [f"--n={argument}"]).n == value
+    for argument in wrong:
+        with pytest.raises(ValueError, match=f"argument --n: '{argument}' is not a"):
+            read(parser, [f"--n={argument}"])

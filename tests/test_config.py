@@ -146,7 +146,7 @@ def test_every_field_says_what_it_is() -> None:
         ("data", "holdout_fraction", 1.0),
     ],
 )
-def test_a_value_that_cannot_be_is_told_in_one_line(section: str, name: str, value: object) -> None:
+def test_a_value_that_cannot_be_is_named_in_one_line(section: str, name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         replace(Config(), **{section: {name: value}})
     assert str(caught.value).startswith(f"{section}.{name} = ")

@@ -1,4 +1,4 @@
-"""The command: what it makes of its words, and what it says to wrong ones."""
+"""The command: what it makes of its arguments, and what it says to wrong ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from swav_ray.launch.connect import connect
 from swav_ray.recipes import cifar, quickstart
 
 
-def test_no_words_are_the_quickstart() -> None:
+def test_no_arguments_are_the_quickstart() -> None:
     assert pretrain.parse([]) == quickstart()
 
 
-def test_words_come_after_the_file_and_the_file_after_the_recipe(tmp_path: Path) -> None:
+def test_settings_come_after_the_file_and_the_file_after_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("train: {epochs: 60, global_batch_size: 64}\nqueue: {length: 0}\n")
     config = pretrain.parse(["cifar", "--config", str(file), "--train.epochs", "70"])
@@ -32,7 +32,7 @@ def test_a_runs_own_config_gives_the_run_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "said"),
     [
         (["swav_100e"], "recipe = 'swav_100e': no such recipe; did you mean swav_100ep?"),
         (["--train.epoch", "1"], "did you mean train.epochs?"),
@@ -46,9 +46,9 @@ def test_a_runs_own_config_gives_the_run_again(tmp_path: Path) -> None:
     ],
 )
 def test_the_users_mistake_is_one_line_and_status_2(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert pretrain.main([str(tmp_path) if word == "TMP" else word for word in words]) == 2
+    assert pretrain.main([str(tmp_path) if argument == "TMP" else argument for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

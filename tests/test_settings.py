@@ -1,4 +1,4 @@
-"""Settings as text: there and back, and what is said to a wrong word."""
+"""Settings as text: there and back, and what is said to a wrong argument."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def test_every_recipe_comes_back_from_yaml(name: str) -> None:
     assert settings.from_yaml(settings.to_yaml(config), swav_100ep(), "x") == config
 
 
-def test_every_field_can_be_set_by_word() -> None:
+def test_every_field_can_be_set_by_an_argument() -> None:
     config = quickstart()
     for dotted in settings.field_types():
         section, _, name = dotted.partition(".")
         value = getattr(getattr(config, section), name)
         values = value if isinstance(value, tuple) else (value,)
-        words = [f"--{dotted}", *(str(v).lower() if isinstance(v, bool) else str(v) for v in values)]
-        assert settings.parse_arguments(words) == {dotted: value}
+        arguments = [f"--{dotted}", *(str(v).lower() if isinstance(v, bool) else str(v) for v in values)]
+        assert settings.parse_arguments(arguments) == {dotted: value}
 
 
 def test_every_field_shows_in_help_with_default_and_unit() -> None:
@@ -33,7 +33,7 @@ def test_every_field_shows_in_help_with_default_and_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "said"),
     [
         (["--train.epoch", "3"], "train.epoch: no such setting; did you mean train.epochs?"),
         (["--lr", "1"], "lr: no such setting; did you mean optim.base_lr?"),
@@ -47,9 +47,9 @@ def test_every_field_shows_in_help_with_default_and_unit() -> None:
         (["5"], "'5': is not expected here"),
     ],
 )
-def test_a_wrong_word_gets_one_line(words: list[str], said: str) -> None:
+def test_a_wrong_argument_gets_one_line(arguments: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
-        settings.with_values(quickstart(), settings.parse_arguments(words))
+        settings.with_values(quickstart(), settings.parse_arguments(arguments))
     assert said in str(caught.value)
 
 

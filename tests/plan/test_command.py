@@ -17,22 +17,22 @@ RATES = read_data("rates.yaml")
 PRICES = read_data("prices.yaml")
 
 
-def run(*words: str) -> int:
-    return command.main(list(words))
+def run(*arguments: str) -> int:
+    return command.main(list(arguments))
 
 
 def test_a_plan_names_hours_dollars_and_what_nobody_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["cost", "--recipe", "swav_100ep", "--nodes", "p4d.24xlarge:2", "--train.precision", "bf16"]
-    assert run(*words, "--json") == 0
+    arguments = ["cost", "--recipe", "swav_100ep", "--nodes", "p4d.24xlarge:2", "--train.precision", "bf16"]
+    assert run(*arguments, "--json") == 0
     plain = json.loads(capsys.readouterr().out)
-    assert run(*words, "--spot", "--json") == 0
+    assert run(*arguments, "--spot", "--json") == 0
     spot = json.loads(capsys.readouterr().out)
     assert spot["dollars"] < plain["dollars"]
     assert spot["hours"] > plain["hours"]
     assert plain["interruptions"] is None
     assert plain["dollars"] == pytest.approx(plain["hours"] * plain["dollars_per_hour"])
     assert any("A100-40GB" in note for note in plain["capacity"]["unmeasured"])
-    assert run(*words, "--spot") == 0
+    assert run(*arguments, "--spot") == 0
     table = capsys.readouterr().out
     assert "not measured: A100-40GB" in table
     assert str(PRICES["date"]) in table
@@ -60,7 +60,7 @@ def test_own_prices_and_rates_are_used(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "said"),
     [
         (["cost", "--nodes", "g6.2xlage:8"], "no such machine; did you mean g6.2xlarge?"),
         (["cost", "--nodes", "g6.2xlarge"], "must be TYPE:COUNT"),
@@ -73,12 +73,12 @@ def test_own_prices_and_rates_are_used(tmp_path: Path, capsys: pytest.CaptureFix
         (["check", "--rates", "WRONG"], "has no section gpus"),
     ],
 )
-def test_a_wrong_word_is_one_line_and_status_2(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_a_wrong_argument_is_one_line_and_status_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("a: 1\n")
-    assert run(*[str(wrong) if word == "WRONG" else word for word in words]) == 2
+    assert run(*[str(wrong) if argument == "WRONG" else argument for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

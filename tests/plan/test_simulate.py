@@ -15,7 +15,7 @@ def test_the_simulation_reproduces_the_published_64_gpu_epoch() -> None:
     assert seconds == pytest.approx(220, rel=0.25)
 
 
-def test_where_crops_are_short_the_simulation_waits_for_them() -> None:
+def test_the_simulation_waits_for_crops_that_are_short() -> None:
     hardware = simulate.Hardware(gpus=8, gpu_rate=100, crop_rate=400, communication=0.01, spread=0.02)
     assert simulate.epoch_seconds(hardware, 100_000, 1000) == pytest.approx(100_000 / 400, rel=0.03)
 
