@@ -23,6 +23,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.launch.connect import connect
 from swav_ray.launch.ray_internals.head_node import HEAD_NODE
+from swav_ray.launch.ray_internals.tested import untested_ray
 from swav_ray.launch.sweep.choice import concurrency, head_share, share_cpus
 from swav_ray.launch.sweep.design import Design, make_design
 from swav_ray.launch.sweep.groups import Groups, drain
@@ -107,6 +108,8 @@ def sweep(
     lease = Lease(sweep_dir, name, terminal.line, lost=_interrupt, setting="name")
     lease.acquire()
     try:
+        for warning in untested_ray():
+            terminal.line(f"warning: {warning}")
         own_cluster = connect(recipe.run.ray_logs) is not None
         try:
             return _run(design, concurrent, terminal, grows=not own_cluster)
