@@ -1,4 +1,4 @@
-"""Labels from a CSV of name,label beside images that have none of their own: a flat bucket, or several labels an image.
+"""Labels from a CSV of name,label beside images that have none of their own, as in a flat bucket.
 
 A name is a sample's path below the place, its file name, or that without its suffix, as long as it is the only one.
 """
@@ -22,7 +22,7 @@ from swav_ray.storage.place import Place
 _EXAMPLES = 3
 
 
-def read_labels(where: Place) -> list[tuple[str, str]]:
+def _read_labels(where: Place) -> list[tuple[str, str]]:
     """Names and labels of a CSV, in order; a header of name,label is optional.
 
     Raises:
@@ -35,12 +35,16 @@ def read_labels(where: Place) -> list[tuple[str, str]]:
     except UnicodeDecodeError:
         raise PlaceError(f"{where}: is not UTF-8 text; give a CSV of name,label") from None
     rows = []
-    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
-        if not row:
-            continue
-        if len(row) != 2:
-            raise PlaceError(f"{where}: line {number} has {len(row)} columns instead of name,label")
-        rows.append((row[0].strip(), row[1].strip()))
+    try:
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
+            if not row:
+                continue
+            if len(row) != 2:
+                raise PlaceError(f"{where}: line {number} has {len(row)} columns instead of name,label")
+            if label := row[1].strip():  # an empty one is none
+                rows.append((row[0].strip(), label))
+    except csv.Error as error:
+        raise PlaceError(f"{where}: is no CSV of name,label ({error})") from None
     if rows and [word.lower() for word in rows[0]] == ["name", "label"]:
         rows = rows[1:]
     if not rows:
@@ -54,7 +58,7 @@ def with_labels(manifest: Manifest, where: Place) -> tuple[Manifest, tuple[str, 
     Images that the CSV does not name have no label. Numbers are sorted as numbers.
 
     Raises:
-        PlaceError: as `read_labels`; no name is an image's; or an image has two labels.
+        PlaceError: the file is missing or is no CSV of name,label; no name is an image's; or an image has two labels.
     """
     rows, notes = _samples(manifest, where)
     label_of: dict[int, str] = {}
@@ -71,31 +75,12 @@ def with_labels(manifest: Manifest, where: Place) -> tuple[Manifest, tuple[str, 
     return dataclasses.replace(manifest, table=table, classes=classes), notes
 
 
-def label_matrix(manifest: Manifest, where: Place) -> tuple[np.ndarray, list[str], tuple[str, ...]]:
-    """Several labels an image from a CSV with a line for each: (samples, classes) int8, the classes, notes.
-
-    1 for a class that an image has, 0 for the others, -1 in the whole row of an image that the CSV does not name.
-
-    Raises:
-        PlaceError: as `read_labels`, or no name is an image's.
-    """
-    rows, notes = _samples(manifest, where)
-    classes = _sorted({label for _, label in rows})
-    rank = {name: number for number, name in enumerate(classes)}
-    matrix = np.full((len(manifest), len(classes)), -1, np.int8)
-    for sample, label in rows:
-        if matrix[sample, 0] < 0:
-            matrix[sample] = 0
-        matrix[sample, rank[label]] = 1
-    return matrix, classes, notes
-
-
 def _samples(manifest: Manifest, where: Place) -> tuple[list[tuple[int, str]], tuple[str, ...]]:
     """Sample ids and labels of a CSV's lines, and a note of the names that are no image's."""
     paths = manifest.table["uri"].to_pylist()
     known = _names(paths)
     found, unknown = [], []
-    for name, label in read_labels(where):
+    for name, label in _read_labels(where):
         sample = known.get(name)
         if sample is None:
             unknown.append(name)

@@ -43,6 +43,10 @@ def parser() -> command_line.Parser:
     made.add_argument("--labels", default="", metavar="CSV", help="name,label for images that have no class folders")
     made.add_argument("--out", default="", metavar="DIR", help="where results go (default: evaluations/ in the run)")
     made.add_argument("--storage", default="runs", metavar="PLACE", help="where manifests are cached (%(default)s)")
+    made.add_argument(
+        "--image-size", type=command_line.at_least_one, default=0, help="side of the centre crop, in pixels (the run's)"
+    )
+    made.add_argument("--prefix", default="", help="what the names begin with, if a file holds several networks")
     made.add_argument("--limit", type=command_line.at_least_one, default=0, help="most images of a split (all)")
     made.add_argument("--ray-logs", action="store_true", help="show Ray's own messages")
     return made
@@ -63,6 +67,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _check(protocol: str, backbones: list[str], options: dict[str, Any]) -> None:
     """Raises WrongArgument for words that do not go together."""
+    if not options["train"] and (options["val"] or options["labels"]):
+        raise command_line.WrongArgument("--val, --labels: need --train; without it the run's own images are used")
     if protocol == _COMPARE:
         if options["checkpoint"] or len(backbones) < 2:
             raise command_line.WrongArgument("compare: needs two or more backbones and no --checkpoint")

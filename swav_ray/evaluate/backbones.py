@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,26 +12,27 @@ from torch.nn import functional as F
 
 from swav_ray.model.resnet import ResNet
 from swav_ray.weights.backbone import Backbone, load_backbone
+from swav_ray.weights.layouts import Recognised
 
 UNTRAINED, PIXELS = "untrained:", "pixels:"
 _SIDE = 16  # of the raw pixels that are compared
 
 
-def backbone_of(word: str, which: str = "newest") -> Backbone:
+def backbone_of(word: str, **chosen: Any) -> Backbone:
     """The backbone of a word of the command line.
 
     Args:
         word: a place of weights; `untrained:PLACE`, the network of that place with fresh weights; or `pixels:PLACE`,
             the pixels of the images that this network would be given, averaged down to 16 x 16.
-        which: of a run's checkpoints, as for `load_backbone`.
+        chosen: further arguments of `load_backbone`.
 
     Raises:
         WeightsError: as `load_backbone`.
     """
     for prefix, make in ((UNTRAINED, _untrained), (PIXELS, _pixels)):
         if word.startswith(prefix):
-            return make(load_backbone(word.removeprefix(prefix), which=which))
-    return load_backbone(word, which=which)
+            return make(load_backbone(word.removeprefix(prefix), **chosen))
+    return load_backbone(word, **chosen)
 
 
 def _untrained(trained: Backbone) -> Backbone:
@@ -40,7 +42,8 @@ def _untrained(trained: Backbone) -> Backbone:
         torch.manual_seed(0)
         trunk = ResNet(shape.depth, width=shape.width, small_image_stem=shape.small_image_stem).eval()
     trunk.conv1.padding = (shape.stem_padding, shape.stem_padding)
-    return _like(trained, trunk, f"untrained {shape}")
+    name = f"untrained {shape.depth}, width {shape.width:g}, {'small' if shape.small_image_stem else 'usual'} stem"
+    return _like(trained, trunk, name)
 
 
 class _Pixels(nn.Module):
@@ -51,12 +54,12 @@ class _Pixels(nn.Module):
 
 
 def _pixels(trained: Backbone) -> Backbone:
-    return _like(trained, _Pixels(), f"pixels {_SIDE}")
+    return _like(trained, _Pixels(), f"pixels of {_SIDE} x {_SIDE}")
 
 
 def _like(trained: Backbone, trunk: nn.Module, what: str) -> Backbone:
     """A trunk with the preprocessing of another one and without its head; its digest stands for what it is."""
-    parts = replace(trained.origin.parts, layout=what, head={})
+    parts = Recognised(what, {}, {}, {}, {})
     digest = hashlib.sha256(what.encode()).hexdigest()
     origin = replace(trained.origin, place=what, sha256=digest, layout=what, parts=parts)
     return Backbone(trunk, trained.architecture, trained.preprocess, origin).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,19 +19,24 @@ from swav_ray.weights.backbone import Backbone
 _BATCH = 64  # images of a forward pass
 
 
-def crops_of(manifest: Manifest, ids: np.ndarray, image_size: int, threads: int) -> tuple[np.ndarray, list[str | None]]:
+def crops_of(
+    manifest: Manifest, ids: np.ndarray, image_size: int, threads: int
+) -> tuple[np.ndarray, list[str | None], bool]:
     """Centre crops of samples, and why those that could not be read could not.
 
     Args:
         threads: that decode; decoders release Python's lock.
 
     Returns:
-        (len(ids), image_size, image_size, 3) uint8, zeros for an unreadable one; a reason or None for each.
+        (len(ids), image_size, image_size, 3) uint8, zeros for an unreadable one; a reason or None for each; and whether
+        another try may read more: some file could not be read, rather than not be decoded.
     """
     crops = np.zeros((len(ids), image_size, image_size, 3), np.uint8)
+    failed = threading.Event()
 
     def load(position: int, sample: Sample) -> str | None:
         if isinstance(sample, Exception):
+            failed.set()
             return str(sample)
         try:
             crops[position] = center_crop(decode(sample), image_size)
@@ -40,7 +46,7 @@ def crops_of(manifest: Manifest, ids: np.ndarray, image_size: int, threads: int)
 
     with ThreadPoolExecutor(threads) as pool:
         reasons = list(pool.map(load, range(len(ids)), read_samples(manifest, ids)))
-    return crops, reasons
+    return crops, reasons, failed.is_set()
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ What is missing is the work that is left: an interrupted extraction resumes, and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -90,16 +91,17 @@ class FeatureStore:
         return self._sample_ids[part * PART_ROWS : (part + 1) * PART_ROWS]
 
     def missing(self) -> list[int]:
-        """Parts that are not there yet."""
+        """Parts that are not there yet, or whose images could not all be read: storage may be back."""
         there = {entry.name for entry in self.folder.list()}
         return [part for part in range(self.parts) if _name(part) not in there]
 
-    def write(self, part: int, features: np.ndarray, reasons: Sequence[str | None]) -> None:
+    def write(self, part: int, features: np.ndarray, reasons: Sequence[str | None], *, again: bool = False) -> None:
         """Writes a part, whole.
 
         Args:
             features: (rows, feature_dim) float32, in the order of `ids`; rows of unreadable images are not looked at.
             reasons: why an image could not be read, or None for a readable one.
+            again: another try may read more of them, so this part is used now and counts as missing later.
         """
         readable = pa.array([reason is None for reason in reasons])
         flat = pa.array(np.ascontiguousarray(features, np.float32).reshape(-1))
@@ -109,7 +111,8 @@ class FeatureStore:
         )
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
-        (self.folder / _name(part)).write_bytes(sink.getvalue())
+        (self.folder / _name(part, again)).write_bytes(sink.getvalue())
+        (self.folder / _name(part, not again)).delete()
 
     def read(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of these samples, and which of them are readable.
@@ -135,24 +138,26 @@ class FeatureStore:
         return np.concatenate(features), np.concatenate(positions)
 
     def unreadable(self) -> dict[int, str]:
-        """Sample ids of unreadable images and why, of the parts that are there."""
+        """Sample ids of unreadable images and why; raises EvaluationError if a part is missing."""
         found: dict[int, str] = {}
-        for part in set(range(self.parts)) - set(self.missing()):
-            table = pq.read_table(io.BytesIO((self.folder / _name(part)).read_bytes()), columns=["sample_id", "reason"])
+        for part in range(self.parts):
+            table = pq.read_table(io.BytesIO(self._bytes(part)), columns=["sample_id", "reason"])
             pairs = zip(table["sample_id"].to_pylist(), table["reason"].to_pylist(), strict=True)
             found |= {sample: reason for sample, reason in pairs if reason is not None}
         return dict(sorted(found.items()))
 
     def _part(self, part: int) -> tuple[np.ndarray, np.ndarray]:
         """All rows of a part, (rows, feature_dim), and which are readable; the others hold anything."""
-        try:
-            data = (self.folder / _name(part)).read_bytes()
-        except FileNotFoundError:
-            raise EvaluationError(f"{self.folder / _name(part)}: is missing; run the extraction again") from None
-        column = pq.read_table(io.BytesIO(data), columns=["feature"])["feature"].combine_chunks()
+        column = pq.read_table(io.BytesIO(self._bytes(part)), columns=["feature"])["feature"].combine_chunks()
         values = column.values.to_numpy(zero_copy_only=False).reshape(-1, self.of.feature_dim)
         return values, np.asarray(column.is_valid())
 
+    def _bytes(self, part: int) -> bytes:
+        for again in (False, True):
+            with contextlib.suppress(FileNotFoundError):
+                return (self.folder / _name(part, again)).read_bytes()
+        raise EvaluationError(f"{self.folder / _name(part)}: is missing; run the extraction again")
 
-def _name(part: int) -> str:
-    return f"part-{part:06d}.parquet"
+
+def _name(part: int, again: bool = False) -> str:
+    return f"part-{part:06d}{'-again' if again else ''}.parquet"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from swav_ray.evaluate.feature_store import EvaluationError
+
+_EXAMPLES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,10 +19,10 @@ class Labelled:
     Attributes:
         ids: sample ids, (N,) int64 ascending.
         features: (N, D) float32.
-        labels: (N,) int64 from 0; or (N, C) int8 of several labels an image, 1 or 0.
+        labels: (N,) int64 from 0; -1 without one.
         classes: names of the labels.
         place: where the images lie, for messages.
-        unreadable: images that have a label and could not be read.
+        unreadable: a line for each image that could not be read.
     """
 
     ids: np.ndarray
@@ -27,7 +30,7 @@ class Labelled:
     labels: np.ndarray
     classes: list[str]
     place: str
-    unreadable: int = 0
+    unreadable: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,19 +40,24 @@ def check(train: Labelled, val: Labelled, *, labelled: bool = True) -> list[str]
     """Notes on two splits that fit each other; `labelled`: whether labels matter.
 
     Raises:
-        EvaluationError: a split has no image with a label that can be read, or `val` has classes that `train` has not.
+        EvaluationError: a split has no image that can be read, features are not finite, or `val` has classes that
+            `train` has not.
     """
     for what, split in (("train", train), ("val", val)):
         if not len(split):
-            kind = "labelled images" if labelled else "images"
-            raise EvaluationError(f"--{what} {split.place}: none of its {split.unreadable} {kind} can be read")
-    if labelled and train.labels.ndim == 1:
+            kind, count = "labelled images" if labelled else "images", len(split.unreadable)
+            why = f"; {split.unreadable[0]}" if count else ""
+            raise EvaluationError(f"--{what} {split.place}: none of its {count} {kind} can be read{why}")
+        if not np.isfinite(split.features).all():
+            raise EvaluationError(f"--{what} {split.place}: some features are not finite: the network has diverged")
+    if labelled:
         unseen = sorted(set(val.labels.tolist()) - set(train.labels.tolist()))
         if unseen:
-            names = ", ".join(val.classes[label] for label in unseen[:5])
-            raise EvaluationError(f"--val {val.place}: {len(unseen)} of its classes are not in --train: {names}")
+            names = ", ".join(val.classes[label] for label in unseen[:_EXAMPLES])
+            raise EvaluationError(f"--val {val.place}: {len(unseen)} of its classes have no image in --train: {names}")
     return [
-        f"{split.unreadable} images of {split.place} cannot be read and are left out"
+        f"{len(split.unreadable)} images of {split.place} cannot be read and are left out: "
+        f"{'; '.join(split.unreadable[:_EXAMPLES])}"
         for split in (train, val)
         if split.unreadable
     ]

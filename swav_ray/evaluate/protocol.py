@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,14 +56,14 @@ class Figure:
     published: float | None = None
 
     def text(self) -> str:
-        """As a table shows it, the interval as plus or minus."""
+        """As a table shows it: the value and, in brackets, its interval."""
         if isinstance(self.value, int):
             return f"{self.value:,}"
-        shown = f"{self.value:.1f}%" if self.unit == "%" else f"{self.value:.3f}"
+        digits, unit = (1, "%") if self.unit == "%" else (3, "")
+        shown = f"{self.value:.{digits}f}{unit}"
         if self.low is None or self.high is None:
             return shown
-        half = (self.high - self.low) / 2
-        return f"{shown} ± {half:.1f}" if self.unit == "%" else f"{shown} ± {half:.3f}"
+        return f"{shown} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ class Result:
 
     Attributes:
         backbone: the place of the weights. weights: their sha256.
+        train, val: which images, see `splits.Split.about`. preprocessing: how they were prepared.
         figures: by name; the first is the one to compare by.
         correct: for each image of the validation set by sample id whether it was right, if figures count images: for
             paired tests between backbones.
@@ -81,8 +82,9 @@ class Result:
     protocol: Protocol
     backbone: str
     weights: str
-    train: str
-    val: str
+    train: Mapping[str, Any]
+    val: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
     figures: Mapping[str, Figure]
     correct: Mapping[int, bool] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -97,8 +99,9 @@ class Result:
             "source": self.protocol.source,
             "backbone": self.backbone,
             "weights": self.weights,
-            "train": self.train,
-            "val": self.val,
+            "train": dict(self.train),
+            "val": dict(self.val),
+            "preprocessing": dict(self.preprocessing),
             "figures": {name: asdict(figure) for name, figure in self.figures.items()},
             "correct": {str(sample): right for sample, right in self.correct.items()},
             "notes": list(self.notes),
@@ -130,10 +133,11 @@ def accuracy(correct: np.ndarray, *, published: float | None = None) -> Figure:
     return Figure(value=100 * share, low=100 * (centre - half), high=100 * (centre + half), published=published)
 
 
-def bootstrap(
-    statistic: Any, *arrays: np.ndarray, unit: str = "%", published: float | None = None, draws: int = 200
-) -> Figure:
-    """A figure of images with a percentile interval over images drawn anew (Efron, 1979).
+def bootstrap(statistic: Callable[..., float], *arrays: np.ndarray, unit: str = "%", draws: int = 200) -> Figure:
+    """A figure of images, with 1.96 standard deviations of those of images drawn anew to both sides (Efron, 1979).
+
+    Not the draws' own percentiles: a draw holds some images twice, which agree with themselves, so that figures of
+    agreement are higher in every draw.
 
     Args:
         statistic: of the arrays, each (images, ...).
@@ -145,8 +149,8 @@ def bootstrap(
     for _ in range(draws):
         rows = generator.integers(0, images, images)
         values.append(statistic(*(array[rows] for array in arrays)))
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Figure(value=float(statistic(*arrays)), low=float(low), high=float(high), unit=unit, published=published)
+    value, half = float(statistic(*arrays)), _Z * float(np.std(values))
+    return Figure(value=value, low=value - half, high=value + half, unit=unit)
 
 
 def paired_test(first: Mapping[int, bool], second: Mapping[int, bool]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from swav_ray.evaluate.feature_store import EvaluationError
-from swav_ray.evaluate.protocol import Protocol, Result, paired_test
+from swav_ray.evaluate.protocol import Result, paired_test
 from swav_ray.storage.place import Place
 
 RESULTS = "results.json"
@@ -36,10 +36,11 @@ def read(folder: Place) -> dict[str, object] | None:
     return found
 
 
-def is_of(document: dict[str, object], protocol: Protocol, weights: str, train: str, val: str) -> bool:
-    """Whether a finished evaluation is the one that is asked for."""
-    asked = (protocol.digest(), weights, train, val)
-    return tuple(document[name] for name in ("hash", "weights", "train", "val")) == asked
+def is_of(document: dict[str, object], result: Result) -> bool:
+    """Whether a finished evaluation is of the same protocol, weights and images as this one."""
+    asked = json.loads(json.dumps(result.document()))
+    names = ("protocol", "hash", "weights", "train", "val", "preprocessing")
+    return all(document.get(name) == asked[name] for name in names)
 
 
 def table(result: Result) -> Table:
@@ -63,32 +64,39 @@ def table(result: Result) -> Table:
 
 
 def comparison(names: Sequence[str], found: Sequence[Mapping[str, Result]]) -> Table:
-    """Several backbones side by side, a column each, and whether each differs from the first by more than noise.
+    """Several backbones side by side, a column each.
+
+    The figure that a protocol compares by comes with the chance of such a difference from the first backbone by luck,
+    if it counts images and both were judged on the same ones.
 
     Args:
-        names: of the backbones. found: their results by protocol; a protocol that one lacks shows as `-`.
+        names: of the backbones. found: their results by protocol; what one lacks shows as `-`.
     """
-    shown = Table(title="side by side; in brackets the chance of such a difference from the first by luck")
+    shown = Table(title="side by side; p: chance of such a difference from the first by luck (McNemar's exact test)")
     shown.add_column("protocol, figure")
     for name in names:
         shown.add_column(name, justify="right")
-    for protocol, first in found[0].items():
-        for position, figure in enumerate(first.figures):
-            cells = []
-            for column, results in enumerate(found):
-                result = results.get(protocol)
-                if result is None or figure not in result.figures:
-                    cells.append("-")
-                    continue
-                by_luck = _by_luck(first, result) if column and not position else ""
-                cells.append(result.figures[figure].text() + by_luck)
-            shown.add_row(f"{protocol}, {figure}", *cells)
+    rows = dict.fromkeys(
+        (protocol, figure) for results in found for protocol in results for figure in results[protocol].figures
+    )
+    for protocol, figure in rows:
+        first = found[0].get(protocol)
+        cells = []
+        for results in found:
+            result = results.get(protocol)
+            value = result.figures.get(figure) if result else None
+            cells.append("-" if value is None else value.text() + _by_luck(first, result, figure))
+        shown.add_row(f"{protocol}, {figure}", *cells)
     return shown
 
 
-def _by_luck(first: Result, other: Result) -> str:
-    """The paired test of the figure that a protocol compares by, if it counts images that both judged."""
-    if first.val != other.val or not first.correct.keys() & other.correct.keys():
+def _by_luck(first: Result | None, other: Result | None, figure: str) -> str:
+    """The paired test, if there is one for this figure."""
+    if first is None or other is None or first is other or figure != next(iter(first.figures)):
         return ""
+    if not first.correct or not other.correct:
+        return ""
+    if (first.val["place"], first.val["fingerprint"]) != (other.val["place"], other.val["fingerprint"]):
+        return " (other images)"
     _, chance = paired_test(first.correct, other.correct)
     return f" (p {chance:.2g})" if chance >= 0.001 else " (p < 0.001)"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.data import holdout, labels, manifest
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.sample_plan import digest
 from swav_ray.evaluate.feature_store import EvaluationError
 from swav_ray.run import layout
 from swav_ray.storage.place import Place, place
@@ -33,6 +37,18 @@ class Split:
     ids: np.ndarray
     labels: np.ndarray
     classes: list[str]
+
+    def about(self) -> dict[str, Any]:
+        """Which images these are, equal for equal ones: what a result says of what it was measured on."""
+        named = json.dumps([self.classes, self.labels.tolist()]).encode()
+        return {
+            "place": self.manifest.root,
+            "fingerprint": self.manifest.fingerprint,
+            "images": len(self.ids),
+            "samples": digest(self.ids),
+            "classes": len(self.classes),
+            "labels": hashlib.sha256(named).hexdigest()[:16],
+        }
 
     def limited(self, most: int) -> Split:
         """At most so many images (0: all), spread evenly over them."""
@@ -104,6 +120,10 @@ def _pair(
     first: Manifest, train_ids: np.ndarray, second: Manifest, val_ids: np.ndarray, labelled: bool
 ) -> tuple[Split, Split]:
     train = _split("train", first, train_ids, labelled)
+    if not labelled:
+        return train, _split("val", second, val_ids, labelled)
+    if first.root == second.root and len(np.intersect1d(train_ids, val_ids)):
+        raise EvaluationError(f"--val {second.root}: holds images of --train; give others to judge by")
     rank = {name: label for label, name in enumerate(first.classes)}
     if unseen := [name for name in second.classes if name not in rank]:
         used = {second.classes[label] for label in np.unique(second.labels[val_ids]) if label >= 0}
@@ -113,8 +133,8 @@ def _pair(
                 f"--val {second.root}: {len(unseen)} of its classes are not in --train {first.root}: {some}"
             )
     val = _split("val", second, val_ids, labelled)
-    # The last entry is that of images without a label, which is label -1.
-    own = np.array([*(rank.get(name, -1) for name in second.classes), -1], np.int64)
+    # A name that only images without a part in this have may be missing: it is never looked up.
+    own = np.array([rank.get(name, -1) for name in second.classes], np.int64)
     return train, Split(second, val.ids, own[val.labels], first.classes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import ray
 import torch
@@ -23,7 +23,6 @@ from swav_ray.launch.features import labelled
 from swav_ray.run import layout
 from swav_ray.storage.place import Place, place
 from swav_ray.weights.backbone import Backbone
-from swav_ray.weights.read import WeightsError
 
 FEATURES = "features"
 EVALUATIONS = "evaluations"
@@ -39,6 +38,7 @@ class Request:
     Attributes:
         checkpoint: see `backbones.backbone_of`. which: "newest" or "best" of a run's checkpoints.
         train, val, labels: places, see `splits.of_places`; all empty: what the checkpoint's run trained on, held out.
+        image_size, prefix: as for `load_backbone`; 0 and empty: not given.
         out: folder of the backbone's evaluations; empty: `evaluations` in the run directory, or in the storage.
         storage: where manifests are cached. limit: most images of a split, 0: all.
         ray_logs: show Ray's own messages.
@@ -49,6 +49,8 @@ class Request:
     train: str = ""
     val: str = ""
     labels: str = ""
+    image_size: int = 0
+    prefix: str = ""
     out: str = ""
     storage: str = "runs"
     limit: int = 0
@@ -56,7 +58,7 @@ class Request:
 
 
 def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
-    """Runs a protocol on frozen features, or reads what it has said before.
+    """Runs a protocol on frozen features, which are extracted unless they are there already.
 
     Args:
         name: one of `protocols.ON_FEATURES`.
@@ -66,18 +68,27 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
         EvaluationError, WeightsError, PlaceError, ConfigError: something that was given is wrong.
     """
     protocol = ON_FEATURES[name]
-    backbone = backbone_of(request.checkpoint, request.which)
+    chosen = {"which": request.which, "prefix": request.prefix or None, "image_size": request.image_size or None}
+    backbone = backbone_of(request.checkpoint, **chosen)
     for line in backbone.describe().splitlines()[:2]:
         say(line)
     train, val, notes = _splits(request, protocol.labels, say)
-    out = _out(request, backbone)
-    folder = out / name
-    found, roots = results.read(folder), (train.manifest.root, val.manifest.root)
-    if found is not None and not results.is_of(found, protocol.protocol, backbone.origin.sha256, *roots):
+    folder = _out(request, backbone) / name
+    result = Result(
+        protocol=protocol.protocol,
+        backbone=backbone.origin.place,
+        weights=backbone.origin.sha256,
+        train=train.about(),
+        val=val.about(),
+        preprocessing=asdict(backbone.preprocess),
+        figures={},
+    )
+    found = results.read(folder)
+    if found is not None and not results.is_of(found, result):
         raise EvaluationError(f"{folder}: holds the result of another evaluation; give another --out or delete it")
     own = connect(request.ray_logs)
     try:
-        first, second = labelled(backbone, [train, val], out / FEATURES, _Progress(say))
+        first, second = labelled(backbone, [train, val], folder.parent / FEATURES, _Progress(say))
     finally:
         if own:
             ray.shutdown()
@@ -91,19 +102,11 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
         crops=lambda ids: crops_of(val.manifest, ids, backbone.preprocess.image_size, _THREADS)[0],
     )
     judged = protocol.run(given)
-    result = Result(
-        protocol=protocol.protocol,
-        backbone=backbone.origin.place,
-        weights=backbone.origin.sha256,
-        train=first.place,
-        val=second.place,
-        figures=judged.figures,
-        correct=judged.correct,
-        notes=[*notes, *judged.notes],
-    )
+    notes += judged.notes
+    result = replace(result, figures=judged.figures, correct=judged.correct, notes=notes)
     results.write(folder, result)
     (folder / PICTURE).write_bytes(judged.picture)
-    for note in judged.notes:
+    for note in notes:
         say(f"note: {note}")
     say(f"results: {folder / results.RESULTS}; picture: {PICTURE} beside it")
     return result
@@ -114,13 +117,14 @@ def all_of(request: Request, say: Callable[[str], None]) -> dict[str, Result]:
 
     Raises as `evaluate` does, if no protocol is left.
     """
-    found, refused = {}, []
+    found: dict[str, Result] = {}
+    refused: list[ValueError] = []
     own = connect(request.ray_logs)
     try:
         for name in ON_FEATURES:
             try:
                 found[name] = evaluate(name, request, say)
-            except (EvaluationError, WeightsError) as error:
+            except ValueError as error:
                 refused.append(error)
                 say(f"{name} is left out: {error}")
     finally:
@@ -157,8 +161,6 @@ def _splits(request: Request, labels: bool, say: Callable[[str], None]) -> tuple
         train, val, notes = of_run(run_dir, labelled=labels)
     train, val = train.limited(request.limit), val.limited(request.limit)
     say(f"{len(train.ids):,} images to learn from, {len(val.ids):,} to judge by, {len(train.classes)} classes")
-    for note in notes:
-        say(f"note: {note}")
     return train, val, notes
 
 

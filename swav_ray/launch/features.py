@@ -71,13 +71,14 @@ def _store(backbone: Backbone, manifest: Manifest, ids: np.ndarray, folder: Plac
 
 def _with_features(split: Split, store: FeatureStore) -> Labelled:
     features, positions = store.read(split.ids)
+    wanted = set(split.ids.tolist())
     return Labelled(
         ids=split.ids[positions],
         features=features,
         labels=split.labels[positions],
         classes=split.classes,
         place=split.manifest.root,
-        unreadable=len(split.ids) - len(positions),
+        unreadable=[f"{split.manifest.uri_of(i)}: {why}" for i, why in store.unreadable().items() if i in wanted],
     )
 
 
@@ -99,7 +100,9 @@ def extract(backbone: Backbone, manifest: Manifest, store: FeatureStore, progres
     shared = {"manifest": ray.put(manifest), "backbone": ray.put(backbone), "store": store}
     if not os.environ.get("RAY_DATA_LOG_LEVEL"):
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress says what matters
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # a full disk stays an OSError on its way to the driver
     work: Any = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
     if gpus := int(ray.cluster_resources().get("GPU", 0)):
         work = work.map(_crop, fn_kwargs=shared, num_cpus=1).map(
@@ -116,8 +119,8 @@ def extract(backbone: Backbone, manifest: Manifest, store: FeatureStore, progres
 def _crop(row: dict[str, Any], *, manifest: Any, backbone: Any, store: FeatureStore) -> dict[str, Any]:
     ids = store.ids(row["part"])
     network: Backbone = ray.get(backbone)
-    crops, reasons = crops_of(ray.get(manifest), ids, network.preprocess.image_size, _DECODE_THREADS)
-    return {"part": row["part"], "crops": crops, "reasons": reasons}
+    crops, reasons, again = crops_of(ray.get(manifest), ids, network.preprocess.image_size, _DECODE_THREADS)
+    return {"part": row["part"], "crops": crops, "reasons": reasons, "again": again}
 
 
 class _Embed:
@@ -140,5 +143,5 @@ def _crop_and_embed(row: dict[str, Any], *, manifest: Any, backbone: Any, store:
 
 def _write(store: FeatureStore, row: dict[str, Any], network: Backbone, device: torch.device) -> dict[str, Any]:
     reasons = list(row["reasons"])
-    store.write(row["part"], embed(network, row["crops"], device), reasons)
+    store.write(row["part"], embed(network, row["crops"], device), reasons, again=bool(row["again"]))
     return {"part": row["part"], "images": len(reasons)}

@@ -102,7 +102,7 @@ def snapshot(learner: Learner, step: int, knn_top1: float | None = None) -> Snap
         "knn_top1": knn_top1,
     }
     about = About(
-        recipe=learner.config.run.name,
+        run=learner.config.run.name,
         step=step,
         samples_seen=meta["samples_seen"],
         image_size=learner.config.eval.image_size,

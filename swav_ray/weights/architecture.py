@@ -12,8 +12,6 @@ from torch import Tensor
 from swav_ray.model.resnet import DEPTHS, BasicBlock, ResNet
 from swav_ray.weights.read import WeightsError
 
-_MOST_NAMED = 8  # names in one message
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -53,7 +51,10 @@ def architecture_of(trunk: Mapping[str, Tensor], name: str, *, stem_padding: int
     if not depths:
         kind = "bottleneck" if is_bottleneck else "basic"
         raise WeightsError(f"{name}: stages of {counts} {kind} blocks are none of {', '.join(DEPTHS)}")
-    filters, _, side, _ = trunk["conv1.weight"].shape
+    shape = trunk["conv1.weight"].shape
+    if len(shape) != 4 or not trunk["conv1.weight"].is_floating_point():
+        raise WeightsError(f"{name}: conv1.weight is {tuple(shape)} of {trunk['conv1.weight'].dtype}, no convolution's")
+    filters, _, side, _ = shape
     if side not in (3, 7):
         raise WeightsError(f"{name}: conv1 is {side} x {side}; a ResNet's is 7 x 7, or 3 x 3 for small images")
     small = side == 3
@@ -84,12 +85,7 @@ def load_exactly(network: ResNet, trunk: Mapping[str, Tensor], name: str) -> Non
         if trunk[key].shape != expected[key].shape
     ]
     problems = [("missing", missing), ("unexpected", unexpected), ("of another shape", other)]
-    if told := [f"{what}: {_some(keys)}" for what, keys in problems if keys]:
+    if told := [f"{what}: {', '.join(keys)}" for what, keys in problems if keys]:
         raise WeightsError(f"{name}: the trunk does not match; {'; '.join(told)}")
     absent = {key: torch.zeros((), dtype=torch.int64) for key in counters - trunk.keys()}
     network.load_state_dict({**trunk, **absent}, assign=True)
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
-    return ", ".join(keys[:_MOST_NAMED]) + more

@@ -15,7 +15,7 @@ from swav_ray.model.normalize import MEAN, STD, normalize
 from swav_ray.run.about import About
 from swav_ray.storage.place import Place, place
 from swav_ray.weights.architecture import Architecture, architecture_of, load_exactly
-from swav_ray.weights.layouts import Recognised, recognise, wide
+from swav_ray.weights.layouts import Recognised, in_float32, recognise
 from swav_ray.weights.ours import find
 from swav_ray.weights.read import stored
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TORCHVISION_STD = (0.229, 0.224, 0.225)
-_IMAGE_SIZE = 224
+_IMAGE_SIZE, _SMALL_IMAGE_SIZE = 224, 32  # of other people's weights, which do not say theirs
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Origin:
     Attributes:
         place: the file that was read. sha256: of it.
         layout: what its names look like, in words.
-        about: what the file or its run says of itself (recipe, step, images seen); empty for other people's.
+        about: what the file or its run says of itself (run, step, images seen); empty for other people's.
         parts: the trunk and, if there is one, the head, by published names.
     """
 
@@ -93,6 +93,8 @@ class Backbone(nn.Module):
         """Lines for people: what was recognised, what every name became, what was left out and why."""
         parts = self.origin.parts
         width = f", {self.architecture.width:g} times as wide" if self.architecture.width != 1 else ""
+        if not parts.trunk:
+            return f"{self.origin.layout}: {self.feature_dim} features"
         lines = [
             f"{self.origin.place} (sha256 {self.origin.sha256[:12]}): {self.origin.layout}",
             f"{self.architecture.depth}{width}: {self.feature_dim} features; {len(parts.trunk)} tensors of the trunk, "
@@ -104,7 +106,12 @@ class Backbone(nn.Module):
 
 
 def load_backbone(
-    where: str | Place, *, which: str = "newest", prefix: str | None = None, device: torch.device | str = "cpu"
+    where: str | Place,
+    *,
+    which: str = "newest",
+    prefix: str | None = None,
+    image_size: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> Backbone:
     """A backbone out of a run directory, one checkpoint of ours, or a file of anybody's weights.
 
@@ -115,6 +122,8 @@ def load_backbone(
         where: a local path or s3://bucket/key.
         which: of a run's checkpoints: "newest", or "best" by its kNN accuracy.
         prefix: what the trunk's names begin with, needed only if a file holds several networks (a student, a teacher).
+        image_size: side of the centre crop in pixels; None: what the run or the file says, else 224, or 32 for a trunk
+            with a 3 x 3 first convolution.
         device: where the parameters go.
 
     Raises:
@@ -129,8 +138,9 @@ def load_backbone(
     # solo-learn pads its 3 x 3 first convolution by two pixels, which no shape tells.
     architecture = architecture_of(parts.trunk, name, stem_padding=2 if parts.layout == "solo-learn" else None)
     trunk = architecture.build()
-    load_exactly(trunk, wide(parts.trunk), name)
-    ours = about.recipe or parts.layout == "SwAV as published"
-    preprocess = Preprocess(about.image_size or _IMAGE_SIZE, MEAN, STD if ours else _TORCHVISION_STD)
+    load_exactly(trunk, in_float32(parts.trunk), name)
+    ours = about.run or parts.layout == "SwAV as published"
+    usual = _SMALL_IMAGE_SIZE if architecture.small_image_stem else _IMAGE_SIZE
+    preprocess = Preprocess(image_size or about.image_size or usual, MEAN, STD if ours else _TORCHVISION_STD)
     origin = Origin(name, content.sha256, parts.layout, about, parts)
     return Backbone(trunk.to(device), architecture, preprocess, origin).eval()

@@ -8,29 +8,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swav_ray.one_line import one_line
 from swav_ray.weights.read import WeightsError
 
 
 class Head(nn.Module):
-    """Features (N, D) to cosine similarities with each prototype of the first head, (N, K). In eval mode.
+    """Features (N, D) to the scores of each prototype of the first head, (N, K). In eval mode.
 
     Attributes:
         prototypes: (K, E) float32, of unit length.
+        bias: (K,) float32, of the libraries whose prototypes have one; else zeros, and scores are cosine similarities.
     """
 
     prototypes: Tensor
+    bias: Tensor
 
-    def __init__(self, projection: nn.Module, prototypes: Tensor) -> None:
+    def __init__(self, projection: nn.Module, prototypes: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
         self.projection = projection
         self.register_buffer("prototypes", F.normalize(prototypes.float(), dim=1))
+        self.register_buffer("bias", torch.zeros(len(prototypes)) if bias is None else bias.float())
 
     def embeddings(self, features: Tensor) -> Tensor:
         """(N, E) of unit length."""
         return F.normalize(self.projection(features).float(), dim=1)
 
+    def scores(self, embeddings: Tensor) -> Tensor:
+        """(N, K) of embeddings (N, E)."""
+        return embeddings @ self.prototypes.T + self.bias
+
     def forward(self, features: Tensor) -> Tensor:
-        return self.embeddings(features) @ self.prototypes.T
+        return self.scores(self.embeddings(features))
 
 
 def head_of(tensors: Mapping[str, Tensor], name: str) -> Head:
@@ -43,28 +51,38 @@ def head_of(tensors: Mapping[str, Tensor], name: str) -> Head:
     Raises:
         WeightsError: there is no head, no prototypes, or they do not fit each other.
     """
-    prototypes = tensors.get("prototypes.weight", tensors.get("prototypes.prototypes0.weight"))
-    projections = {key.removeprefix("projection_head."): value for key, value in tensors.items()}
-    if prototypes is None or not any(key.startswith("projection_head.") for key in tensors):
+
+    def first(kind: str) -> Tensor | None:
+        return tensors.get(f"prototypes.{kind}", tensors.get(f"prototypes.prototypes0.{kind}"))
+
+    prototypes = first("weight")
+    projection = {
+        key.removeprefix("projection_head."): value
+        for key, value in tensors.items()
+        if key.startswith("projection_head.")
+    }
+    if prototypes is None or not projection:
         raise WeightsError(f"{name}: holds no projection head with prototypes, which clusters need")
-    layers: list[nn.Module]
-    if "weight" in projections:
-        layers = [_linear(projections["weight"], projections["bias"])]
-    else:
-        hidden = len(projections["0.weight"])
-        layers = [_linear(projections["0.weight"], projections["0.bias"]), nn.BatchNorm1d(hidden), nn.ReLU()]
-        layers.append(_linear(projections["3.weight"], projections["3.bias"]))
-        layers[1].load_state_dict({key[2:]: value for key, value in projections.items() if key.startswith("1.")})
-    projection = nn.Sequential(*layers)
-    last = layers[-1]
-    if not isinstance(last, nn.Linear) or last.out_features != prototypes.shape[1]:
-        raise WeightsError(f"{name}: its projection head does not end in the {prototypes.shape[1]} of its prototypes")
-    return Head(projection, prototypes).eval()
+    try:
+        made = Head(nn.Sequential(*_layers(projection)), prototypes, first("bias")).eval()
+        width = next(layer.in_features for layer in made.projection.modules() if isinstance(layer, nn.Linear))
+        made(torch.zeros(1, width))  # whether its parts fit each other
+    except (KeyError, RuntimeError) as error:
+        raise WeightsError(f"{name}: its projection head is not SwAV's: {one_line(error)}") from None
+    return made
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0])
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+def _layers(projection: Mapping[str, Tensor]) -> list[nn.Module]:
+    """Linear-BatchNorm-ReLU-Linear, or one linear layer, by the names of a sequence's parts."""
+    if "weight" in projection:
+        return [_linear(projection["weight"], projection.get("bias"))]
+    norm = nn.BatchNorm1d(len(projection["0.weight"]))
+    norm.load_state_dict({key[2:]: value for key, value in projection.items() if key.startswith("1.")})
+    first = _linear(projection["0.weight"], projection.get("0.bias"))
+    return [first, norm, nn.ReLU(), _linear(projection["3.weight"], projection.get("3.bias"))]
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias})
     return layer

@@ -18,7 +18,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from swav_ray.weights.read import WeightsError
@@ -75,9 +74,10 @@ def recognise(tensors: Mapping[str, Tensor], name: str, prefix: str | None = Non
         else:
             left_out[key] = _reason(inner or key.removeprefix(outer))
     _merge_weight_norm(head)
-    if [name for name in head if name.startswith("prototypes.")] == ["prototypes.prototypes0.weight"]:
-        head["prototypes.weight"] = head.pop("prototypes.prototypes0.weight")  # an only head is not numbered
-        renamed["prototypes.weight"] = renamed.pop("prototypes.prototypes0.weight")
+    if "prototypes.prototypes1.weight" not in head:  # an only head is not numbered
+        for name in [name for name in head if name.startswith("prototypes.prototypes0.")]:
+            alone = name.replace("prototypes0.", "")
+            head[alone], renamed[alone] = head.pop(name), renamed.pop(name)
     return Recognised(_layout(root, rename is not _same, head, renamed), trunk, head, renamed, left_out)
 
 
@@ -134,7 +134,7 @@ def _head_name(name: str) -> str:
     name = re.sub(r"^prototypes\.heads\.(\d+)\.", r"prototypes.prototypes\1.", name)
     name = re.sub(r"^prototypes\.layers\.", "prototypes.", name)
     name = re.sub(r"^prototypes(\d+)\.", r"prototypes.prototypes\1.", name)
-    if re.match(r"(?:projection_head\.(?:\d+\.)?\w+|prototypes\.(?:prototypes\d+\.)?weight(?:_g|_v)?)$", name):
+    if re.match(r"(?:projection_head\.(?:\d+\.)?\w+|prototypes\.(?:prototypes\d+\.)?(?:weight(?:_g|_v)?|bias))$", name):
         return name
     return ""
 
@@ -170,7 +170,6 @@ def _layout(root: str, is_sequence: bool, head: Mapping[str, Tensor], renamed: M
     return "a ResNet as torchvision and timm name it"
 
 
-def wide(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same with every half-precision tensor in float32."""
-    halves = (torch.float16, torch.bfloat16)
-    return {name: tensor.float() if tensor.dtype in halves else tensor for name, tensor in tensors.items()}
+def in_float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with every floating-point tensor in float32."""
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}

@@ -66,7 +66,7 @@ def _about(run_dir: Place, meta: dict[str, Any]) -> About:
         return About(**progress)
     config = settings.from_yaml(file.read_bytes().decode(), Config(), str(file))
     return About(
-        recipe=config.run.name,
+        run=config.run.name,
         image_size=config.eval.image_size,
         samples=(run_dir / layout.MANIFEST).uri,
         **progress,

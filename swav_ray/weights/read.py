@@ -81,7 +81,7 @@ def _torch_save(data: bytes, name: str) -> dict[str, Tensor]:
             f"{name}: its pickle wants to run code, which is refused ({_wanted(error)}); "
             "have its tensors saved alone, best as safetensors"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnicodeDecodeError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise WeightsError(f"{name}: is no whole file of torch.save ({one_line(error)}); copy it again") from None
     return dict(_flattened(content, ""))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from swav_ray.data.labels import label_matrix, with_labels
+from swav_ray.data.labels import with_labels
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.storage.place import PlaceError, place
 from tests.data.images import image, write_files
@@ -50,6 +49,8 @@ def test_an_ambiguous_name_is_no_images_name(flat: Manifest, tmp_path: Path) -> 
     [
         ("x,1\n", r"none of its names \(x\) is an image of .*, such as a\.jpg"),
         ("a,1\na,2\n", r"a\.jpg has the labels 1 and 2; this protocol needs one"),
+        ("a,\n", "holds no labels"),
+        ('"a\rb,1\n' + "x" * 200_000 + ",1", "is no CSV of name,label"),
         ("a,1,2\n", "line 1 has 3 columns instead of name,label"),
         ("name,label\n", "holds no labels"),
         ("", "holds no labels"),
@@ -66,10 +67,3 @@ def test_a_missing_or_binary_file_is_told(flat: Manifest, tmp_path: Path) -> Non
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PlaceError, match="is not UTF-8 text"):
         with_labels(flat, place(tmp_path / "x.csv"))
-
-
-def test_several_labels_an_image_make_a_matrix(flat: Manifest, tmp_path: Path) -> None:
-    matrix, classes, notes = label_matrix(flat, csv(tmp_path, "a,cat\na,dog\nb,dog\n"))
-    assert classes == ["cat", "dog"]
-    assert np.array_equal(matrix, [[1, 1], [0, 1], [-1, -1], [-1, -1]])
-    assert len(notes) == 1

@@ -72,6 +72,18 @@ def test_a_folder_of_something_else_is_refused(folder: Place) -> None:
         FeatureStore(folder, OF, IDS)
 
 
+def test_a_part_that_another_try_may_complete_is_read_now_and_made_again_later(folder: Place) -> None:
+    store = FeatureStore(folder, OF, IDS[:4])
+    store.write(0, np.ones((4, 3), np.float32), [None, "no such file", None, None], again=True)
+    assert store.missing() == [0]
+    assert store.read(IDS[:4])[1].tolist() == [0, 2, 3]
+    assert store.unreadable() == {int(IDS[1]): "no such file"}
+    store.write(0, np.ones((4, 3), np.float32), [None] * 4)
+    assert store.missing() == []
+    assert store.read(IDS[:4])[1].tolist() == [0, 1, 2, 3]
+    assert len(list((folder / OF.digest()).list())) == 2  # nothing of the first try stays
+
+
 def test_a_part_of_unreadable_images_alone_can_be_written_and_read(folder: Place) -> None:
     store = FeatureStore(folder, OF, IDS[:4])
     store.write(0, np.zeros((4, 3), np.float32), ["gone"] * 4)

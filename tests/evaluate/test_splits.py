@@ -38,14 +38,28 @@ def test_one_place_with_splits_is_enough(tmp_path: Path) -> None:
     assert set(second.labels.tolist()) == {1}
 
 
-def test_a_csv_labels_a_flat_folder(tmp_path: Path) -> None:
+def test_a_csv_labels_two_flat_folders(tmp_path: Path) -> None:
+    flat, val = str(tmp_path / "flat"), str(tmp_path / "val")
     write_files(tmp_path / "flat", {f"{i}.jpg": image(i) for i in range(4)})
-    (tmp_path / "l.csv").write_text("0,a\n1,b\n2,a\n")
-    first, _, notes = of_places(
-        str(tmp_path / "flat"), str(tmp_path / "flat"), str(tmp_path / "l.csv"), place(tmp_path)
-    )
-    assert first.labels.tolist() == [0, 1, 0]
+    write_files(tmp_path / "val", {f"v{i}.jpg": image(i) for i in range(2)})
+    (tmp_path / "l.csv").write_text("0,a\n1,b\n2,a\nv0,b\nv1,a\n")
+    first, second, notes = of_places(flat, val, str(tmp_path / "l.csv"), place(tmp_path / "cache"))
+    assert (first.labels.tolist(), second.labels.tolist()) == ([0, 1, 0], [1, 0])
     assert any("names no label for 1 of 4 images" in note for note in notes)
+
+
+def test_images_that_are_learned_from_judge_nothing(tmp_path: Path) -> None:
+    train = folder(tmp_path / "t", ["ant", "bee"])
+    with pytest.raises(EvaluationError, match=r"--val .*: holds images of --train; give others to judge by"):
+        of_places(train, train, "", place(tmp_path / "cache"))
+    first, second, _ = of_places(train, "", "", place(tmp_path / "cache"), labelled=False)
+    assert first.ids.tolist() == second.ids.tolist()
+
+
+def test_labels_that_do_not_matter_need_not_fit(tmp_path: Path) -> None:
+    train, val = folder(tmp_path / "t", ["ant"]), folder(tmp_path / "v", ["bee", "cow"])
+    _, second, _ = of_places(train, val, "", place(tmp_path / "cache"), labelled=False)
+    assert (second.classes, second.labels.tolist()) == (["bee", "cow"], [0, 0, 0, 1, 1, 1])
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:

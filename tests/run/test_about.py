@@ -6,7 +6,7 @@ import json
 
 from swav_ray.run.about import About
 
-ABOUT = About(recipe="quickstart", step=3, samples_seen=30, image_size=48, samples="s3://b/run/manifest.parquet")
+ABOUT = About(run="quickstart", step=3, samples_seen=30, image_size=48, samples="s3://b/run/manifest.parquet")
 
 
 def test_what_the_header_says_comes_back() -> None:

@@ -72,7 +72,7 @@ def solo_learn(state: State) -> Any:
 
 
 def lightly(state: State) -> Any:
-    """torchvision's children in a sequence, without the last one."""
+    """torchvision's children in a sequence, without the last one; the head's first layer has no bias, prototypes do."""
     trunk, head = split(state)
     numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
     out = {}
@@ -84,4 +84,7 @@ def lightly(state: State) -> Any:
             "prototypes.weight", "prototypes.heads.0.weight"
         )
         out[name.replace("prototypes.prototypes", "prototypes.heads.")] = tensor
+    del out["projection_head.layers.0.bias"]
+    for name in [name for name in out if name.startswith("prototypes.")]:
+        out[name.replace("weight", "bias")] = torch.arange(float(len(out[name])))
     return {"state_dict": out}

@@ -92,12 +92,12 @@ def test_a_run_gives_its_newest_or_best_checkpoint_and_says_what_it_knows(run_di
     newest, best = load_backbone(run_dir), load_backbone(run_dir, which="best")
     assert torch.equal(newest.trunk.conv1.weight, 2 * best.trunk.conv1.weight)
     about = newest.origin.about
-    assert (about.recipe, about.step, about.samples_seen, about.image_size) == ("quickstart", 20, 80, 40)
+    assert (about.run, about.step, about.samples_seen, about.image_size) == ("quickstart", 20, 80, 40)
     assert about.samples == (run_dir / "manifest.parquet").uri
     assert newest.preprocess.image_size == 40
     one = load_backbone((run_dir / "checkpoints" / "step-000000010").uri)
     assert torch.equal(one.trunk.conv1.weight, best.trunk.conv1.weight)
-    assert one.origin.about.recipe == "quickstart"
+    assert one.origin.about.run == "quickstart"
 
 
 def test_a_damaged_checkpoint_is_refused(run_dir: Place) -> None:
@@ -112,7 +112,7 @@ def test_a_model_file_by_itself_knows_its_preprocessing(run_dir: Place, tmp_path
     alone.write_bytes((run_dir / "checkpoints" / "step-000000020" / "model.safetensors").read_bytes())
     backbone = load_backbone(str(alone))
     assert backbone.preprocess == load_backbone(run_dir).preprocess
-    assert backbone.origin.about.recipe == "quickstart"
+    assert backbone.origin.about.run == "quickstart"
 
 
 def test_preprocessing_is_evaluations_to_the_last_bit(run_dir: Place) -> None:

