@@ -73,7 +73,7 @@ class Snapshot:
     model: dict[str, Tensor]
     training: dict[str, Tensor]
     meta: dict[str, Any]
-    about: About
+    about: About = About()
 
 
 @dataclass(frozen=True, kw_only=True)
