@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         train(config)
     except KeyboardInterrupt as error:
         return 128 + getattr(error, "number", signal.SIGINT)
-    except (ConfigError, PlaceError, RunFailed, OSError) as error:
+    except (ConfigError, PlaceError, RunFailed, settings.UnknownSetting, OSError) as error:
         return complain(error)
     return 0
 

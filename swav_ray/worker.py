@@ -242,11 +242,14 @@ class _Worker:
         return found["trained"]
 
     def _note_measured(self, step: int, knn: dict[str, float]) -> None:
-        # Measured already, if a kill came between the last measurement and the summary.
-        if self._files is not None and step not in self._files.measured:
+        if self._files is None:
+            return
+        # There already, if a kill came between the last measurement and the summary; its report may be lost.
+        row = self._files.measurement(step)
+        if row is None:
             row = self._measurer.row(step, self._files.mean_loss(), knn)
             self._files.measure(row)
-            self._coordinator.report(messages.Measured(row))
+        self._coordinator.report(messages.Measured(row))
 
     def _leave(self, reached: int, request: Request) -> None:
         """Ends before the last step, as requested; the state is saved."""

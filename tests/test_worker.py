@@ -13,7 +13,7 @@ import torch
 
 from swav_ray import worker
 from swav_ray.data.sample_plan import digest
-from swav_ray.run import measurements
+from swav_ray.run import checkpoint_files, layout, measurements
 from swav_ray.run.history import read_history
 from swav_ray.run.messages import Finishing, Leaving, Measured, Resizing, Resumed, Stopped, Waiting
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
@@ -164,3 +164,52 @@ def test_what_another_try_may_mend_is_a_failure_of_these_workers(run_dir: Place)
         worker.run(tiny(), run_dir, coordinator)
     assert coordinator.reason == ""
     assert coordinator.failures[0].startswith("FileNotFoundError: ")
+
+
+def copy_of(source: Place, step: int, folder: Path) -> Place:
+    """A trial's run directory that begins with a checkpoint of another one, as population-based training makes it."""
+    made = make_run(folder)
+    for name, data in checkpoint_files.read(layout.checkpoint_folder(source, step)).items():
+        (layout.checkpoint_folder(made, step) / name).write_bytes(data)
+    manifest = layout.checkpoint_folder(source, step) / layout.CHECKPOINT_MANIFEST
+    (layout.checkpoint_folder(made, step) / layout.CHECKPOINT_MANIFEST).write_bytes(manifest.read_bytes())
+    (made / layout.TRIAL).write_bytes(json.dumps({"origin": {"run_dir": source.uri, "step": step}}).encode())
+    return made
+
+
+def test_a_trial_that_began_with_anothers_checkpoint_resumes_like_any_run(undisturbed: Place, tmp_path: Path) -> None:
+    run_dir = copy_of(undisturbed, 4, tmp_path / "copy")
+    run(tiny(), run_dir, {4: Request.STOP})
+    assert trained(run_dir) == trained(undisturbed)[4:5]
+    assert run(tiny(), run_dir).events[0] == Resumed(5, 1)
+    assert trained(run_dir) == trained(undisturbed)[4:]
+
+
+def test_a_trial_that_began_with_anothers_last_step_is_finished_at_once(undisturbed: Place, tmp_path: Path) -> None:
+    run_dir = copy_of(undisturbed, STEPS, tmp_path / "copy")
+    coordinator = run(tiny(), run_dir)
+    assert (coordinator.reason, coordinator.failures) == ("", [])
+    summary = json.loads((run_dir / layout.SUMMARY).read_bytes())
+    assert (summary["steps"], summary["loss_last_epoch"], summary["images_per_second"]) == (STEPS, None, None)
+
+
+def test_a_device_that_is_not_there_is_a_failure_of_the_worker(run_dir: Place) -> None:
+    class NoDevice(InProcess):
+        @property
+        def device(self) -> torch.device:
+            raise RuntimeError("no CUDA device")
+
+    coordinator = NoDevice(tiny())
+    with pytest.raises(RuntimeError, match="no CUDA device"):
+        worker.run(tiny(), run_dir, coordinator)
+    assert coordinator.failures == ["RuntimeError: no CUDA device"]
+
+
+def test_a_last_measurement_whose_report_was_lost_is_reported_again(undisturbed: Place, tmp_path: Path) -> None:
+    run_dir = copy_of(undisturbed, STEPS, tmp_path / "copy")
+    for name in (layout.METRICS, layout.MEASUREMENTS):
+        (run_dir / name).write_bytes((undisturbed / name).read_bytes())
+    (run_dir / layout.TRIAL).delete()
+    reported = [event.row for event in run(tiny(), run_dir).events if isinstance(event, Measured)]
+    assert reported == [measurements.read(undisturbed)[-1]]
+    assert measurements.read(run_dir) == measurements.read(undisturbed)

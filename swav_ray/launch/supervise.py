@@ -9,7 +9,7 @@ import ray
 import ray.util
 from ray.train import ControllerError
 
-from swav_ray.one_line import last_line
+from swav_ray.one_line import last_line, one_line
 from swav_ray.run.layout import RAY, SUMMARY
 from swav_ray.storage.place import Place, persistently
 
@@ -39,5 +39,8 @@ def supervise(make_trainer: Callable[[], Any], monitor: Any, run_dir: Place, war
             # Ray's own cleaner needs the dashboard to notice; without it nobody gets these resources again.
             if (occupied := ray.get(monitor.placement_group.remote())) is not None:
                 ray.util.remove_placement_group(occupied)
-    if (run_dir / SUMMARY).exists():
-        (run_dir / RAY).delete_tree()
+    try:
+        if (run_dir / SUMMARY).exists():
+            (run_dir / RAY).delete_tree()
+    except OSError as error:  # the run is finished all the same
+        warn(f"Ray Train's snapshot could not be deleted: {one_line(error)}")

@@ -9,8 +9,6 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -92,7 +90,6 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
     """Takes the run directory, prepares it, starts or finds Ray, and trains. A refused run leaves no directory."""
     taken = threading.Event()
     lease = Lease(run_dir, config.run.name, terminal.line, lost=taken.set)
-    made = _missing_folders(run_dir)
     lease.acquire()
     try:
         for warning in [*untested_ray(), *config.warnings()]:
@@ -113,18 +110,8 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
                     terminal.waiting_for("ending Ray: {}")
                     ray.shutdown()
     finally:
-        lease.release()
-        for folder in made:
-            with suppress(OSError):  # it is not empty: the run has begun
-                folder.rmdir()
-
-
-def _missing_folders(run_dir: Place) -> list[Path]:
-    """A local run directory and the folders above it that do not exist, from the innermost."""
-    if not run_dir.is_local:
-        return []
-    path = run_dir.local_path
-    return [folder for folder in (path, *path.parents) if not folder.exists()]
+        with stop.noted():  # a signal now stops nothing: the run has ended, or never began
+            lease.release()
 
 
 def _check_same_run(config: Config, run_dir: Place) -> None:

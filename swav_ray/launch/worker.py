@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import Any
 
 import ray
 import ray.train
 import ray.train.torch
+import torch
 
 from swav_ray import worker
 from swav_ray.config import Config
@@ -36,9 +38,14 @@ class _OverRay:
 
     def __init__(self, config: Config, run_dir: Place, monitor: Any) -> None:
         self._config, self._run_dir, self._monitor = config, run_dir, monitor
-        self.device = ray.train.torch.get_device()
         self._pending: ray.ObjectRef | None = None
         self._asked = time.monotonic()
+
+    @cached_property
+    def device(self) -> torch.device:
+        # Asked for when the worker needs it, so that a failure is one of the worker, which is counted.
+        found: torch.device = ray.train.torch.get_device()
+        return found
 
     def given_up(self) -> str:
         reason: str = ray.get(self._monitor.given_up.remote())

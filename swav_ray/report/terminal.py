@@ -16,6 +16,7 @@ from rich.text import Text
 
 from swav_ray.config import Config
 from swav_ray.report.silence import Silence, duration
+from swav_ray.run.layout import EVENTS
 from swav_ray.run.messages import (
     Finishing,
     KnnMeasured,
@@ -111,9 +112,11 @@ class Terminal:
         if not self._console.is_terminal:
             yield
             return
-        with Live(Text("starting Ray's workers"), console=self._console, refresh_per_second=4) as self._live:
-            yield
-        self._live = None
+        try:
+            with Live(Text("starting Ray's workers"), console=self._console, refresh_per_second=4) as self._live:
+                yield
+        finally:
+            self._live = None
 
     def show(self, message: Message) -> None:
         """A message of the workers."""
@@ -181,7 +184,8 @@ class Terminal:
     def summary(self, summary: dict[str, Any], run_dir: str) -> None:
         """The table at the end of a run, the run's directory, and what to do next."""
         table = Table(show_header=False, title="what the run learned", title_justify="left", min_width=60)
-        table.add_row("loss, mean of the last epoch", f"{summary['loss_last_epoch']:.3f}")
+        if summary["loss_last_epoch"] is not None:
+            table.add_row("loss, mean of the last epoch", f"{summary['loss_last_epoch']:.3f}")
         table.add_row("ln K, the loss of a run that learns nothing", f"{summary['ln_k']:.3f}")
         top1 = summary["knn_top1"]
         if top1:
@@ -190,7 +194,8 @@ class Terminal:
             table.add_row("kNN top-1, raw pixels", f"{top1['pixels']:.1f}%")
             table.add_row("chance", f"{top1['chance']:.1f}%")
         rate, wait = summary["images_per_second"], summary["data_wait"]
-        table.add_row("images/s, median", f"{rate:,.0f} (waiting for data {wait:.0%})")
+        if rate is not None:
+            table.add_row("images/s, median", f"{rate:,.0f} (waiting for data {wait:.0%})")
         table.add_row("time that trained (goodput)", f"{summary['seconds']['goodput']:.0%}")
         if summary["refused_steps"]:
             table.add_row("steps refused, not finite or exploding", f"{summary['refused_steps']:,} (metrics.jsonl)")
@@ -198,4 +203,6 @@ class Terminal:
             table.add_row("unreadable images, replaced", f"{summary['bad_images']:,} (quarantine.jsonl)")
         self._console.print(table)
         self.line(f"the run lies in {run_dir}")
-        self.line(f"next: tensorboard --logdir {run_dir}/events, or your own images: --data.uri PLACE --run.name NAME")
+        self.line(
+            f"next: tensorboard --logdir {run_dir}/{EVENTS}, or your own images: --data.uri PLACE --run.name NAME"
+        )

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,10 +77,19 @@ class _FileLock:
     def __init__(self, path: Place) -> None:
         self._path = path
         self._file: IO[str] | None = None
+        self._made: list[Path] = []  # folders, from the innermost
 
     def take(self) -> Holder | None:
         """None, or who holds it."""
         path = self._path.local_path
+        self._made = [folder for folder in path.parents if not folder.exists()]
+        try:
+            return self._take(path)
+        except OSError:
+            self._remove_what_was_made()
+            raise
+
+    def _take(self, path: Path) -> Holder | None:
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a+")
@@ -103,6 +113,13 @@ class _FileLock:
         if self._file is not None:
             self._path.delete()  # while it is locked: whoever has opened it meanwhile notices
             self._file.close()
+            self._remove_what_was_made()
+
+    def _remove_what_was_made(self) -> None:
+        """Of a refused run or sweep nothing stays."""
+        for folder in self._made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 class _ObjectLock:

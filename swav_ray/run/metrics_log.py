@@ -16,7 +16,7 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
-from swav_ray.run.layout import EVENTS, METRICS
+from swav_ray.run.layout import EVENTS, METRICS, TRIAL
 from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, persistently
 
@@ -33,11 +33,25 @@ def read_metrics(run_dir: Place) -> list[Record]:
 
 
 def logged_steps(run_dir: Place) -> int | None:
-    """How many steps have their lines, from the first on without a gap; None if there is no file."""
+    """The step up to which steps have their lines, from the first on without a gap; None if there is no file.
+
+    The first is 0, or the step of the checkpoint that a trial of a sweep was begun with.
+    """
     if not (run_dir / METRICS).exists():
         return None
-    steps = [record["step"] for record in read_metrics(run_dir)]
-    return next((count for count, step in enumerate(steps) if count != step), len(steps))
+    done = _first_step(run_dir)
+    for record in read_metrics(run_dir):
+        if record["step"] != done:
+            break
+        done += 1
+    return done
+
+
+def _first_step(run_dir: Place) -> int:
+    if not (run_dir / TRIAL).exists():
+        return 0
+    origin = json.loads((run_dir / TRIAL).read_bytes())["origin"]
+    return int(origin["step"]) if origin else 0
 
 
 class MetricsLog:

@@ -24,7 +24,7 @@ def summarize(
     refused_steps: int,
     knn_top1: dict[str, float],
 ) -> dict[str, Any]:
-    """The summary of a run whose last step is in its metrics.jsonl.
+    """The summary of a finished run. Figures of its steps are None for a trial that began with another one's last step.
 
     Args:
         images: that it trained on. dropped_per_epoch: of them, in no step of an epoch.
@@ -39,11 +39,11 @@ def summarize(
         "epochs": epochs,
         "images": images,
         "dropped_per_epoch": dropped_per_epoch,
-        "loss_first": records[0]["loss"],
-        "loss_last_epoch": float(np.mean(losses)),
+        "loss_first": records[0]["loss"] if records else None,
+        "loss_last_epoch": float(np.mean(losses)) if losses else None,
         "ln_k": float(np.mean(np.log(prototypes))),
-        "images_per_second": float(np.median([record["images_per_second"] for record in records])),
-        "data_wait": float(np.mean([record["data_wait"] for record in records])),
+        "images_per_second": float(np.median([record["images_per_second"] for record in records])) if records else None,
+        "data_wait": float(np.mean([record["data_wait"] for record in records])) if records else None,
         "bad_images": bad_images,
         "refused_steps": refused_steps,
         "seconds": goodput(records, read_history(run_dir)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import safetensors.torch
@@ -73,7 +73,7 @@ class Snapshot:
     model: dict[str, Tensor]
     training: dict[str, Tensor]
     meta: dict[str, Any]
-    about: About = About()
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,16 +146,19 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
     return folder
 
 
-def prune(run_dir: Place, newest: int, keep: Retention) -> None:
+def prune(run_dir: Place, newest: int, keep: Retention, *, newer: bool = False) -> None:
     """Drops the checkpoints that `keep` does not name, and what a killed write or prune left; raises OSError.
 
     Args:
         newest: the step of the last one written.
+        newer: whether complete ones of later steps stay. They were passed over when the run resumed, for damage or
+            because storage failed for a moment.
     """
     found = steps(run_dir)
     past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
+    kept = _kept(run_dir, past, keep) | ({step for step in found if step > newest} if newer else set())
     there = (step_of_file(entry.name) for entry in (run_dir / CHECKPOINTS).list())
-    for old in sorted({step for step in there if step is not None} - _kept(run_dir, past, keep)):
+    for old in sorted({step for step in there if step is not None} - kept):
         (checkpoint_folder(run_dir, old) / CHECKPOINT_MANIFEST).delete()
         checkpoint_folder(run_dir, old).delete_tree()
 

@@ -34,7 +34,9 @@ class CheckpointWriter:
         self._run_dir, self._keep, self._before_commit, self._report = run_dir, keep, before_commit, report
         self._last = last  # step submitted
         if last is not None:
-            self._prune(last)  # an earlier start may have been killed before it did
+            # An earlier start may have been killed before it did. A newer checkpoint, which could not be used, stays
+            # until the next one is written.
+            self._prune(last, newer=True)
         self._condition = threading.Condition()
         self._waiting: checkpoint.Snapshot | None = None
         self._busy = False
@@ -108,8 +110,8 @@ class CheckpointWriter:
                 if self._condition.wait_for(lambda: self._waiting, _RETRY_SECONDS):
                     return  # a newer one makes this one needless
 
-    def _prune(self, newest: int) -> None:
+    def _prune(self, newest: int, *, newer: bool = False) -> None:
         try:
-            checkpoint.prune(self._run_dir, newest, self._keep)
+            checkpoint.prune(self._run_dir, newest, self._keep, newer=newer)
         except (OSError, StorageUnavailable) as error:
             self._report(f"old checkpoints cannot be removed, which the next one tries again: {error}")

@@ -60,7 +60,8 @@ class RunFiles:
             self._run_dir, retention, self._before_commit, report=self._warn, last=start or None
         )
         rows = persistently(lambda: measurements.keep_until(self._run_dir, start), self._warn)
-        self.measured = [row["step"] for row in rows]
+        self._measurements = {row["step"]: row for row in rows}
+        self.measured = list(self._measurements)
         since = max(self.measured, default=0)
         earlier = [record["loss"] for record in self._log.records if record["step"] >= since]
         self._losses = [loss for loss in earlier if loss is not None]
@@ -90,6 +91,10 @@ class RunFiles:
     def mean_loss(self) -> float | None:
         """Of the steps since the last measurement, those before a restart included."""
         return float(np.mean(self._losses)) if self._losses else None
+
+    def measurement(self, step: int) -> dict[str, Any] | None:
+        """The line of measurements.jsonl of a step that an earlier start measured; None if there is none."""
+        return self._measurements.get(step)
 
     def measure(self, row: dict[str, Any]) -> None:
         """Takes a line of measurements.jsonl, to be written with the next checkpoint."""

@@ -111,3 +111,17 @@ def test_ray_trains_snapshot_goes_with_a_finished_run_and_stays_with_a_stopped_o
     supervise(Trainers(None), Handle(mailbox()), place(tmp_path), lambda _: None)
     assert not (tmp_path / "ray").exists()
     assert released == []
+
+
+def test_a_snapshot_that_cannot_be_deleted_leaves_the_run_finished(
+    tmp_path: Path, released: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    said: list[str] = []
+
+    def fails(self: Place) -> None:
+        raise OSError("directory not empty")
+
+    monkeypatch.setattr(Place, "delete_tree", fails)
+    supervise(Trainers(None), Handle(mailbox()), place(tmp_path), said.append)
+    assert said == ["Ray Train's snapshot could not be deleted: directory not empty"]

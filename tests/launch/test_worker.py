@@ -87,3 +87,13 @@ def test_messages_failures_and_ends_reach_the_monitor(slow: Slow, monkeypatch: p
     assert over_ray.given_up() == ""
     over_ray.give_up("no use")
     assert over_ray.given_up() == "no use"
+
+
+def test_the_device_is_asked_for_when_the_worker_needs_it(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise RuntimeError("no CUDA device")
+
+    monkeypatch.setattr(module.ray.train.torch, "get_device", fails)
+    over_ray = coordinator(mailbox())
+    with pytest.raises(RuntimeError, match="no CUDA device"):
+        over_ray.device  # noqa: B018

@@ -72,6 +72,14 @@ def test_steps_with_their_lines_are_counted_up_to_the_first_gap(tmp_path: Path) 
     assert logged_steps(place(tmp_path)) == 3
 
 
+def test_a_trials_steps_count_from_the_checkpoint_that_it_began_with(tmp_path: Path) -> None:
+    (tmp_path / "trial.json").write_text('{"origin": {"run_dir": "/other", "step": 7}}')
+    write(str(tmp_path), 7, 9)
+    assert logged_steps(place(tmp_path)) == 9
+    (tmp_path / "trial.json").write_text('{"origin": null}')
+    assert logged_steps(place(tmp_path)) == 0
+
+
 @pytest.mark.s3
 def test_a_step_waits_for_no_upload(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     log = MetricsLog(place(f"{s3}/run"), 0)

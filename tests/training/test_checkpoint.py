@@ -177,6 +177,16 @@ def test_every_so_many_steps_and_the_best_stay_as_well(tmp_path: Path) -> None:
     assert checkpoint.steps(run_dir) == [2, 4, 5, 7, 8]
 
 
+def test_what_could_not_be_used_stays_until_the_next_one_is_written(tmp_path: Path) -> None:
+    run_dir, learner, keep = place(tmp_path), Learner(small_config(), 3), checkpoint.Retention(last=1)
+    for step in (1, 2, 3):
+        checkpoint.write(run_dir, checkpoint.snapshot(learner, step))
+    checkpoint.prune(run_dir, 2, keep, newer=True)
+    assert checkpoint.steps(run_dir) == [2, 3]
+    checkpoint.prune(run_dir, 2, keep)
+    assert checkpoint.steps(run_dir) == [2]
+
+
 def test_what_must_be_durable_first_comes_before_the_commit(tmp_path: Path) -> None:
     run_dir, learner = place(tmp_path), Learner(small_config(), 3)
 

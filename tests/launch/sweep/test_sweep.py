@@ -293,5 +293,5 @@ def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_
     assert (
         make_trainer(print, half, place(tmp_path), {"monitor": None}).scaling_config.resources_per_worker["GPU"] == 0.5
     )
-    with pytest.raises(ConfigError, match=r"gpus_per_worker = 0.5: must be 1 where scaling.num_workers is above 1"):
+    with pytest.raises(ConfigError, match=r"gpus_per_worker = 0.5: must be 1 if scaling.num_workers is above 1"):
         replace(half, scaling={"num_workers": (2,)})
