@@ -124,7 +124,10 @@ def losses(config: Config) -> list[float]:
     return [record["loss"] for record in read_metrics(place(config.run.storage) / config.run.name)]
 
 
-@pytest.mark.parametrize(("number", "to"), [(signal.SIGINT, "pid"), (signal.SIGTERM, "group")])
+@pytest.mark.parametrize(
+    ("number", "to"),
+    [pytest.param(signal.SIGINT, "pid", marks=pytest.mark.slow), (signal.SIGTERM, "group")],
+)
 def test_a_stopped_command_leaves_a_checkpoint_and_resumes(
     number: signal.Signals,
     to: str,

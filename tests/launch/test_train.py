@@ -259,7 +259,7 @@ def test_a_finished_run_leaves_no_lease_and_no_snapshot_of_ray(undisturbed: Conf
 def test_a_refused_run_leaves_no_directory(cluster: None, shapes: Path, tmp_path: Path) -> None:
     """Whether its data or its machine is refused; a folder that was there before stays."""
     folder = tmp_path / "storage"
-    too_large = tiny(shapes, folder / "below", "large", train={"global_batch_size": 80})
+    too_large = tiny(shapes, folder / "below", "large", train={"global_batch_size": 80}, queue={"length": 0})
     with pytest.raises(ConfigError, match=r"train\.global_batch_size"):
         train(too_large)
     assert not (folder / "below" / "large").exists()
