@@ -252,6 +252,7 @@ def test_the_gate_relays_refuses_stalls_and_opens_again(echo: int) -> None:
     gate.close()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.s3
 def test_a_run_that_loses_workers_nodes_and_checkpoints_equals_one_that_does_not(tmp_path: Path) -> None:
