@@ -23,6 +23,7 @@ import psutil
 
 from swav_ray.config import ConfigError
 from swav_ray.run.layout import LEASE
+from swav_ray.storage.errors import NoConditionalWrites
 from swav_ray.storage.place import Place, StorageUnavailable
 
 _BEAT_SECONDS = 5.0
@@ -168,10 +169,14 @@ class _ObjectLock:
             if self._version is None:
                 return False
             # A server that ignores conditions does not say so: one that cannot be met must be refused.
-            if all(self._path.write_if_version(self._sign(), other) is None for other in (None, _OTHER_VERSION)):
-                return True
-        except NotImplementedError:
-            pass
+            others = (None, _OTHER_VERSION)
+            conditional = all(self._path.write_if_version(self._sign(), other) is None for other in others)
+        except NoConditionalWrites:
+            conditional = False
+        return conditional or self._write_unconditionally()
+
+    def _write_unconditionally(self) -> bool:
+        """Whether the lease was written and has stayed, on a server without conditional writes."""
         self._version = None
         self._say(
             f"{self._path}: this S3 server has no conditional writes; of two runs of one name that start within "

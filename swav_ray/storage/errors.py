@@ -17,3 +17,7 @@ class CredentialsError(StorageUnavailable):
 
 class SettingsError(StorageUnavailable, PlaceError):
     """No client can be made from the AWS_* variables and files: a user's mistake, and not the fault of one object."""
+
+
+class NoConditionalWrites(RuntimeError):
+    """A server that says that it cannot write an object on condition of its version; writes without one may work."""

@@ -174,8 +174,8 @@ class Place:
         """Writes this file on S3 if it still has that version, or for None if there is no such file; atomically.
 
         Returns the new version, or None if it is not so. Two writers at once: one succeeds. The answer may be lost and
-        the write repeated: None can also mean that the file is what was to be written. Raises NotImplementedError if
-        the server says that it cannot do it; one that ignores the condition writes in any case.
+        the write repeated: None can also mean that the file is what was to be written. Raises
+        NoConditionalWrites if the server says that it has none; one that ignores the condition writes in any case.
         """
         bucket, key = self._on_s3()
         from swav_ray.storage.s3 import objects

@@ -10,6 +10,7 @@ from typing import Any
 import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
+from swav_ray.storage.errors import NoConditionalWrites
 from swav_ray.storage.s3.client import client, patiently
 from swav_ray.storage.s3.list import list_objects
 
@@ -55,8 +56,8 @@ def write_if_version(bucket: str, key: str, data: bytes, version: str | None) ->
     """Writes an object if its ETag is still ``version``, or for None if there is no object; atomically.
 
     Returns the new ETag, or None if it is not so. The answer may be lost and the write repeated: None can also mean
-    that the object is what was to be written. Raises NotImplementedError if the server says that it cannot do it; one
-    that ignores the condition writes in any case.
+    that the object is what was to be written. Raises NoConditionalWrites if the server says that it has none; one that
+    ignores the condition writes in any case.
     """
     condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
 
@@ -67,7 +68,7 @@ def write_if_version(bucket: str, key: str, data: bytes, version: str | None) ->
         except botocore.exceptions.ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if status == 501:
-                raise NotImplementedError(f"s3://{bucket}: the server has no conditional writes") from None
+                raise NoConditionalWrites(f"s3://{bucket}: the server has no conditional writes") from None
             if status == 412 or (status == 404 and error.response.get("Error", {}).get("Code") == "NoSuchKey"):
                 return None
             raise

@@ -8,6 +8,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
+from swav_ray.storage.errors import NoConditionalWrites
 from swav_ray.storage.place import place
 from swav_ray.storage.s3 import objects
 from swav_ray.storage.s3.client import client
@@ -53,7 +54,7 @@ def test_of_many_writers_at_once_one_succeeds(s3: str, is_there: bool) -> None:
 
 def test_a_server_without_conditional_writes_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     use_server(Unconditional(says_so=True).server.server_port, monkeypatch)
-    with pytest.raises(NotImplementedError, match="s3://b: the server has no conditional writes"):
+    with pytest.raises(NoConditionalWrites, match="s3://b: the server has no conditional writes"):
         place("s3://b/x").write_if_version(b"y", None)
 
 
