@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
 import numpy as np
+
+from swav_ray.report.figures import new_axes, new_figure, png
 
 _MOST_NAMED = 30  # classes whose names fit beside a matrix
 _WORST = 40  # classes of a bar chart
@@ -26,21 +25,6 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], tit
     )
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _png(figure: Any) -> bytes:
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=110)
-    return sink.getvalue()
-
-
 def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: str) -> bytes:
     used = np.unique(np.concatenate([labels, predicted]))
     row_of = {label: row for row, label in enumerate(used.tolist())}
@@ -49,7 +33,7 @@ def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str], ti
         counts[row_of[label], row_of[guess]] += 1
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.5, 1.8 + 0.42 * len(used))
-    figure, axes = _figure(side + 0.8, side)
+    figure, axes = new_axes(side + 0.8, side)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     names = [classes[label] for label in used.tolist()]
     axes.set_xticks(range(len(used)), names, rotation=90)
@@ -65,21 +49,21 @@ def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str], ti
     axes.set_ylabel("label")
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.8, label="% of the label's images")
-    return _png(figure)
+    return png(figure)
 
 
 def _bars(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: str) -> bytes:
     used = np.unique(labels)
     shares = {int(label): 100 * float((predicted[labels == label] == label).mean()) for label in used}
     worst = sorted(shares, key=lambda label: shares[label])[:_WORST]
-    figure, axes = _figure(7, 1.2 + 0.2 * len(worst))
+    figure, axes = new_axes(7, 1.2 + 0.2 * len(worst))
     axes.barh([classes[label] for label in worst], [shares[label] for label in worst], color="#2b6cb0")
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("% found")
     axes.set_title(f"{title}: the {len(worst)} worst of {len(used)} classes", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, title: str) -> bytes:
@@ -94,7 +78,7 @@ def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, tit
         [np.bincount(labels[(assigned == k) & (labels >= 0)], minlength=1).max() for k in range(prototypes)]
     )
     order = np.argsort(-sizes, kind="stable")
-    figure, axes = _figure(8, 3.6)
+    figure, axes = new_axes(8, 3.6)
     axes.bar(range(prototypes), sizes[order], width=1.0, color="#9ecae1", label="images")
     if (labels >= 0).any():
         axes.bar(range(prototypes), commonest[order], width=1.0, color="#2b6cb0", label="of its commonest label")
@@ -104,7 +88,7 @@ def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, tit
     axes.set_title(f"{title}: {int((sizes == 0).sum())} of {prototypes} prototypes are empty", fontsize=9)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def neighbour_sheet(crops: np.ndarray, similarities: np.ndarray, title: str) -> bytes:
@@ -113,12 +97,8 @@ def neighbour_sheet(crops: np.ndarray, similarities: np.ndarray, title: str) -> 
     Args:
         crops: (queries, 1 + neighbours, S, S, 3) uint8, the query first. similarities: (queries, 1 + neighbours).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows, columns = similarities.shape
-    figure = Figure(figsize=(1.15 * columns, 1.25 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.15 * columns, 1.25 * rows + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):
@@ -127,4 +107,4 @@ def neighbour_sheet(crops: np.ndarray, similarities: np.ndarray, title: str) -> 
             axes.set_axis_off()
             axes.set_title(f"{similarities[row, column]:.2f}" if column else "image", fontsize=7, pad=2)
     figure.suptitle(f"nearest neighbours: {title}", fontsize=9)
-    return _png(figure)
+    return png(figure)

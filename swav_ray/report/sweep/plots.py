@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swav_ray.report.figures import new_axes, png
 from swav_ray.report.sweep.record import FIGURES, SweepRecord, TrialRecord, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LEAST = 8  # trials for a picture of importance; fewer say nothing
 _COLORS = {
@@ -39,22 +38,6 @@ def pictures(sweep: SweepRecord) -> dict[str, tuple[bytes, str]]:
     return drawn
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    # The object interface with its own canvas has no global state and needs no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _png(figure: Figure) -> bytes:
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=110)
-    return sink.getvalue()
-
-
 def _legend(axes: Axes, states: set[str]) -> None:
     from matplotlib.lines import Line2D
 
@@ -68,7 +51,7 @@ def _legend(axes: Axes, states: set[str]) -> None:
 
 def _curves(sweep: SweepRecord) -> tuple[bytes, str]:
     column, label = FIGURES[sweep.objective]
-    figure, axes = _figure(9, 4.6)
+    figure, axes = new_axes(9, 4.6)
     for trial in sweep.trials:
         rows = [row for row in trial.rows if row.get(column) is not None]
         if not rows:
@@ -84,13 +67,13 @@ def _curves(sweep: SweepRecord) -> tuple[bytes, str]:
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     _legend(axes, {trial.state for trial in sweep.trials if trial.rows})
-    return _png(figure), "Learning curves. The mark shows how a trial ended; the thick line is the best finished trial."
+    return png(figure), "Learning curves. The mark shows how a trial ended; the thick line is the best finished trial."
 
 
 def _cost(sweep: SweepRecord) -> tuple[bytes, str]:
     cost = "pixels" if len({_area(trial) for trial in sweep.trials if trial.rows}) > 1 else "images"
     cost = next((name for name in sweep.search["objective"] if name in ("images", "pixels")), cost)
-    figure, axes = _figure(9, 4.2)
+    figure, axes = new_axes(9, 4.2)
     for trial in sweep.trials:
         value, price = trial.at_end(sweep.objective), trial.at_end(cost)
         if value is not None and price is not None:
@@ -106,7 +89,7 @@ def _cost(sweep: SweepRecord) -> tuple[bytes, str]:
     axes.set_ylabel(FIGURES[sweep.objective][1])
     axes.spines[["top", "right"]].set_visible(False)
     _legend(axes, {trial.state for trial in sweep.trials if trial.rows})
-    return _png(figure), "Each trial's last objective against its cost."
+    return png(figure), "Each trial's last objective against its cost."
 
 
 def _area(trial: TrialRecord) -> int:
@@ -142,7 +125,7 @@ def _parallel(sweep: SweepRecord) -> tuple[bytes, str]:
     trials = [trial for trial in sweep.trials if trial.counts and trial.at_end(sweep.objective) is not None]
     worst = [trial for trial in sweep.trials if not trial.counts]
     names = sweep.parameters
-    figure, axes = _figure(max(6.0, 1.9 * (len(names) + 1)), 4.4)
+    figure, axes = new_axes(max(6.0, 1.9 * (len(names) + 1)), 4.4)
     everyone = [*trials, *worst]
     columns = [_positions([trial.values[name] for trial in everyone]) for name in names]
     values = np.array([float(trial.at_end(sweep.objective) or 0) for trial in trials])
@@ -168,7 +151,7 @@ def _parallel(sweep: SweepRecord) -> tuple[bytes, str]:
     axes.set_xlim(-0.1, len(columns) - 0.6)
     axes.spines[:].set_visible(False)
     text = "Each line is a trial, yellow the best. Solid: trained to the end; dashed: stopped early, with its last "
-    return _png(figure), text + "measurement; dotted red: failed or collapsed."
+    return png(figure), text + "measurement; dotted red: failed or collapsed."
 
 
 def importances(sweep: SweepRecord) -> tuple[dict[str, float], int, float] | None:
@@ -225,9 +208,9 @@ def _fanova(chosen: list[tuple[TrialRecord, float]], names: list[str]) -> dict[s
 
 def _importance(sweep: SweepRecord, fractions: dict[str, float], trials: int, epoch: float) -> tuple[bytes, str]:
     names = sorted(fractions, key=fractions.__getitem__)
-    figure, axes = _figure(7.5, 0.9 + 0.42 * len(names))
+    figure, axes = new_axes(7.5, 0.9 + 0.42 * len(names))
     axes.barh(names, [fractions[name] for name in names], color="#2b6cb0")
     axes.set_xlabel(f"fraction of the variance of {FIGURES[sweep.objective][1]} at epoch {epoch:g}")
     axes.spines[["top", "right"]].set_visible(False)
     few = " Few trials: a hint, not a finding." if trials < 30 else ""
-    return _png(figure), f"Importance of each parameter (fANOVA over {trials} trials at epoch {epoch:g}).{few}"
+    return png(figure), f"Importance of each parameter (fANOVA over {trials} trials at epoch {epoch:g}).{few}"
