@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from swav_ray.data import manifest as manifests
-from swav_ray.evaluate.splits import Split
+from swav_ray.evaluate.features.splits import Split
 from swav_ray.model.normalize import MEAN, STD
 from swav_ray.model.swav import SwAVModel
 from swav_ray.storage.place import place

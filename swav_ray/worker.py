@@ -21,7 +21,7 @@ from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import split
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
-from swav_ray.evaluate.in_training import Measurer
+from swav_ray.evaluate.in_training.measurer import Measurer
 from swav_ray.one_line import one_line
 from swav_ray.run import messages
 from swav_ray.run.layout import MANIFEST, SUMMARY

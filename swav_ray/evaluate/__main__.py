@@ -14,7 +14,7 @@ from rich.console import Console
 
 from swav_ray import command_line
 from swav_ray.evaluate.protocols import ON_FEATURES
-from swav_ray.evaluate.results import comparison, table
+from swav_ray.evaluate.results.files import comparison, table
 from swav_ray.report.complaint import complain
 
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"

@@ -20,7 +20,7 @@ from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import read_samples
-from swav_ray.evaluate.features import extract
+from swav_ray.evaluate.features.extract import extract
 from swav_ray.loss.sinkhorn import sinkhorn
 from swav_ray.model.swav import SwAVModel
 

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass, replace
 import ray
 import torch
 
-from swav_ray.evaluate import results
 from swav_ray.evaluate.backbones import PIXELS, UNTRAINED, backbone_of
-from swav_ray.evaluate.embedding import crops_of
-from swav_ray.evaluate.feature_store import EvaluationError
-from swav_ray.evaluate.judged import Given
-from swav_ray.evaluate.labelled import check
-from swav_ray.evaluate.protocol import Result
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.features.embedding import crops_of
+from swav_ray.evaluate.features.labelled import check
+from swav_ray.evaluate.features.splits import Split, of_places, of_run
 from swav_ray.evaluate.protocols import ON_FEATURES
-from swav_ray.evaluate.splits import Split, of_places, of_run
+from swav_ray.evaluate.results import files as results
+from swav_ray.evaluate.results.judged import Given
+from swav_ray.evaluate.results.protocol import Result
 from swav_ray.launch.connect import connect
 from swav_ray.launch.features import labelled
 from swav_ray.run import layout

@@ -18,10 +18,10 @@ import torch
 
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import digest
-from swav_ray.evaluate.embedding import crops_of, embed
-from swav_ray.evaluate.feature_store import FeaturesOf, FeatureStore
-from swav_ray.evaluate.labelled import Labelled
-from swav_ray.evaluate.splits import Split
+from swav_ray.evaluate.features.embedding import crops_of, embed
+from swav_ray.evaluate.features.labelled import Labelled
+from swav_ray.evaluate.features.splits import Split
+from swav_ray.evaluate.features.store import FeaturesOf, FeatureStore
 from swav_ray.storage.place import Place
 from swav_ray.weights.backbone import Backbone
 

@@ -118,7 +118,7 @@ def test_arguments_out_of_range_are_named(tmp_path, bad):
 def test_pixel_distance_is_a_poor_guide():
     import torch
 
-    from swav_ray.evaluate.features import pixels
+    from swav_ray.evaluate.features.extract import pixels
     from swav_ray.evaluate.knn import knn_top1
 
     images, labels = zip(*[shapes.draw_image(i, split="train", size=32, seed=0) for i in range(1500)], strict=True)

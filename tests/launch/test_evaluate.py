@@ -12,9 +12,9 @@ from swav_ray import settings
 from swav_ray.config import replace
 from swav_ray.data import manifest as manifests
 from swav_ray.evaluate.__main__ import main
-from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.features.splits import of_run
 from swav_ray.evaluate.knn import knn_predict
-from swav_ray.evaluate.splits import of_run
 from swav_ray.launch.evaluate import Request, evaluate
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from swav_ray.evaluate.judged import Given, Judged
-from swav_ray.evaluate.protocol import Protocol
 from swav_ray.evaluate.protocols import clusters, knn, label_free, linear_fast
+from swav_ray.evaluate.results.judged import Given, Judged
+from swav_ray.evaluate.results.protocol import Protocol
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from swav_ray.evaluate.judged import Given, Judged
-from swav_ray.evaluate.protocol import Figure, Protocol, bootstrap
+from swav_ray.evaluate.results.judged import Given, Judged
+from swav_ray.evaluate.results.protocol import Figure, Protocol, bootstrap
 from swav_ray.model.normalize import normalize
 from swav_ray.weights.head import Head, head_of
 
@@ -150,6 +150,6 @@ def _notes(head: Head) -> list[str]:
 
 
 def _picture(given: Given, assigned: np.ndarray, head: Head) -> bytes:
-    from swav_ray.evaluate.pictures import cluster_sizes
+    from swav_ray.evaluate.results.pictures import cluster_sizes
 
     return cluster_sizes(assigned, given.val.labels, len(head.prototypes), given.backbone.origin.place)

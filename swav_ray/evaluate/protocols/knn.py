@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from swav_ray.evaluate.judged import Given, Judged, of_labels
 from swav_ray.evaluate.knn import knn_predictions
-from swav_ray.evaluate.protocol import Protocol, accuracy
+from swav_ray.evaluate.results.judged import Given, Judged, of_labels
+from swav_ray.evaluate.results.protocol import Protocol, accuracy
 
 # The first is the one that is compared by.
 _SETTINGS = ((20, 0.07), (10, 0.07), (100, 0.07), (200, 0.07), (200, 0.1))

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from swav_ray.data.holdout import evenly
-from swav_ray.evaluate.embedding import embed
-from swav_ray.evaluate.judged import Given, Judged
+from swav_ray.evaluate.features.embedding import embed
 from swav_ray.evaluate.label_free import code_agreement, code_information, rank_me, two_crops
-from swav_ray.evaluate.protocol import Figure, Protocol
+from swav_ray.evaluate.results.judged import Given, Judged
+from swav_ray.evaluate.results.protocol import Figure, Protocol
 from swav_ray.weights.head import head_of
 
 _RANK_IMAGES = 10_000
@@ -50,7 +50,7 @@ def run(given: Given) -> Judged:
 
 
 def _neighbours(given: Given) -> bytes:
-    from swav_ray.evaluate.pictures import neighbour_sheet
+    from swav_ray.evaluate.results.pictures import neighbour_sheet
 
     features = torch.nn.functional.normalize(torch.from_numpy(given.val.features), dim=1)
     queries = evenly(np.arange(len(features)), _QUERIES)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from swav_ray.evaluate.feature_store import EvaluationError
-from swav_ray.evaluate.judged import Given, Judged, of_labels
-from swav_ray.evaluate.protocol import Protocol, accuracy
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.results.judged import Given, Judged, of_labels
+from swav_ray.evaluate.results.protocol import Protocol, accuracy
 
 _REGULARISATION = (0.01, 0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
 _ITERATIONS = 3000  # at most; far more than features of a network need

@@ -7,8 +7,8 @@ import torch
 
 from swav_ray.data.formats.rows import SCHEMA
 from swav_ray.data.manifest import Manifest
-from swav_ray.evaluate.judged import Given
-from swav_ray.evaluate.labelled import Labelled
+from swav_ray.evaluate.features.labelled import Labelled
+from swav_ray.evaluate.results.judged import Given
 from swav_ray.run.about import About
 from swav_ray.weights.architecture import Architecture
 from swav_ray.weights.backbone import Backbone, Origin, Preprocess

@@ -11,7 +11,7 @@ from torch import nn
 from swav_ray.config import Config
 from swav_ray.data.manifest import Manifest
 from swav_ray.evaluate import label_free
-from swav_ray.evaluate.probe import Workers, knn
+from swav_ray.evaluate.in_training.probe import Workers, knn
 from swav_ray.model.swav import SwAVModel, Trunk
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from swav_ray.data.manifest import Manifest
-from swav_ray.evaluate.labelled import Labelled
-from swav_ray.evaluate.protocol import Figure
+from swav_ray.evaluate.features.labelled import Labelled
+from swav_ray.evaluate.results.protocol import Figure
 from swav_ray.weights.backbone import Backbone
 
 
@@ -60,7 +60,7 @@ def of_labels(
     Args:
         predicted: the label of each image of `val`, (N,).
     """
-    from swav_ray.evaluate.pictures import per_class  # matplotlib takes a second to import
+    from swav_ray.evaluate.results.pictures import per_class  # matplotlib takes a second to import
 
     val = given.val
     title = f"{name}: {next(iter(figures.values())).text()}, {given.backbone.origin.place}"

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swav_ray.evaluate.feature_store import PART_ROWS, EvaluationError, FeaturesOf, FeatureStore
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.features.store import PART_ROWS, FeaturesOf, FeatureStore
 from swav_ray.storage.place import Place, place
 
 OF = FeaturesOf(

@@ -9,8 +9,8 @@ import pytest
 from swav_ray import settings
 from swav_ray.config import replace
 from swav_ray.data import manifest as manifests
-from swav_ray.evaluate.feature_store import EvaluationError
-from swav_ray.evaluate.splits import of_places, of_run
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.features.splits import of_places, of_run
 from swav_ray.recipes import quickstart
 from swav_ray.storage.place import place
 from tests.data.images import image, write_files

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from swav_ray.evaluate.feature_store import EvaluationError
-from swav_ray.evaluate.protocol import Figure, Protocol, Result, accuracy
-from swav_ray.evaluate.results import comparison, is_of, read, table, write
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.results.files import comparison, is_of, read, table, write
+from swav_ray.evaluate.results.protocol import Figure, Protocol, Result, accuracy
 from swav_ray.storage.place import place
 
 PROTOCOL = Protocol(name="knn", version=1, settings={"k": 20}, source="here")

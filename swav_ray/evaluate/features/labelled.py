@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.errors import EvaluationError
 
 _EXAMPLES = 5
 

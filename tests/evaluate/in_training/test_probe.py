@@ -17,7 +17,7 @@ from torch import nn
 from swav_ray.config import EvalConfig
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sample_plan import even_slice
-from swav_ray.evaluate.probe import knn
+from swav_ray.evaluate.in_training.probe import knn
 from swav_ray.training.distributed import World
 from tests.data.images import write_files
 

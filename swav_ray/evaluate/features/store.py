@@ -17,15 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.storage.place import Place
 
 ABOUT = "features.json"
 PART_ROWS = 512
 _FORMAT = 1
-
-
-class EvaluationError(ValueError):
-    """An evaluation that cannot be: the message names what is wrong and what would be right."""
 
 
 @dataclass(frozen=True, kw_only=True)

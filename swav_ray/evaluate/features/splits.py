@@ -15,7 +15,7 @@ from swav_ray.config import Config
 from swav_ray.data import holdout, labels, manifest
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import digest
-from swav_ray.evaluate.feature_store import EvaluationError
+from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.run import layout
 from swav_ray.storage.place import Place, place
 

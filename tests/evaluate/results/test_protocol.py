@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swav_ray.evaluate.protocol import Protocol, accuracy, bootstrap, paired_test
+from swav_ray.evaluate.results.protocol import Protocol, accuracy, bootstrap, paired_test
 
 PROTOCOL = Protocol(name="knn", version=1, settings={"k": 20}, source="here")
 

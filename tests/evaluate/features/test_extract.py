@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from swav_ray.evaluate.features import extract, pixels
+from swav_ray.evaluate.features.extract import extract, pixels
 from swav_ray.model.normalize import MEAN, STD, normalize
 
 

@@ -20,7 +20,7 @@ from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import read_samples
-from swav_ray.evaluate.features import extract, pixels
+from swav_ray.evaluate.features.extract import extract, pixels
 from swav_ray.evaluate.knn import knn_top1
 
 _CHUNK = 512  # images decoded at a time

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from swav_ray.evaluate.feature_store import EvaluationError
-from swav_ray.evaluate.protocol import Result, paired_test
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.results.protocol import Result, paired_test
 from swav_ray.storage.place import Place
 
 RESULTS = "results.json"
