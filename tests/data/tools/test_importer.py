@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
-from PIL import Image
 
 from swav_ray.data.crops.decode import decode
 from swav_ray.data.manifest import Manifest, build
@@ -141,39 +139,3 @@ def test_tars_and_foreign_parquet_are_sources_too(tmp_path: Path) -> None:
         manifest = build(str(tmp_path / f"out-{name}"))
         assert all_samples(manifest) == [image(i) for i in range(4)]
         assert manifest.labels.tolist() == labels
-
-
-class _Opened:
-    """As CelebA does it: names under an attribute of its own, images as PIL opens them, attributes for a label."""
-
-    def __init__(self, root: str) -> None:
-        self.filename = sorted(path.name for path in Path(root).iterdir())
-        self._root = Path(root)
-
-    def __len__(self) -> int:
-        return len(self.filename)
-
-    def __getitem__(self, i: int) -> tuple[Image.Image, object]:
-        return Image.open(self._root / self.filename[i]), torch.tensor([1, 0])
-
-
-class _Listed(_Opened):
-    """As VOC does it: the paths are there, and images come converted."""
-
-    def __init__(self, root: str) -> None:
-        super().__init__(root)
-        self.images = [str(self._root / name) for name in self.filename]
-
-    def __getitem__(self, i: int) -> tuple[Image.Image, object]:
-        return super().__getitem__(i)[0].convert("RGB"), i % 2
-
-
-class _Converted(_Opened):
-    """Names of files that are somewhere, and images that come converted."""
-
-    def __init__(self, root: str) -> None:
-        super().__init__(root)
-        self.images = self.filename
-
-    def __getitem__(self, i: int) -> tuple[Image.Image, object]:
-        return super().__getitem__(i)[0].convert("RGB"), i % 2
