@@ -50,6 +50,10 @@ class Progress(tune.Callback):
 
     def setup(self, *_: Any, **__: Any) -> None:
         self._terminal = Terminal(0.0)
+        self._report_is_awaited()
+
+    def _report_is_awaited(self) -> None:
+        self._terminal.waiting_for("no trial has reported for {}: they start, train or wait for room", anew=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_terminal"}
@@ -61,6 +65,7 @@ class Progress(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         value, epochs = result.get(self._metric, float("nan")), result["epochs"]
         self._terminal.line(f"trial {trial.trial_id}, epoch {epochs:g}: {self._objective} {value:.4g}")
+        self._report_is_awaited()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         result = trial.last_result
@@ -87,6 +92,7 @@ class Progress(tune.Callback):
         return about["state"], about["reason"]
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        self._terminal.quiet()  # Tune steps many times a second
         # Tune ends with its last trial and kills those that are still stopping: their placement groups would remain.
         if trials and all(trial.is_finished() for trial in trials):
             drain(ray.get_actor(self._groups), _DRAIN_SECONDS)

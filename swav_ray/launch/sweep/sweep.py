@@ -91,30 +91,40 @@ def sweep(
     if not name:
         raise ConfigError("name", "", "names no sweep; its directory gets that name, as a recipe's does")
     sweep_dir = place(recipe.run.storage) / SWEEPS / name
-    sweep_dir.exists(patience=_FIRST_CONTACT)
-    design = make_design(
-        recipe,
-        space,
-        sweep_dir,
-        terminal,
-        objective=objective,
-        searcher=searcher,
-        scheduler=scheduler,
-        num_samples=num_samples,
-        grace_epochs=grace_epochs,
-        seed=seed,
-        translate=translate,
-    )
-    lease = Lease(sweep_dir, name, terminal.line, lost=_interrupt, setting="name")
+    with terminal.attended():
+        terminal.waiting_for("listing the images: {}")
+        sweep_dir.exists(patience=_FIRST_CONTACT)
+        design = make_design(
+            recipe,
+            space,
+            sweep_dir,
+            terminal,
+            objective=objective,
+            searcher=searcher,
+            scheduler=scheduler,
+            num_samples=num_samples,
+            grace_epochs=grace_epochs,
+            seed=seed,
+            translate=translate,
+        )
+        return _hold_and_run(design, name, concurrent, terminal)
+
+
+def _hold_and_run(design: Design, name: str, concurrent: int, terminal: Terminal) -> tune.ResultGrid:
+    """Takes the sweep directory, finds or starts Ray, and runs the sweep."""
+    logs = design.recipe.run.ray_logs
+    lease = Lease(design.sweep_dir, name, terminal.line, lost=_interrupt, setting="name")
     lease.acquire()
     try:
         for warning in untested_ray():
             terminal.line(f"warning: {warning}")
-        own_cluster = connect(recipe.run.ray_logs) is not None
+        terminal.waiting_for("starting or finding Ray: {}")
+        own_cluster = connect(logs) is not None
         try:
             return _run(design, concurrent, terminal, grows=not own_cluster)
         finally:
             if own_cluster:
+                terminal.waiting_for("ending Ray: {}")
                 ray.shutdown()
     finally:
         lease.release()
@@ -142,9 +152,11 @@ def _run(design: Design, concurrent: int, terminal: Terminal, *, grows: bool) ->
         groups=groups,
     )
     began = time.monotonic()
+    terminal.waiting_for("")  # from here on Progress says it
     with quiet_tune(logs), _sigterm_as_sigint():
         progress = Progress(groups, trials.uri, design.choice.objective[0])
         results = make_tuner(design, _trainable(inputs, at_once), progress, resumed=resumed).fit()
+    terminal.waiting_for("ending the trials: {}")
     drain(holder, _KILLED_SECONDS)
     _finish(sweep_dir, design.recipe, design.translate, time.monotonic() - began, terminal)
     return results

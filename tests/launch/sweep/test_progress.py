@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import ray
 
+from swav_ray.launch.sweep import progress as progress_module
 from swav_ray.launch.sweep.progress import Progress
 from swav_ray.launch.sweep.trial_directories import read_trial
+from swav_ray.report.terminal import Terminal
 from swav_ray.storage.place import place
 from tests.report.sweep.examples import write_trial
 
@@ -82,3 +84,20 @@ def test_values_and_measurements_are_printed_with_few_digits(
         "trial t_0 starts: train.temperature 0.123",
         "trial t_0, epoch 2: knn 51.23",
     ]
+
+
+def test_a_sweep_whose_trials_report_nothing_says_so_every_15_seconds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress_module, "Terminal", lambda seconds: Terminal(seconds, lambda: now[0]))
+    made = progress(tmp_path)
+    for second in range(1, 32):
+        now[0] = float(second)
+        made.on_step_end(0, [])
+    waits = "no trial has reported for {} s: they start, train or wait for room\n"
+    assert capsys.readouterr().out == waits.format(15) + waits.format(30)
+    made.on_trial_result(0, [], trial("t_0"), {"epochs": 1.0, "knn_top1": 50.0})
+    now[0] = 46.0
+    made.on_step_end(0, [])
+    assert capsys.readouterr().out == "trial t_0, epoch 1: knn 50\n" + waits.format(15)
