@@ -6,16 +6,19 @@ by side, `compare A B ...`, with a paired test of whether the others differ from
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from swav_ray import command_line
 from swav_ray.evaluate.protocols import ON_FEATURES
 from swav_ray.evaluate.results.files import comparison, table
 from swav_ray.report.complaint import complain
+from swav_ray.report.terminal import Terminal
 
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
 _ALL, _COMPARE = "all", "compare"
@@ -53,15 +56,22 @@ def parser() -> command_line.Parser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command; 0 done, 2 the user's mistake in one line, 1 it failed."""
-    console = Console(highlight=False, soft_wrap=True)
+    """The command; 0 done, 2 the user's mistake in one line, 1 it failed, 130 interrupted: the same command resumes."""
+    terminal = Terminal(0.0)
     try:
         options = vars(command_line.read(parser(), sys.argv[1:] if words is None else words))
         protocol, backbones = options.pop("protocol"), options.pop("backbones")
         _check(protocol, backbones, options)
-        _run(protocol, backbones, options, console)
+        terminal.waiting_for(f"{protocol}: {{}} so far")
+        with terminal.attended():
+            shown = _run(protocol, backbones, options, terminal.line)
     except (ValueError, OSError) as error:
         return complain(error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    console = Console(highlight=False, soft_wrap=True)
+    for one in shown:
+        console.print(one)
     return 0
 
 
@@ -78,22 +88,17 @@ def _check(protocol: str, backbones: list[str], options: dict[str, Any]) -> None
         raise command_line.WrongArgument("--checkpoint: is missing; give a run directory or a file of weights")
 
 
-def _run(protocol: str, backbones: list[str], options: dict[str, Any], console: Console) -> None:
+def _run(protocol: str, backbones: list[str], options: dict[str, Any], say: Callable[[str], None]) -> list[Table]:
+    """What the command shows at its end."""
     # Ray takes seconds to import, and a wrong word should be told at once.
     from swav_ray.launch.evaluate import Request, all_of, evaluate
 
-    def say(line: str) -> None:
-        console.print(line, markup=False)
-
     if protocol == _COMPARE:
         requests = [Request(**options | {"checkpoint": word}) for word in backbones]
-        found = [all_of(request, say) for request in requests]
-        console.print(comparison(backbones, found))
-    elif protocol == _ALL:
-        for result in all_of(Request(**options), say).values():
-            console.print(table(result))
-    else:
-        console.print(table(evaluate(protocol, Request(**options), say)))
+        return [comparison(backbones, [all_of(request, say) for request in requests])]
+    if protocol == _ALL:
+        return [table(result) for result in all_of(Request(**options), say).values()]
+    return [table(evaluate(protocol, Request(**options), say))]
 
 
 if __name__ == "__main__":

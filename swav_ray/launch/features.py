@@ -7,7 +7,6 @@ or the whole job go.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from swav_ray.evaluate.features.embedding import crops_of, embed
 from swav_ray.evaluate.features.labelled import Labelled
 from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.features.store import FeaturesOf, FeatureStore
+from swav_ray.one_line import one_line
 from swav_ray.storage.place import Place
 from swav_ray.weights.backbone import Backbone
 
@@ -91,18 +91,15 @@ def extract(backbone: Backbone, manifest: Manifest, store: FeatureStore, progres
         progress: is told how many images are done, and of how many.
 
     Raises:
-        StorageUnavailable, OSError: images cannot be read or a part cannot be written.
+        OSError: storage is unavailable, or a part cannot be written. What is written stays.
     """
     parts = store.missing()
     total = sum(len(store.ids(part)) for part in parts)
     if not parts:
         return
     shared = {"manifest": ray.put(manifest), "backbone": ray.put(backbone), "store": store}
-    if not os.environ.get("RAY_DATA_LOG_LEVEL"):
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress says what matters
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.raise_original_map_exception = True  # a full disk stays an OSError on its way to the driver
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress says what matters
+    ray.data.DataContext.get_current().enable_progress_bars = False
     work: Any = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
     if gpus := int(ray.cluster_resources().get("GPU", 0)):
         work = work.map(_crop, fn_kwargs=shared, num_cpus=1).map(
@@ -112,15 +109,23 @@ def extract(backbone: Backbone, manifest: Manifest, store: FeatureStore, progres
         work = work.map(_crop_and_embed, fn_kwargs=shared, num_cpus=1)
     done = 0
     for row in work.iter_rows():
+        if row["failure"]:
+            raise OSError(row["failure"])
         done += row["images"]
         progress(done, total)
 
 
 def _crop(row: dict[str, Any], *, manifest: Any, backbone: Any, store: FeatureStore) -> dict[str, Any]:
+    """The crops of a part. A failure is a row like any other: an exception would reach the driver as a traceback."""
     ids = store.ids(row["part"])
     network: Backbone = ray.get(backbone)
-    crops, reasons, again = crops_of(ray.get(manifest), ids, network.preprocess.image_size, _DECODE_THREADS)
-    return {"part": row["part"], "crops": crops, "reasons": reasons, "again": again}
+    size = network.preprocess.image_size
+    try:
+        crops, reasons, again = crops_of(ray.get(manifest), ids, size, _DECODE_THREADS)
+    except OSError as error:
+        none = np.empty((0, size, size, 3), np.uint8)
+        return {"part": row["part"], "crops": none, "reasons": [], "again": False, "failure": one_line(error)}
+    return {"part": row["part"], "crops": crops, "reasons": reasons, "again": again, "failure": ""}
 
 
 class _Embed:
@@ -142,6 +147,10 @@ def _crop_and_embed(row: dict[str, Any], *, manifest: Any, backbone: Any, store:
 
 
 def _write(store: FeatureStore, row: dict[str, Any], network: Backbone, device: torch.device) -> dict[str, Any]:
-    reasons = list(row["reasons"])
-    store.write(row["part"], embed(network, row["crops"], device), reasons, again=bool(row["again"]))
-    return {"part": row["part"], "images": len(reasons)}
+    reasons, failure = list(row["reasons"]), row["failure"]
+    if not failure:
+        try:
+            store.write(row["part"], embed(network, row["crops"], device), reasons, again=bool(row["again"]))
+        except OSError as error:
+            failure = one_line(error)
+    return {"part": row["part"], "images": len(reasons), "failure": failure}

@@ -132,3 +132,18 @@ def test_words_that_do_not_go_together_are_one_line(
     shown = capsys.readouterr().err
     assert shown.startswith(f"swav_ray: {told}")
     assert shown.count("\n") == 1
+
+
+def test_a_part_that_cannot_be_written_is_one_line(run_dir: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knn", "--checkpoint", run_dir.uri]) == 0
+    part = Path(next(iter(parts(run_dir))))
+    part.unlink()
+    part.mkdir()  # a task meets this as it would a full disk
+    (part / "something").touch()
+    capsys.readouterr()
+    assert main(["knn", "--checkpoint", run_dir.uri]) in (1, 2)
+    told = capsys.readouterr().err
+    assert told.startswith("swav_ray: ")
+    assert part.name in told
+    assert "Traceback" not in told
+    assert told.count("\n") == 1
