@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from swav_ray.evaluate.results.judged import Given, Judged
-from swav_ray.evaluate.results.protocol import Figure, Protocol, bootstrap
+from swav_ray.evaluate.results.protocol import Figure, Protocol, accuracy, bootstrap
 from swav_ray.model.normalize import normalize
 from swav_ray.weights.head import Head, head_of
 
@@ -138,7 +138,7 @@ def same_in_train_mode(given: Given, head: Head, assigned: np.ndarray) -> Figure
             module.training = training
             if tracks is not None:
                 module.track_running_stats = tracks
-    return bootstrap(lambda same: 100 * same.mean(), scores.argmax(dim=1).numpy() == assigned[rows])
+    return accuracy(scores.argmax(dim=1).numpy() == assigned[rows])
 
 
 def _notes(head: Head) -> list[str]:
