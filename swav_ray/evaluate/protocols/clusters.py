@@ -117,7 +117,8 @@ def silhouette(embeddings: np.ndarray, assigned: np.ndarray) -> Figure:
 def same_in_train_mode(given: Given, head: Head, assigned: np.ndarray) -> Figure:
     """Share of images whose cluster is the same with BatchNorm's statistics of a batch instead of the running ones.
 
-    A large gap means that the running statistics lag behind the weights: a checkpoint from a high rate.
+    A small share means that the running statistics are not those of these images: they are embedded at another size
+    than the crops of training, or the statistics lag behind the weights, as in a checkpoint from a high rate.
     """
     images = min(_MODE_IMAGES, len(assigned))
     rows = np.arange(images) * len(assigned) // images
