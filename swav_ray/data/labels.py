@@ -1,6 +1,7 @@
 """Labels from a CSV of name,label beside images that have none of their own, as in a flat bucket.
 
 A name is a sample's path below the place, its file name, or that without its suffix, as long as it is the only one.
+An image with several labels has them in one cell, separated by `|`, or a line for each of them.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from swav_ray.storage.errors import PlaceError
 from swav_ray.storage.place import Place
 
 _EXAMPLES = 3
+_SEPARATOR = "|"
 
 
-def _read_labels(where: Place) -> list[tuple[str, str]]:
-    """Names and labels of a CSV, in order; a header of name,label is optional.
+def _read_labels(where: Place) -> list[tuple[str, set[str]]]:
+    """Names and labels of a CSV's lines, in order; a header of name,label is optional.
 
     Raises:
         PlaceError: the file is missing, is not UTF-8 text, or a line has not two columns.
@@ -41,62 +43,67 @@ def _read_labels(where: Place) -> list[tuple[str, str]]:
                 continue
             if len(row) != 2:
                 raise PlaceError(f"{where}: line {number} has {len(row)} columns instead of name,label")
-            if label := row[1].strip():  # an empty one is none
-                rows.append((row[0].strip(), label))
+            rows.append((row[0].strip(), row[1].strip()))
     except csv.Error as error:
         raise PlaceError(f"{where}: is no CSV of name,label ({error})") from None
     if rows and [word.lower() for word in rows[0]] == ["name", "label"]:
         rows = rows[1:]
-    if not rows:
+    if not any(cell for _, cell in rows):
         raise PlaceError(f"{where}: holds no labels; give a CSV of name,label")
-    return rows
+    return [(name, {label.strip() for label in cell.split(_SEPARATOR)} - {""}) for name, cell in rows]
 
 
 def with_labels(manifest: Manifest, where: Place) -> tuple[Manifest, tuple[str, ...]]:
     """The manifest with one label an image from a CSV, in place of its own, and notes for the user.
 
-    Images that the CSV does not name have no label. Numbers are sorted as numbers.
+    Images that the CSV does not name have no label.
 
     Raises:
         PlaceError: the file is missing or is no CSV of name,label; no name is an image's; or an image has two labels.
     """
-    rows, notes = _samples(manifest, where)
+    found, notes = read_label_sets(manifest, where)
     label_of: dict[int, str] = {}
-    for sample, label in rows:
-        if label_of.setdefault(sample, label) != label:
-            name = manifest.uri_of(sample)
-            raise PlaceError(f"{where}: {name} has the labels {label_of[sample]} and {label}; this protocol needs one")
-    classes = _sorted(set(label_of.values()))
+    for sample, several in found.items():
+        if len(several) > 1:
+            some = " and ".join(sorted(several)[:2])
+            raise PlaceError(f"{where}: {manifest.uri_of(sample)} has the labels {some}; this protocol needs one")
+        for label in several:
+            label_of[sample] = label
+    classes = sorted_names(set(label_of.values()))
     rank = {name: number for number, name in enumerate(classes)}
     labels = np.full(len(manifest), -1, np.int32)
     labels[list(label_of)] = [rank[label] for label in label_of.values()]
     index = manifest.table.schema.get_field_index("label")
     table = manifest.table.set_column(index, "label", pa.array(labels))
-    return dataclasses.replace(manifest, table=table, classes=classes), notes
+    notes += unnamed(manifest, where, len(label_of))
+    return dataclasses.replace(manifest, table=table, classes=classes), tuple(notes)
 
 
-def _samples(manifest: Manifest, where: Place) -> tuple[list[tuple[int, str]], tuple[str, ...]]:
-    """Sample ids and labels of a CSV's lines, and a note of the names that are no image's."""
+def read_label_sets(manifest: Manifest, where: Place) -> tuple[dict[int, set[str]], list[str]]:
+    """The labels of each sample that a CSV names, an empty set if it has none, and a note of names that are no image's.
+
+    Raises:
+        PlaceError: the file is missing or is no CSV of name,label, or no name is an image's.
+    """
     paths = manifest.table["uri"].to_pylist()
     known = _names(paths)
-    found, unknown = [], []
-    for name, label in _read_labels(where):
-        sample = known.get(name)
-        if sample is None:
-            unknown.append(name)
+    found: dict[int, set[str]] = {}
+    unknown = []
+    for name, labels in _read_labels(where):
+        if name in known:
+            found.setdefault(known[name], set()).update(labels)
         else:
-            found.append((sample, label))
+            unknown.append(name)
+    some = ", ".join(unknown[:_EXAMPLES])
     if not found:
-        some = ", ".join(unknown[:_EXAMPLES])
         raise PlaceError(f"{where}: none of its names ({some}) is an image of {manifest.root}, such as {paths[0]}")
-    without = len(paths) - len({sample for sample, _ in found})
-    notes = []
-    if unknown:
-        some = ", ".join(unknown[:_EXAMPLES])
-        notes.append(f"{where}: {len(unknown):,} names are no image of {manifest.root}: {some}")
-    if without:
-        notes.append(f"{where}: names no label for {without:,} of {len(paths):,} images")
-    return found, tuple(notes)
+    return found, [f"{where}: {len(unknown):,} names are no image of {manifest.root}: {some}"] if unknown else []
+
+
+def unnamed(manifest: Manifest, where: Place, labelled: int) -> list[str]:
+    """A note of the images for which a CSV names no label, if there are such images."""
+    without = len(manifest) - labelled
+    return [f"{where}: names no label for {without:,} of {len(manifest):,} images"] if without else []
 
 
 def _names(paths: Sequence[str]) -> dict[str, int]:
@@ -109,7 +116,8 @@ def _names(paths: Sequence[str]) -> dict[str, int]:
     return known
 
 
-def _sorted(labels: set[str]) -> list[str]:
+def sorted_names(labels: set[str]) -> list[str]:
+    """Names of classes in the order of their labels; numbers are sorted as numbers."""
     try:
         return sorted(labels, key=lambda label: (float(label), label))
     except ValueError:

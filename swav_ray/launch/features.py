@@ -79,6 +79,7 @@ def _with_features(split: Split, store: FeatureStore) -> Labelled:
         classes=split.classes,
         place=split.manifest.root,
         unreadable=[f"{split.manifest.uri_of(i)}: {why}" for i, why in store.unreadable().items() if i in wanted],
+        targets=None if split.targets is None else split.targets[positions],
     )
 
 

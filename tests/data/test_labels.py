@@ -33,7 +33,7 @@ def test_names_are_paths_file_names_or_stems(flat: Manifest, tmp_path: Path) -> 
 
 
 def test_numbers_are_sorted_as_numbers_and_images_without_a_label_are_counted(flat: Manifest, tmp_path: Path) -> None:
-    labelled, notes = with_labels(flat, csv(tmp_path, "a,10\nb,9\n"))
+    labelled, notes = with_labels(flat, csv(tmp_path, "a,10\nb,9\none/c.jpg,\n"))
     assert labelled.classes == ["9", "10"]
     assert labelled.labels.tolist() == [1, 0, -1, -1]
     assert notes == (f"{tmp_path / 'labels.csv'}: names no label for 2 of 4 images",)
@@ -49,6 +49,7 @@ def test_an_ambiguous_name_is_no_images_name(flat: Manifest, tmp_path: Path) -> 
     [
         ("x,1\n", r"none of its names \(x\) is an image of .*, such as a\.jpg"),
         ("a,1\na,2\n", r"a\.jpg has the labels 1 and 2; this protocol needs one"),
+        ("a,1|2\n", r"a\.jpg has the labels 1 and 2; this protocol needs one"),
         ("a,\n", "holds no labels"),
         ('"a\rb,1\n' + "x" * 200_000 + ",1", "is no CSV of name,label"),
         ("a,1,2\n", "line 1 has 3 columns instead of name,label"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swav_ray.data.label_sets import PRESENT
 from swav_ray.evaluate.errors import EvaluationError
 
 _EXAMPLES = 5
@@ -19,10 +20,11 @@ class Labelled:
     Attributes:
         ids: sample ids, (N,) int64 ascending.
         features: (N, D) float32.
-        labels: (N,) int64 from 0; -1 without one.
+        labels: (N,) int64 from 0; -1 without one, or in place of several.
         classes: names of the labels.
         place: where the images lie, for messages.
         unreadable: a line for each image that could not be read.
+        targets: (N, classes) int8 as `LabelSets` has them, if an image may have several labels; else None.
     """
 
     ids: np.ndarray
@@ -31,6 +33,7 @@ class Labelled:
     classes: list[str]
     place: str
     unreadable: Sequence[str] = ()
+    targets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -50,14 +53,19 @@ def check(train: Labelled, val: Labelled, *, labelled: bool = True) -> list[str]
             raise EvaluationError(f"--{what} {split.place}: none of its {count} {kind} can be read{why}")
         if not np.isfinite(split.features).all():
             raise EvaluationError(f"--{what} {split.place}: some features are not finite: the network has diverged")
-    if labelled:
-        unseen = sorted(set(val.labels.tolist()) - set(train.labels.tolist()))
-        if unseen:
-            names = ", ".join(val.classes[label] for label in unseen[:_EXAMPLES])
-            raise EvaluationError(f"--val {val.place}: {len(unseen)} of its classes have no image in --train: {names}")
+    if labelled and (unseen := sorted(_shown(val) - _shown(train))):
+        names = ", ".join(val.classes[label] for label in unseen[:_EXAMPLES])
+        raise EvaluationError(f"--val {val.place}: {len(unseen)} of its classes have no image in --train: {names}")
     return [
         f"{len(split.unreadable)} images of {split.place} cannot be read and are left out: "
         f"{'; '.join(split.unreadable[:_EXAMPLES])}"
         for split in (train, val)
         if split.unreadable
     ]
+
+
+def _shown(split: Labelled) -> set[int]:
+    """The classes of which some image is."""
+    if split.targets is None:
+        return set(split.labels.tolist())
+    return set(np.flatnonzero((split.targets == PRESENT).any(axis=0)).tolist())

@@ -12,7 +12,9 @@ import numpy as np
 
 from swav_ray import settings
 from swav_ray.config import Config
-from swav_ray.data import holdout, labels, manifest
+from swav_ray.data import holdout, label_sets, labels, manifest
+from swav_ray.data.formats import voc
+from swav_ray.data.label_sets import LabelSets
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import digest
 from swav_ray.evaluate.errors import EvaluationError
@@ -29,18 +31,21 @@ class Split:
     Attributes:
         manifest: of the whole place.
         ids: of the labelled images, (N,) int64 ascending.
-        labels: (N,) int64 into `classes`; -1 without one, if such images were asked for.
+        labels: (N,) int64 into `classes`; -1 without one, if such images were asked for, or in place of several.
         classes: names of the labels, the same list for both splits of an evaluation.
+        targets: (N, classes) int8 as `LabelSets` has them, if an image may have several labels; else None.
     """
 
     manifest: Manifest
     ids: np.ndarray
     labels: np.ndarray
     classes: list[str]
+    targets: np.ndarray | None = None
 
     def about(self) -> dict[str, Any]:
         """Which images these are, equal for equal ones: what a result says of what it was measured on."""
-        named = json.dumps([self.classes, self.labels.tolist()]).encode()
+        several = [] if self.targets is None else [self.targets.tolist()]
+        named = json.dumps([self.classes, self.labels.tolist(), *several]).encode()
         return {
             "place": self.manifest.root,
             "fingerprint": self.manifest.fingerprint,
@@ -53,7 +58,8 @@ class Split:
     def limited(self, most: int) -> Split:
         """At most so many images (0: all), spread evenly over them."""
         keep = holdout.evenly(np.arange(len(self.ids)), most)
-        return Split(self.manifest, self.ids[keep], self.labels[keep], self.classes)
+        targets = None if self.targets is None else self.targets[keep]
+        return Split(self.manifest, self.ids[keep], self.labels[keep], self.classes, targets)
 
 
 def of_places(
@@ -88,16 +94,79 @@ def of_places(
         if labels_csv:
             found, said = labels.with_labels(found, place(labels_csv))
             notes.extend(said)
+        elif labelled:
+            _check_no_voc("val" if uri == val else "train", found)
         return found
 
     first = read(train)
     second = read(val) if val else first
-    test_ids = second.test_ids()
-    if not len(test_ids):
-        if not val and labelled:
-            raise EvaluationError(f"--train {train}: has no test split; give --val PLACE")
-        test_ids = second.train_ids()
+    test_ids = _judged(second, needed=labelled and not val)
     return *_pair(first, first.train_ids(), second, test_ids, labelled), notes
+
+
+def of_places_with_sets(
+    train: str, val: str, labels_csv: str, cache: Place, progress: Callable[[int], None] | None = None
+) -> tuple[Split, Split, list[str]]:
+    """As `of_places`, for protocols of images with any number of labels.
+
+    VOC's annotations are read if a place has its layout, and its own image sets: trainval and test, or train and val if
+    it has no annotations of a test set. With a CSV an image may have several labels. Images of other places have one.
+
+    Raises:
+        EvaluationError, PlaceError: as `of_places`.
+    """
+    notes: list[str] = []
+
+    def read(uri: str, learn: bool) -> tuple[Manifest, LabelSets]:
+        where = place(uri)
+        if voc.is_voc(where) and not labels_csv:
+            found = manifest.load_or_build((where / voc.IMAGES).uri, cache, progress=progress)
+            sets, said = label_sets.of_voc(where, found, _voc_set(where, learn))
+            notes.extend(said)
+            return found, sets
+        found = manifest.load_or_build(uri, cache, progress=progress)
+        notes.extend(found.notes)
+        ids = found.train_ids() if learn else _judged(found, needed=not val)
+        if labels_csv:
+            sets, said = label_sets.of_csv(found, place(labels_csv))
+            notes.extend(said)
+            keep = np.isin(sets.ids, ids)
+            return found, LabelSets(sets.ids[keep], sets.targets[keep], sets.classes)
+        what = "train" if learn else "val"
+        _check_no_voc(what, found)
+        one = _split(what, found, ids, labelled=True)
+        return found, LabelSets(one.ids, label_sets.of_labels(one.labels, len(one.classes)), one.classes)
+
+    (first, learned), (second, judged) = read(train, True), read(val or train, False)
+    return *_pair_sets(first, learned, second, judged), notes
+
+
+def _check_no_voc(what: str, found: Manifest) -> None:
+    """Its folders of images and of masks are no classes."""
+    if f"/{voc.IMAGES}/" in f"/{found.table['uri'][0].as_py()}":
+        raise EvaluationError(
+            f"--{what} {found.root}: has VOC's layout, whose images have any number of labels; give svm the folder of "
+            "a year, such as VOCdevkit/VOC2007"
+        )
+
+
+def _voc_set(where: Place, learn: bool) -> str:
+    """The image set to learn from, or to judge by. A test set is often there without its annotations."""
+    sets = voc.image_sets(where)
+    has_test = "test" in sets and (where / voc.ANNOTATIONS / f"{voc.image_set(where, 'test')[0]}.xml").exists()
+    if learn:
+        return "trainval" if "trainval" in sets and (has_test or "train" not in sets) else "train"
+    return "test" if has_test else "val"
+
+
+def _judged(found: Manifest, needed: bool) -> np.ndarray:
+    """Sample ids to judge by: the test split, or if none is `needed`, all of a place without splits."""
+    test_ids = found.test_ids()
+    if len(test_ids):
+        return test_ids
+    if needed:
+        raise EvaluationError(f"--train {found.root}: has no test split; give --val PLACE")
+    return found.train_ids()
 
 
 def of_run(run_dir: Place, *, labelled: bool = True) -> tuple[Split, Split, list[str]]:
@@ -122,20 +191,43 @@ def _pair(
     train = _split("train", first, train_ids, labelled)
     if not labelled:
         return train, _split("val", second, val_ids, labelled)
-    if first.root == second.root and len(np.intersect1d(train_ids, val_ids)):
-        raise EvaluationError(f"--val {second.root}: holds images of --train; give others to judge by")
+    _check_apart(first, train_ids, second, val_ids)
+    used = {second.classes[label] for label in np.unique(second.labels[val_ids]) if label >= 0}
+    _check_known(first, first.classes, second, [name for name in second.classes if name in used])
     rank = {name: label for label, name in enumerate(first.classes)}
-    if unseen := [name for name in second.classes if name not in rank]:
-        used = {second.classes[label] for label in np.unique(second.labels[val_ids]) if label >= 0}
-        if unseen := [name for name in unseen if name in used]:
-            some = ", ".join(unseen[:_EXAMPLES])
-            raise EvaluationError(
-                f"--val {second.root}: {len(unseen)} of its classes are not in --train {first.root}: {some}"
-            )
     val = _split("val", second, val_ids, labelled)
     # A name that only images without a part in this have may be missing: it is never looked up.
     own = np.array([rank.get(name, -1) for name in second.classes], np.int64)
     return train, Split(second, val.ids, own[val.labels], first.classes)
+
+
+def _pair_sets(first: Manifest, learned: LabelSets, second: Manifest, judged: LabelSets) -> tuple[Split, Split]:
+    for what, found, sets in (("train", first, learned), ("val", second, judged)):
+        if not (sets.targets == label_sets.PRESENT).any():
+            raise EvaluationError(f"--{what} {found.root}: none of its images has a label")
+    _check_apart(first, learned.ids, second, judged.ids)
+    shown = (judged.targets == label_sets.PRESENT).any(axis=0)
+    _check_known(first, learned.classes, second, [judged.classes[column] for column in np.flatnonzero(shown)])
+    targets = np.full((len(judged.ids), len(learned.classes)), label_sets.ABSENT, np.int8)
+    for column, name in enumerate(learned.classes):
+        if name in judged.classes:
+            targets[:, column] = judged.targets[:, judged.classes.index(name)]
+    splits = ((first, learned.ids, learned.targets), (second, judged.ids, targets))
+    train, val = (Split(found, ids, np.full(len(ids), -1), learned.classes, wanted) for found, ids, wanted in splits)
+    return train, val
+
+
+def _check_apart(first: Manifest, train_ids: np.ndarray, second: Manifest, val_ids: np.ndarray) -> None:
+    if first.root == second.root and len(np.intersect1d(train_ids, val_ids)):
+        raise EvaluationError(f"--val {second.root}: holds images of --train; give others to judge by")
+
+
+def _check_known(first: Manifest, known: list[str], second: Manifest, used: list[str]) -> None:
+    if unseen := [name for name in used if name not in set(known)]:
+        some = ", ".join(unseen[:_EXAMPLES])
+        raise EvaluationError(
+            f"--val {second.root}: {len(unseen)} of its classes are not in --train {first.root}: {some}"
+        )
 
 
 def _split(what: str, manifest: Manifest, ids: np.ndarray, labelled: bool) -> Split:

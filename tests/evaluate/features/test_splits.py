@@ -10,9 +10,10 @@ from swav_ray import settings
 from swav_ray.config import replace
 from swav_ray.data import manifest as manifests
 from swav_ray.evaluate.errors import EvaluationError
-from swav_ray.evaluate.features.splits import of_places, of_run
+from swav_ray.evaluate.features.splits import of_places, of_places_with_sets, of_run
 from swav_ray.recipes import quickstart
 from swav_ray.storage.place import place
+from tests.data.formats.voc_files import write_voc
 from tests.data.images import image, write_files
 
 
@@ -89,3 +90,59 @@ def test_a_run_gives_what_it_held_out(tmp_path: Path) -> None:
     (run_dir / "config.yaml").write_bytes(settings.to_yaml(quickstart()).encode())
     with pytest.raises(EvaluationError, match="held no labelled images out; give --train PLACE and --val PLACE"):
         of_run(run_dir)
+
+
+def test_voc_is_learned_from_trainval_and_judged_by_test(tmp_path: Path) -> None:
+    objects = {"a": ["dog"], "b": ["cat"], "c": ["cat", "dog?"], "d": ["dog", "cat"], "e": []}
+    sets = {"train": ["a"], "val": ["b"], "trainval": ["a", "b"], "test": ["c", "d", "e"]}
+    where = str(write_voc(tmp_path / "kit" / "VOC2007", objects, sets))
+    write_files(tmp_path / "kit" / "VOC2007", {"SegmentationClass/a.png": image(1, "PNG")})  # is no image to judge by
+    first, second, _ = of_places_with_sets(where, "", "", place(tmp_path / "cache"))
+    assert first.classes == second.classes == ["cat", "dog"]
+    assert first.targets.tolist() == [[0, 1], [1, 0]]
+    assert second.targets.tolist() == [[1, -1], [1, 1], [0, 0]]
+    assert first.labels.tolist() == [-1, -1]
+    assert second.limited(1).targets.tolist() == [[1, -1]]
+    for labelled in (
+        where,
+        str(tmp_path / "kit"),
+    ):  # for protocols of one label an image, and the folder of several years
+        with pytest.raises(EvaluationError, match=r"--train .*: has VOC.s layout, whose images have any"):
+            of_places(labelled, "", "", place(tmp_path / "cache"))
+    with pytest.raises(EvaluationError, match=r"--train .*: has VOC's layout, .* give svm the folder of a year"):
+        of_places_with_sets(str(tmp_path / "kit"), "", "", place(tmp_path / "cache"))
+    for name in ("c", "d", "e"):  # as in VOC2012, whose test set has no annotations
+        (tmp_path / "kit" / "VOC2007" / "Annotations" / f"{name}.xml").unlink()
+    with pytest.raises(EvaluationError, match=r"1 of its classes are not in --train .*: cat"):
+        of_places_with_sets(where, "", "", place(tmp_path / "cache"))
+
+
+def test_a_csv_of_several_labels_gives_both_places_the_classes_of_the_first(tmp_path: Path) -> None:
+    for name, count in (("t", 3), ("v", 2)):
+        write_files(tmp_path / name, {f"{name}{i}.jpg": image(i) for i in range(count)})
+    (tmp_path / "l.csv").write_text("t0,dog|cat\nt1,ant\nt2,\nv0,dog\nv0,cat\nv1,\n")
+    words = str(tmp_path / "t"), str(tmp_path / "v"), str(tmp_path / "l.csv"), place(tmp_path / "cache")
+    first, second, _ = of_places_with_sets(*words)
+    assert second.classes == ["ant", "cat", "dog"]
+    assert first.targets.tolist() == [[0, 1, 1], [1, 0, 0], [0, 0, 0]]
+    assert second.targets.tolist() == [[0, 1, 1], [0, 0, 0]]
+    before = second.about()
+    (tmp_path / "l.csv").write_text("t0,dog|cat\nt1,ant\nt2,\nv0,dog\nv1,cat\n")
+    assert of_places_with_sets(*words)[1].about()["labels"] != before["labels"]
+    (tmp_path / "l.csv").write_text("t0,dog|cat\nv0,dog|yak\nv1,\n")
+    with pytest.raises(EvaluationError, match=r"--val .*: 1 of its classes are not in --train .*: yak"):
+        of_places_with_sets(*words)
+    (tmp_path / "l.csv").write_text("t0,dog|cat\nv0,\n")
+    with pytest.raises(EvaluationError, match=r"--val .*: none of its images has a label"):
+        of_places_with_sets(*words)
+
+
+def test_places_of_one_label_each_will_do_for_label_sets(tmp_path: Path) -> None:
+    train, val = folder(tmp_path / "t", ["ant", "bee", "cow"], each=1), folder(tmp_path / "v", ["cow", "bee"], each=1)
+    first, second, _ = of_places_with_sets(train, val, "", place(tmp_path / "cache"))
+    assert first.targets.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert second.targets.tolist() == [[0, 1, 0], [0, 0, 1]]
+    with pytest.raises(EvaluationError, match=r"--train .*: has no test split; give --val PLACE"):
+        of_places_with_sets(train, "", "", place(tmp_path / "cache"))
+    with pytest.raises(EvaluationError, match=r"--val .*: holds images of --train"):
+        of_places_with_sets(train, train, "", place(tmp_path / "cache"))
