@@ -107,8 +107,8 @@ def test_voc_is_learned_from_trainval_and_judged_by_test(tmp_path: Path) -> None
         where,
         str(tmp_path / "kit"),
     ):  # for protocols of one label an image, and the folder of several years
-        with pytest.raises(EvaluationError, match=r"--train .*: has VOC.s layout, whose images have any"):
-            of_places(labelled, "", "", place(tmp_path / "cache"))
+        with pytest.raises(EvaluationError, match=r"--train .*: has VOC's layout, whose images have any"):
+            of_places(one_label, "", "", place(tmp_path / "cache"))
     with pytest.raises(EvaluationError, match=r"--train .*: has VOC's layout, .* give svm the folder of a year"):
         of_places_with_sets(str(tmp_path / "kit"), "", "", place(tmp_path / "cache"))
     for name in ("c", "d", "e"):  # as in VOC2012, whose test set has no annotations
