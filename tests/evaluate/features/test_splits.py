@@ -103,10 +103,7 @@ def test_voc_is_learned_from_trainval_and_judged_by_test(tmp_path: Path) -> None
     assert second.targets.tolist() == [[1, -1], [1, 1], [0, 0]]
     assert first.labels.tolist() == [-1, -1]
     assert second.limited(1).targets.tolist() == [[1, -1]]
-    for labelled in (
-        where,
-        str(tmp_path / "kit"),
-    ):  # for protocols of one label an image, and the folder of several years
+    for one_label in (where, str(tmp_path / "kit")):  # a year, and the folder of all of them
         with pytest.raises(EvaluationError, match=r"--train .*: has VOC's layout, whose images have any"):
             of_places(one_label, "", "", place(tmp_path / "cache"))
     with pytest.raises(EvaluationError, match=r"--train .*: has VOC's layout, .* give svm the folder of a year"):
