@@ -1,0 +1,170 @@
+"""A linear SVM a class on pooled features, judged by mean average precision, as on VOC07; with all labels, or few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from swav_ray.data.label_sets import ABSENT, IGNORED, PRESENT, of_labels
+from swav_ray.evaluate.average_precision import (
+    AveragePrecision,
+    area,
+    best_from,
+    eleven_points,
+    interpolated_area,
+    of_classes,
+    precision_recall,
+)
+from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.evaluate.features.labelled import Labelled
+from swav_ray.evaluate.one_versus_all import (
+    COSTS,
+    DRAWS,
+    FOLDS,
+    ITERATIONS,
+    POSITIVE_WEIGHT,
+    SHOTS,
+    LowShot,
+    Scores,
+    low_shot,
+    normalise,
+    scores_of,
+)
+from swav_ray.evaluate.results.judged import Given, Judged
+from swav_ray.evaluate.results.protocol import Figure, Protocol, bootstrap
+
+_EXAMPLES = 5
+_T_OF_DRAWS = 2.776445  # Student's t of a 95% interval with DRAWS - 1 degrees of freedom
+_VOC07_IMAGES = 5011  # of trainval
+# fmt: off
+_VOC_CLASSES = frozenset((
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car",
+    "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike",
+    "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+))
+# fmt: on
+_PUBLISHED = 88.9  # SwAV paper, table 3; reproduced in the VICReg paper, table 2
+_MEASURES: dict[str, AveragePrecision] = {
+    "mAP, 11 points": eleven_points,
+    "mAP, interpolated area": interpolated_area,
+    "mAP, area": area,
+}
+PROTOCOL = Protocol(
+    name="svm",
+    version=1,
+    settings={
+        "classifier": f"one LIBLINEAR SVM a class, squared hinge, L2, dual, at most {ITERATIONS} iterations",
+        "features": "L2-normalised",
+        "weight of a class's images": POSITIVE_WEIGHT,
+        "costs": list(COSTS),
+        "cost chosen by": f"average precision, {FOLDS}-fold cross-validation, for each class",
+        "images with only difficult objects of a class": "ignored for the class",
+        "low-shot": {
+            "k": list(SHOTS),
+            "draws": DRAWS,
+            "images": "k of the class and k for each other class without it",
+            "cost chosen by": "mean of the draws on the validation split",
+        },
+    },
+    source="Goyal et al. 2019 and its public benchmark code; Everingham et al. 2010 (11 points)",
+)
+
+
+def run(given: Given, *, few_labels: bool = False) -> Judged:
+    """Mean average precision of the classes.
+
+    Args:
+        few_labels: also learn from 1 to 96 images a class, five draws each.
+
+    Raises:
+        EvaluationError: a class has no image in the train split, or no image without.
+    """
+    train, val = given.train, given.val
+    targets, wanted = _targets(train), _targets(val)
+    _check(train, targets)
+    features, queries = normalise(train.features), normalise(val.features)
+    scores = scores_of(features, targets, queries)
+    figures = _figures(scores.values, wanted, published=_is_voc07(train))
+    notes = _notes(scores, wanted, val)
+    found: list[LowShot] = []
+    if few_labels:
+        found = low_shot(features, targets, queries, wanted)
+        figures |= {f"low-shot mAP, k {one.shots}": _of_draws(one) for one in found}
+        left_out = [k for k in SHOTS if k not in {one.shots for one in found}]
+        if left_out:
+            named = ", ".join(map(str, left_out))
+            notes.append(f"low-shot k {named} left out: a class has fewer images, or too few images are without it")
+    return Judged(figures=figures, picture=_picture(given, scores.values, wanted, figures, found), notes=notes)
+
+
+def _targets(split: Labelled) -> np.ndarray:
+    """(images, classes); of images with one label each, that class is present and the others absent."""
+    return of_labels(split.labels, len(split.classes)) if split.targets is None else split.targets
+
+
+def _check(train: Labelled, targets: np.ndarray) -> None:
+    for what, value in (("has no image of", PRESENT), ("has no image without", ABSENT)):
+        columns = np.flatnonzero(~(targets == value).any(axis=0))
+        if len(columns):
+            names = ", ".join(train.classes[column] for column in columns[:_EXAMPLES])
+            raise EvaluationError(f"--train {train.place}: {what} {len(columns)} of its classes, as svm needs: {names}")
+
+
+def _is_voc07(train: Labelled) -> bool:
+    return set(train.classes) == _VOC_CLASSES and len(train) == _VOC07_IMAGES
+
+
+def _figures(scores: np.ndarray, wanted: np.ndarray, *, published: bool) -> dict[str, Figure]:
+    figures = {}
+    for name, measure in _MEASURES.items():
+        found = bootstrap(partial(_mean, measure), scores, wanted)
+        assert found.low is not None
+        assert found.high is not None
+        beside = _PUBLISHED if published and measure is not area else None
+        figures[name] = replace(found, low=max(0.0, found.low), high=min(100.0, found.high), published=beside)
+    return figures
+
+
+def _mean(measure: AveragePrecision, scores: np.ndarray, wanted: np.ndarray) -> float:
+    """In percent, over the classes that some image is of; 0 if there is none, as in a draw of a few images."""
+    values = of_classes(measure, scores, wanted)
+    known = ~np.isnan(values)
+    return 100 * float(values[known].mean()) if known.any() else 0.0
+
+
+def _of_draws(found: LowShot) -> Figure:
+    """The mean of the draws with its 95% interval over draws."""
+    value = 100 * float(np.mean(found.values))
+    half = 100 * _T_OF_DRAWS * float(np.std(found.values, ddof=1)) / len(found.values) ** 0.5
+    return Figure(value=value, low=value - half, high=value + half)
+
+
+def _notes(scores: Scores, wanted: np.ndarray, val: Labelled) -> list[str]:
+    notes = [f"costs from {scores.costs.min():g} to {scores.costs.max():g} were chosen"]
+    if scores.stopped:
+        notes.append(f"{scores.stopped} fits were stopped after {ITERATIONS} iterations, as the public benchmark's are")
+    missing = np.flatnonzero(~(wanted == PRESENT).any(axis=0))
+    if len(missing):
+        names = ", ".join(val.classes[column] for column in missing[:_EXAMPLES])
+        notes.append(f"{len(missing)} classes have no image to judge by and are left out of the means: {names}")
+    return notes
+
+
+def _picture(
+    given: Given, scores: np.ndarray, wanted: np.ndarray, figures: dict[str, Figure], few: Sequence[LowShot]
+) -> bytes:
+    from swav_ray.evaluate.results.precision_pictures import of_classes as picture_of  # matplotlib takes a second
+
+    name, first = next(iter(figures.items()))
+    values = of_classes(_MEASURES[name], scores, wanted)
+    curves = {}
+    for column in np.flatnonzero(~np.isnan(values)).tolist():
+        judged = wanted[:, column] != IGNORED
+        found = precision_recall(scores[judged, column], wanted[judged, column] == PRESENT)
+        curves[given.val.classes[column]] = best_from(found[0]), found[1]
+    named = {given.val.classes[column]: 100 * float(values[column]) for column in np.flatnonzero(~np.isnan(values))}
+    shots = {one.shots: [100 * value for value in one.values] for one in few}
+    return picture_of(curves, named, f"svm, {name}: {first.text()}, {given.backbone.origin.place}", shots)
