@@ -13,7 +13,7 @@ from swav_ray.weights.read import WeightsError
 
 
 class Head(nn.Module):
-    """Features (N, D) to the scores of each prototype of the first head, (N, K). In eval mode.
+    """Features (N, D) to the scores of each prototype of one head, (N, K). In eval mode.
 
     Attributes:
         prototypes: (K, E) float32, of unit length.
@@ -42,7 +42,12 @@ class Head(nn.Module):
 
 
 def head_of(tensors: Mapping[str, Tensor], name: str) -> Head:
-    """The head of a file.
+    """The first head of a file, as `heads_of` has it."""
+    return heads_of(tensors, name)[0]
+
+
+def heads_of(tensors: Mapping[str, Tensor], name: str) -> list[Head]:
+    """All heads of a file: one projection, and each set of prototypes in its order.
 
     Args:
         tensors: `projection_head.*` and `prototypes.*` by published names, as `layouts.recognise` gives them.
@@ -51,22 +56,21 @@ def head_of(tensors: Mapping[str, Tensor], name: str) -> Head:
     Raises:
         WeightsError: there is no head, no prototypes, or they do not fit each other.
     """
-
-    def first(kind: str) -> Tensor | None:
-        return tensors.get(f"prototypes.{kind}", tensors.get(f"prototypes.prototypes0.{kind}"))
-
-    prototypes = first("weight")
+    kinds = [f"prototypes.prototypes{number}" for number in range(len(tensors))]
+    kinds = [kind for kind in ("prototypes", *kinds) if f"{kind}.weight" in tensors]
     projection = {
         key.removeprefix("projection_head."): value
         for key, value in tensors.items()
         if key.startswith("projection_head.")
     }
-    if prototypes is None or not projection:
+    if not kinds or not projection:
         raise WeightsError(f"{name}: holds no projection head with prototypes, which clusters need")
     try:
-        made = Head(nn.Sequential(*_layers(projection)), prototypes, first("bias")).eval()
-        width = next(layer.in_features for layer in made.projection.modules() if isinstance(layer, nn.Linear))
-        made(torch.zeros(1, width))  # whether its parts fit each other
+        layers = nn.Sequential(*_layers(projection))
+        made = [Head(layers, tensors[f"{kind}.weight"], tensors.get(f"{kind}.bias")).eval() for kind in kinds]
+        width = next(layer.in_features for layer in layers.modules() if isinstance(layer, nn.Linear))
+        for head in made:
+            head(torch.zeros(1, width))  # whether its parts fit each other
     except (KeyError, RuntimeError) as error:
         raise WeightsError(f"{name}: its projection head is not SwAV's: {one_line(error)}") from None
     return made

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swav_ray.weights.head import head_of
+from swav_ray.weights.head import head_of, heads_of
 from swav_ray.weights.layouts import recognise
 from swav_ray.weights.read import WeightsError, stored
 from tests.weights import foreign
@@ -21,6 +21,18 @@ def test_the_head_of_a_file_gives_the_networks_own_scores() -> None:
         _, (expected,) = network([images])
         scores = head_of(tensors, "x")(network.features(images))
     torch.testing.assert_close(scores, expected)
+
+
+def test_every_set_of_prototypes_is_a_head_of_one_projection() -> None:
+    network = foreign.model(prototypes=(5, 3, 4))
+    _, tensors = foreign.split(network.state_dict())
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.normalize_prototypes()
+        _, expected = network([images])
+        found = [head(network.features(images)) for head in heads_of(tensors, "x")]
+    assert [scores.shape[1] for scores in found] == [5, 3, 4]
+    torch.testing.assert_close(found, list(expected))
 
 
 def test_lightlys_head_has_no_first_bias_and_its_prototypes_have_one() -> None:

@@ -1,17 +1,21 @@
 """What the prototypes have learned: how images spread over them, and whether their clusters are classes.
 
-An image's cluster is its nearest prototype in eval mode. Figures against labels need labels; the others need none.
+An image's cluster is its nearest prototype in eval mode, one for each head. Figures against labels need labels; the
+others need none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
+from swav_ray.data.holdout import evenly
 from swav_ray.evaluate.results.judged import Given, Judged
 from swav_ray.evaluate.results.protocol import Figure, Protocol, accuracy, bootstrap
 from swav_ray.model.normalize import normalize
-from swav_ray.weights.head import Head, head_of
+from swav_ray.weights.head import Head, heads_of
 
 _DUPLICATE = 0.99  # cosine
 _SILHOUETTE_IMAGES = 2000
@@ -20,7 +24,7 @@ PROTOCOL = Protocol(
     name="clusters",
     version=1,
     settings={
-        "cluster": "nearest prototype of the first head, eval mode",
+        "cluster": "nearest prototype of each head, eval mode",
         "duplicates": f"prototypes with a cosine above {_DUPLICATE} to an earlier one",
         "silhouette": f"cosine, at most {_SILHOUETTE_IMAGES} images spread evenly",
         "train mode": f"one batch of at most {_MODE_IMAGES} images spread evenly",
@@ -30,20 +34,37 @@ PROTOCOL = Protocol(
 
 
 def run(given: Given) -> Judged:
-    """Figures of `val`; raises WeightsError for weights without prototypes."""
-    head = head_of(given.backbone.origin.parts.head, given.backbone.origin.place)
+    """Figures of `val`, those of further heads by names with their number; raises WeightsError without prototypes."""
+    heads = heads_of(given.backbone.origin.parts.head, given.backbone.origin.place)
     with torch.inference_mode():
-        vectors = head.embeddings(torch.from_numpy(given.val.features))
-        assigned = head.scores(vectors).argmax(dim=1).numpy()
-    embeddings = vectors.numpy()
+        vectors = heads[0].embeddings(torch.from_numpy(given.val.features))
+        assigned = [head.scores(vectors).argmax(dim=1).numpy() for head in heads]
+    in_train_mode = train_mode_clusters(given, heads)
     figures: dict[str, Figure] = {}
-    known = given.val.labels >= 0
-    if known.any():
-        figures |= against_labels(assigned[known], given.val.labels[known])
+    notes: list[str] = []
+    for number, (head, clusters, other) in enumerate(zip(heads, assigned, in_train_mode, strict=True), start=1):
+        found = _of_head(head, vectors.numpy(), clusters, other, given.val.labels)
+        suffix = "" if number == 1 else f", head {number}"
+        figures |= {name + suffix: figure for name, figure in found.items()}
+        notes += [note + suffix for note in _notes(head, clusters, other)]
+    return Judged(figures=figures, picture=_picture(given, assigned, heads), notes=notes)
+
+
+def _of_head(
+    head: Head, embeddings: np.ndarray, assigned: np.ndarray, in_train_mode: np.ndarray, labels: np.ndarray
+) -> dict[str, Figure]:
+    """All figures of one head.
+
+    Args:
+        embeddings: (N, E). assigned: prototype of each image, (N,).
+        in_train_mode: of the images that `_mode_rows` chooses. labels: (N,), -1 without one.
+    """
+    known = labels >= 0
+    figures = against_labels(assigned[known], labels[known]) if known.any() else {}
     figures |= usage(assigned, head)
     figures["silhouette"] = silhouette(embeddings, assigned)
-    figures["same cluster in train mode"] = same_in_train_mode(given, head, assigned)
-    return Judged(figures=figures, picture=_picture(given, assigned, head), notes=_notes(head))
+    figures["same cluster in train mode"] = accuracy(in_train_mode == assigned[_mode_rows(len(assigned))])
+    return figures
 
 
 def against_labels(assigned: np.ndarray, labels: np.ndarray) -> dict[str, Figure]:
@@ -107,50 +128,56 @@ def silhouette(embeddings: np.ndarray, assigned: np.ndarray) -> Figure:
     """Mean silhouette by cosine distance (Rousseeuw, 1987), -1 to 1; 0 with fewer than two clusters."""
     from sklearn.metrics import silhouette_samples
 
-    rows = np.arange(min(_SILHOUETTE_IMAGES, len(assigned))) * len(assigned) // min(_SILHOUETTE_IMAGES, len(assigned))
+    rows = evenly(np.arange(len(assigned)), _SILHOUETTE_IMAGES)
     if not 2 <= len(np.unique(assigned[rows])) < len(rows):
         return Figure(value=0.0, unit="")
     values = silhouette_samples(embeddings[rows], assigned[rows], metric="cosine")
     return bootstrap(np.mean, values, unit="")
 
 
-def same_in_train_mode(given: Given, head: Head, assigned: np.ndarray) -> Figure:
-    """Share of images whose cluster is the same with BatchNorm's statistics of a batch instead of the running ones.
+def _mode_rows(images: int) -> np.ndarray:
+    return evenly(np.arange(images), _MODE_IMAGES)
 
-    A small share means that the running statistics are not those of these images: they are embedded at another size
-    than the crops of training, or the statistics lag behind the weights, as in a checkpoint from a high rate.
+
+def train_mode_clusters(given: Given, heads: Sequence[Head]) -> list[np.ndarray]:
+    """Clusters of the images of `_mode_rows` for each head, with BatchNorm's statistics of this batch.
+
+    If they are not those of eval mode, the running statistics are not those of these images: they are embedded at
+    another size than the crops of training, or the statistics lag behind the weights, as in a checkpoint from a high
+    rate.
     """
-    images = min(_MODE_IMAGES, len(assigned))
-    rows = np.arange(images) * len(assigned) // images
-    crops = given.crops(given.val.ids[rows])
-    network = torch.nn.Sequential(given.backbone, head)
+    crops = given.crops(given.val.ids[_mode_rows(len(given.val))])
+    network = torch.nn.ModuleList([given.backbone, *heads])
     modes = [(module, module.training, getattr(module, "track_running_stats", None)) for module in network.modules()]
     try:
         for module in network.modules():
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                 module.train()
                 module.track_running_stats = False  # the statistics of the batch, without learning them
-        pixels = torch.from_numpy(crops)
         preprocess = given.backbone.preprocess
         with torch.inference_mode():
-            scores = network(normalize(pixels, mean=preprocess.mean, std=preprocess.std))
+            pixels = normalize(torch.from_numpy(crops), mean=preprocess.mean, std=preprocess.std)
+            vectors = heads[0].embeddings(given.backbone(pixels))
+            return [head.scores(vectors).argmax(dim=1).numpy() for head in heads]
     finally:
         for module, training, tracks in modes:
             module.training = training
             if tracks is not None:
                 module.track_running_stats = tracks
-    return accuracy(scores.argmax(dim=1).numpy() == assigned[rows])
 
 
-def _notes(head: Head) -> list[str]:
-    twins = duplicates(head)
-    if not twins:
-        return []
-    some = ", ".join(f"{index} as {first}" for index, first in list(twins.items())[:5])
-    return [f"{len(twins)} prototypes are nearly the same as an earlier one: {some}"]
+def _notes(head: Head, assigned: np.ndarray, in_train_mode: np.ndarray) -> list[str]:
+    same_images = assigned[_mode_rows(len(assigned))]
+    counts = [len(np.unique(clusters)) for clusters in (same_images, in_train_mode)]
+    notes = [f"of {len(same_images)} images: {counts[0]} clusters in eval mode, {counts[1]} in train mode"]
+    if twins := duplicates(head):
+        some = ", ".join(f"{index} as {first}" for index, first in list(twins.items())[:5])
+        notes.append(f"{len(twins)} prototypes are nearly the same as an earlier one: {some}")
+    return notes
 
 
-def _picture(given: Given, assigned: np.ndarray, head: Head) -> bytes:
+def _picture(given: Given, assigned: Sequence[np.ndarray], heads: Sequence[Head]) -> bytes:
     from swav_ray.evaluate.results.pictures import cluster_sizes
 
-    return cluster_sizes(assigned, given.val.labels, len(head.prototypes), given.backbone.origin.place)
+    prototypes = [len(head.prototypes) for head in heads]
+    return cluster_sizes(assigned, given.val.labels, prototypes, given.backbone.origin.place)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from swav_ray.report.figures import new_axes, new_figure, png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MOST_NAMED = 30  # classes whose names fit beside a matrix
 _WORST = 40  # classes of a bar chart
@@ -66,29 +72,36 @@ def _bars(labels: np.ndarray, predicted: np.ndarray, classes: list[str], title: 
     return png(figure)
 
 
-def cluster_sizes(assigned: np.ndarray, labels: np.ndarray, prototypes: int, title: str) -> bytes:
-    """A PNG: images of each prototype, largest first, the part of its commonest label darker.
+def cluster_sizes(assigned: Sequence[np.ndarray], labels: np.ndarray, prototypes: Sequence[int], title: str) -> bytes:
+    """A PNG: images of each prototype, largest first, the part of its commonest label darker; a row a head.
 
     Args:
-        assigned: prototype of each image, (N,). labels: (N,), -1 without one.
-        prototypes: number of all.
+        assigned: for each head, the prototype of each image, (N,). labels: (N,), -1 without one.
+        prototypes: number of all, for each head.
     """
+    figure = new_figure(8, 0.4 + 3.2 * len(prototypes))
+    rows = figure.subplots(len(prototypes), 1, squeeze=False)[:, 0]
+    for axes, clusters, count in zip(rows, assigned, prototypes, strict=True):
+        _sizes(axes, clusters, labels, count)
+    figure.suptitle(title, fontsize=9)
+    return png(figure)
+
+
+def _sizes(axes: Axes, assigned: np.ndarray, labels: np.ndarray, prototypes: int) -> None:
     sizes = np.bincount(assigned, minlength=prototypes)
     commonest = np.array(
         [np.bincount(labels[(assigned == k) & (labels >= 0)], minlength=1).max() for k in range(prototypes)]
     )
     order = np.argsort(-sizes, kind="stable")
-    figure, axes = new_axes(8, 3.6)
     axes.bar(range(prototypes), sizes[order], width=1.0, color="#9ecae1", label="images")
     if (labels >= 0).any():
         axes.bar(range(prototypes), commonest[order], width=1.0, color="#2b6cb0", label="of its commonest label")
     axes.axhline(len(assigned) / prototypes, color="#444444", linewidth=0.8, linestyle="--", label="even spread")
     axes.set_xlabel("prototype, largest first")
     axes.set_ylabel("images")
-    axes.set_title(f"{title}: {int((sizes == 0).sum())} of {prototypes} prototypes are empty", fontsize=9)
+    axes.set_title(f"{int((sizes == 0).sum())} of {prototypes} prototypes are empty", fontsize=9)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    return png(figure)
 
 
 def neighbour_sheet(crops: np.ndarray, similarities: np.ndarray, title: str) -> bytes:
