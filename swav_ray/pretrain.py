@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(error)
     try:
         # Imported here: Ray takes seconds to import, and a wrong argument should be reported at once.
-        from swav_ray.launch.train import RunFailed, train
+        from swav_ray.launch.train import train
+        from swav_ray.launch.workers import RunFailed
 
         train(config)
     except KeyboardInterrupt as error:

@@ -1,102 +1,38 @@
 """One worker of a run, from restore to finish: resume, train, save, measure. Rank 0 also writes files and reports.
 
-Knows no Ray. What it needs of whoever started it is `Coordinator`; launch/worker.py implements that over Ray.
+Knows no Ray. What it needs of whoever started it is training/coordinator.py; launch/worker.py implements that over Ray.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
-from swav_ray.data.bad_images import TooManyBadImages
-from swav_ray.data.batch import Batch, BatchFailed
 from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import split
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.in_training.measurer import Measurer
-from swav_ray.one_line import one_line
 from swav_ray.run import messages
 from swav_ray.run.layout import MANIFEST, SUMMARY
-from swav_ray.run.messages import Message
 from swav_ray.run.step_record import StepRecord
 from swav_ray.run.summary import summarize
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
-from swav_ray.training.control import Preemption, Request, Requests
+from swav_ray.training.control import Request, Requests
+from swav_ray.training.coordinator import Coordinator, Feed, failures_reported, leave
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model
 from swav_ray.training.loop import Hooks, train
-from swav_ray.training.run_files import RunFiles
+from swav_ray.training.run_files import RunFiles, on_all_workers
 
 _REPORT_SECONDS = 0.25  # between records that are reported
-_RESIZE_PATIENCE = 600.0  # seconds until workers that were to be replaced give up waiting for it
-
-
-class NodeLeaves(RuntimeError):
-    """The workers leave a preempted node, with a checkpoint; they are to be started elsewhere."""
-
-
-class Feed(Protocol):
-    """This worker's batches, in order."""
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def __next__(self) -> Batch: ...
-
-    def ready(self, seconds: float) -> bool:
-        """Whether the next batch comes within so many seconds."""
-
-    def usage(self) -> Mapping[str, float]:
-        """Figures of the cluster, by name."""
-
-    def close(self) -> None:
-        """Stops making batches; may take seconds."""
-
-
-class Coordinator(Protocol):
-    """What a worker needs of whoever started it. Every worker has one; calls are collective only if that is said."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where this worker trains."""
-
-    def given_up(self) -> str:
-        """Why the run cannot continue, or ''."""
-
-    def begin(self, step: int) -> str:
-        """Rank 0 is about to train from `step`; a reason to give up instead, or ''."""
-
-    def request(self) -> Request:
-        """STOP, RESIZE or NONE, as the run is asked for; asked by rank 0 each step, so it must not wait."""
-
-    def preemption(self) -> Preemption | None:
-        """The nodes of these workers that are preempted, if any; a collective."""
-
-    def report(self, message: Message) -> None:
-        """Sends a message to the terminal, without waiting."""
-
-    def saved(self) -> None:
-        """The workers may be ended without loss. Waits until this and every report before it have arrived."""
-
-    def feed(self, maker: BatchMaker, world: World, start: int, end: int) -> Feed:
-        """This worker's batches of the steps from `start` up to `end`; a collective."""
-
-    def wait_to_be_ended(self, seconds: float) -> None:
-        """Waits so long for the end of this process."""
-
-    def give_up(self, reason: str) -> None:
-        """The run has met an error that every further try would meet again."""
-
-    def note_failure(self, why: str) -> None:
-        """This worker has failed, for a reason in one line, and another try may succeed."""
 
 
 def run(config: Config, run_dir: Place, coordinator: Coordinator) -> None:
@@ -108,17 +44,8 @@ def run(config: Config, run_dir: Place, coordinator: Coordinator) -> None:
     # Workers may be started once more for a resize that was decided when the last step was done.
     if coordinator.given_up() or (run_dir / SUMMARY).exists():
         return
-    try:
+    with failures_reported(coordinator, Diverged):
         _Worker(config, run_dir, coordinator).run()
-    except NodeLeaves:
-        raise
-    except (Diverged, FloatingPointError, TooManyBadImages, BatchFailed, checkpoint.BadCheckpoint) as error:
-        # Before raising: another try would end the same way, so the next start of the workers returns at once.
-        coordinator.give_up(str(error))
-        raise
-    except Exception as error:
-        coordinator.note_failure(f"{type(error).__name__}: {one_line(error, 300)}"[:300])
-        raise
 
 
 class _Worker:
@@ -154,18 +81,13 @@ class _Worker:
         if self._chief:
             self._files = RunFiles(self._run_dir, self._quarantine, self._warn)
             found = self._files.newest()
-        step = self._world.gather_objects(found.step if found else 0)[0]
-        if step and found is None:
-            try:
-                found = checkpoint.load(self._run_dir, step)
-            except checkpoint.BadCheckpoint as error:
-                # Sound a moment ago, on rank 0's node: a fault of this node or of the way to it, worth another try.
-                raise RuntimeError(f"rank {self._world.rank} cannot read what rank 0 could: {error}") from error
-        if found is not None:
-            checkpoint.restore(self._learner, found)
-            if self._chief:
-                self._coordinator.report(messages.Resumed(step, self._world.size))
-        return step
+        found = on_all_workers(found, self._run_dir, self._world)
+        if found is None:
+            return 0
+        checkpoint.restore(self._learner, found)
+        if self._chief:
+            self._coordinator.report(messages.Resumed(found.step, self._world.size))
+        return found.step
 
     def _open(self, files: RunFiles, start: int) -> None:
         """Opens the run's files at `start`, unless workers have started there too often."""
@@ -257,19 +179,7 @@ class _Worker:
             self._files.close_log()
             if request & Request.STOP:
                 self._files.stop(reached)
-                self._coordinator.report(messages.Stopped(reached))
-            else:
-                self._coordinator.report(
-                    messages.Resizing(reached) if request & Request.RESIZE else messages.Leaving(reached)
-                )
-            self._coordinator.saved()
-        if request & Request.STOP:
-            return
-        if request & Request.RESIZE:
-            self._coordinator.wait_to_be_ended(_RESIZE_PATIENCE)
-            raise RuntimeError("the number of workers was to change, and did not")
-        self._world.gather_objects(reached)  # all workers are ended as soon as one leaves
-        raise NodeLeaves(f"leaving before step {reached}, with a checkpoint: a node is preempted")
+        leave(self._coordinator, self._world, reached, request)
 
     def _finish(self) -> None:
         """Measures the result and writes summary.json, which marks the run as finished."""

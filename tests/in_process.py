@@ -79,7 +79,7 @@ class Feed:
 
 
 class InProcess:
-    """worker.Coordinator without Ray: requests what it is told to after a step, and remembers what it hears.
+    """The Coordinator of training/coordinator.py: requests what it is told to after a step, remembers what it hears.
 
     `events` are the messages and, by name, the calls, in order.
     """

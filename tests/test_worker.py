@@ -20,6 +20,7 @@ from swav_ray.run.metrics_log import MetricsLog, read_metrics
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
+from swav_ray.training.coordinator import NodeLeaves
 from tests import in_process
 from tests.in_process import STEPS, InProcess, make_run, run, tiny
 from tests.training.test_loop import PLAN
@@ -102,7 +103,7 @@ def test_workers_that_resize_save_and_wait_to_be_ended(run_dir: Place) -> None:
 
 def test_workers_leave_a_preempted_node_with_a_checkpoint_and_without_a_failure(run_dir: Place) -> None:
     coordinator = InProcess(tiny(), {0: Request.LEAVE})
-    with pytest.raises(worker.NodeLeaves, match="leaving before step 1, with a checkpoint"):
+    with pytest.raises(NodeLeaves, match="leaving before step 1, with a checkpoint"):
         worker.run(tiny(), run_dir, coordinator)
     assert coordinator.events[-2:] == [Leaving(1), "saved"]
     assert checkpoint.steps(run_dir) == [1]

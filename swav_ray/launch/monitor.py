@@ -13,9 +13,14 @@ _STARTS_WITHOUT_PROGRESS = 4
 
 @ray.remote(num_cpus=0)
 class Monitor:
-    """A mailbox of one run. Workers wait for it when they start and when they leave, never in between."""
+    """A mailbox of one run. Workers wait for it when they start and when they leave, never in between.
 
-    def __init__(self) -> None:
+    Args:
+        more: the option of the command that shows more of what went wrong.
+    """
+
+    def __init__(self, more: str = "--run.ray_logs true") -> None:
+        self._more = more
         self._messages: list[Message] = []
         self._request = "NONE"
         self._saved = False
@@ -114,7 +119,7 @@ class Monitor:
             self.give_up(f"the workers failed {len(self._failed)} times in a row{self._last_seen()}")
 
     def _last_seen(self) -> str:
-        return (f", last with: {self._why}" if self._why else "") + "; --run.ray_logs true shows more"
+        return (f", last with: {self._why}" if self._why else "") + f"; {self._more} shows more"
 
     def controller_died(self) -> str:
         """Notes that what starts the workers died.
@@ -127,7 +132,7 @@ class Monitor:
         if self._deaths > _STARTS_WITHOUT_PROGRESS:
             self.give_up(
                 f"Ray Train's controller died {self._deaths} times in a row before it had started a worker; "
-                "--run.ray_logs true shows why"
+                f"{self._more} shows why"
             )
         return self._given_up
 

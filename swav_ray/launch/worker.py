@@ -12,7 +12,7 @@ import ray.train.torch
 import torch
 
 from swav_ray import worker
-from swav_ray.config import Config
+from swav_ray.config import ScalingConfig
 from swav_ray.data.batches import BatchMaker
 from swav_ray.launch.feed import Feed, release_earlier_segments
 from swav_ray.run.messages import Message
@@ -30,14 +30,14 @@ def run(payload: dict[str, Any]) -> None:
         payload: `config`, `run_dir` (a Place) and `monitor` (a Monitor actor).
     """
     config, run_dir = payload["config"], payload["run_dir"]
-    worker.run(config, run_dir, _OverRay(config, run_dir, payload["monitor"]))
+    worker.run(config, run_dir, OverRay(config.scaling, run_dir, payload["monitor"]))
 
 
-class _OverRay:
-    """worker.Coordinator: what must not wait asks the monitor, and takes its answer at a later step."""
+class OverRay:
+    """training.coordinator.Coordinator: what must not wait asks the monitor, and takes its answer at a later step."""
 
-    def __init__(self, config: Config, run_dir: Place, monitor: Any) -> None:
-        self._config, self._run_dir, self._monitor = config, run_dir, monitor
+    def __init__(self, scaling: ScalingConfig, run_dir: Place, monitor: Any) -> None:
+        self._scaling, self._run_dir, self._monitor = scaling, run_dir, monitor
         self._pending: ray.ObjectRef | None = None
         self._asked = time.monotonic()
 
@@ -84,7 +84,7 @@ class _OverRay:
     def feed(self, maker: BatchMaker, world: World, start: int, end: int) -> Feed:
         if world.rank == 0:
             release_earlier_segments(self._run_dir.uri)
-        scaling = self._config.scaling
+        scaling = self._scaling
         return Feed(
             maker,
             world,

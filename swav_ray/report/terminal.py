@@ -14,11 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from swav_ray.config import Config
 from swav_ray.report.silence import Silence, duration
+from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.layout import EVENTS
 from swav_ray.run.messages import (
     Finishing,
+    Judged,
     KnnMeasured,
     Leaving,
     Message,
@@ -48,7 +49,7 @@ class Terminal:
         self._seconds, self._clock = seconds, clock
         self._shown = float("-inf")
         self._live: Live | None = None
-        self._config: Config | None = None
+        self._epochs = 0
         self._began: tuple[float, int] | None = None
         self._silence = Silence(seconds, clock)
         self._held_back = ""  # the last step's line, when it came too soon after another
@@ -106,9 +107,9 @@ class Terminal:
             self.line(f"listing: {files:,} so far")
 
     @contextlib.contextmanager
-    def live(self, config: Config) -> Iterator[None]:
-        """While entered, progress is shown."""
-        self._config = config
+    def live(self, epochs: int) -> Iterator[None]:
+        """While entered, progress is shown, of a run of so many epochs."""
+        self._epochs = epochs
         if not self._console.is_terminal:
             yield
             return
@@ -121,8 +122,11 @@ class Terminal:
     def show(self, message: Message) -> None:
         """A message of the workers."""
         match message:
-            case StepRecord():
+            case StepRecord() | FitRecord():
                 self._progress(message)
+            case Judged(epoch, figures):
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+                self.line(f"epoch {epoch}/{self._epochs}: {shown}")
             case Resumed(step, workers):
                 self._began = None
                 self.line(
@@ -150,10 +154,10 @@ class Terminal:
             case Warned(text):
                 self.line(f"warning: {text}")
 
-    def _progress(self, record: StepRecord) -> None:
+    def _progress(self, record: StepRecord | FitRecord) -> None:
         now = self._clock()
         self.waiting_for(_NO_STEP, anew=True)
-        if record.refused:
+        if isinstance(record, StepRecord) and record.refused:
             self.line(f"warning: step {record.step} was refused: {record.refused}; metrics.jsonl has its images")
             return
         if self._began is None:
@@ -167,18 +171,15 @@ class Terminal:
         else:
             self._held_back = self._describe(record, now)
 
-    def _describe(self, record: StepRecord, now: float) -> str:
-        assert self._config is not None
+    def _describe(self, record: StepRecord | FitRecord, now: float) -> str:
         assert self._began is not None
-        epochs, done = self._config.train.epochs, record.step + 1
-        total = record.steps
+        done, total = record.step + 1, record.steps
         since, first = self._began
         pace = (now - since) / (record.step - first) if record.step > first else 0.0
         eta = duration(pace * (total - done)) if pace else "-"
         return (
-            f"epoch {record.epoch + 1}/{epochs}  step {done}/{total}  loss {record.loss:.4f}  "
-            f"lr {record.lr:.4g}  {record.images_per_second:,.0f} images/s  "
-            f"waiting for data {record.data_wait:.0%}  ETA {eta}"
+            f"epoch {record.epoch + 1}/{self._epochs}  step {done}/{total}  {record.shown()}  "
+            f"{record.images_per_second:,.0f} images/s  waiting for data {record.data_wait:.0%}  ETA {eta}"
         )
 
     def summary(self, summary: dict[str, Any], run_dir: str) -> None:

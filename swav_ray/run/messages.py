@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.step_record import StepRecord
 
 
@@ -61,6 +63,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """An evaluation that trains was judged after so many epochs; figures by name."""
+
+    epoch: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Finishing:
     """The last step is done and saved; the result is measured."""
 
@@ -81,6 +91,8 @@ class Warned:
 
 Message = (
     StepRecord
+    | FitRecord
+    | Judged
     | Resumed
     | Stopped
     | Preempted

@@ -16,6 +16,7 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.layout import EVENTS, METRICS, TRIAL
 from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, persistently
@@ -83,7 +84,7 @@ class MetricsLog:
             self._good = self._file.tell()
             self._lines = []
 
-    def append(self, step: StepRecord) -> None:
+    def append(self, step: StepRecord | FitRecord) -> None:
         """One step's line; its numbers go to TensorBoard as well."""
         record = step.line()
         with self._lock:

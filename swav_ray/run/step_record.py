@@ -56,3 +56,7 @@ class StepRecord:
         figures = dict(vars(self))
         usage, refused, ids = figures.pop("usage"), figures.pop("refused"), figures.pop("sample_ids")
         return figures | usage | ({"refused": refused, "sample_ids": list(ids)} if refused else {})
+
+    def shown(self) -> str:
+        """The step's own figures as a progress line shows them."""
+        return f"loss {self.loss:.4f}  lr {self.lr:.4g}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,7 @@ __all__ = [
     "NewerCheckpoint",
     "Retention",
     "Snapshot",
+    "copied",
     "load",
     "load_newest",
     "prune",
@@ -107,10 +108,11 @@ def snapshot(learner: Learner, step: int, knn_top1: float | None = None) -> Snap
         samples_seen=meta["samples_seen"],
         image_size=learner.config.eval.image_size,
     )
-    return Snapshot(step, _copied(learner.model.state_dict()), _copied(training), meta, about)
+    return Snapshot(step, copied(learner.model.state_dict()), copied(training), meta, about)
 
 
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors in host memory, which later steps do not change."""
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()

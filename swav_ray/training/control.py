@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -131,12 +131,13 @@ def tally(world: World, device: torch.device, batch: Batch, wait: float, ready: 
     own = int(digest(batch.sample_ids), 16)
     signed = own - 2**64 if own >= 2**63 else own  # int64 sums wrap as the digest's do
     values = [signed, round(wait * 1e6), int(not ready), len(batch.bad), batch.bytes_read, batch.retries]
-    ids, waited, late, bad, bytes_read, retries, *bits = _sum(world, device, [*values, *_bits(request)])
+    total = totals(world, device, values, request)
+    ids, waited, late, bad, bytes_read, retries = total.sums
     return Tally(
         ids=f"{ids % 2**64:016x}",
         wait=waited / 1e6 / world.size,
         late=late > 0,
-        request=_union(bits),
+        request=total.request,
         bad=bad,
         bytes_read=bytes_read,
         retries=retries,
@@ -145,18 +146,21 @@ def tally(world: World, device: torch.device, batch: Batch, wait: float, ready: 
 
 def agree(world: World, device: torch.device, ready: bool, request: Request) -> tuple[bool, Request]:
     """Whether the next batch is there on every worker, and what any of them asks of all; a collective."""
-    count, *bits = _sum(world, device, [int(ready), *_bits(request)])
-    return count == world.size, _union(bits)
+    total = totals(world, device, [int(ready)], request)
+    return total.sums[0] == world.size, total.request
 
 
-def _sum(world: World, device: torch.device, values: list[int]) -> list[int]:
-    summed: list[int] = world.sum(torch.tensor(values, dtype=torch.int64, device=device)).tolist()
-    return summed
+@dataclass(frozen=True)
+class Totals:
+    """Sums of whole numbers over all workers, and what any of them asks of all."""
+
+    sums: tuple[int, ...]
+    request: Request
 
 
-def _bits(request: Request) -> list[int]:
-    return [int(flag in request) for flag in Request]
-
-
-def _union(counts: list[int]) -> Request:
-    return Request(sum(flag for flag, count in zip(Request, counts, strict=True) if count))
+def totals(world: World, device: torch.device, values: Sequence[int], request: Request) -> Totals:
+    """Sums whole numbers (int64, wrapping) over all workers and unites their requests; a collective."""
+    own = [*values, *(int(flag in request) for flag in Request)]
+    summed: list[int] = world.sum(torch.tensor(own, dtype=torch.int64, device=device)).tolist()
+    flags = zip(Request, summed[len(values) :], strict=True)
+    return Totals(tuple(summed[: len(values)]), Request(sum(flag for flag, count in flags if count)))

@@ -15,13 +15,16 @@ import numpy as np
 from swav_ray.config import CheckpointConfig
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.run import measurements
+from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.history import History
 from swav_ray.run.layout import SUMMARY
 from swav_ray.run.metrics_log import MetricsLog, logged_steps
 from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, persistently
 from swav_ray.training import checkpoint
+from swav_ray.training.checkpoint import Checkpoint
 from swav_ray.training.checkpoint_writer import CheckpointWriter
+from swav_ray.training.distributed import World
 
 _PATIENCE = 600.0  # seconds that a checkpoint may take which the run cannot continue without
 
@@ -42,7 +45,7 @@ class RunFiles:
         self._journal = measurements.Journal(run_dir)
         self._losses: list[float] = []  # since the last measurement
 
-    def newest(self) -> checkpoint.Checkpoint | None:
+    def newest(self) -> Checkpoint | None:
         """The checkpoint to resume from; raises BadCheckpoint."""
         found, problems = checkpoint.load_newest(self._run_dir, logged_steps(self._run_dir))
         for problem in problems:
@@ -72,7 +75,7 @@ class RunFiles:
         self._quarantine.flush()
         self._journal.flush()
 
-    def append(self, record: StepRecord) -> None:
+    def append(self, record: StepRecord | FitRecord) -> None:
         """A step's line of metrics.jsonl."""
         self._log.append(record)
         if record.loss is not None:
@@ -119,3 +122,19 @@ class RunFiles:
         persistently(self._journal.flush, self._warn)
         text = json.dumps(summarize(), indent=1)
         persistently(lambda: (self._run_dir / SUMMARY).write_bytes(text.encode()), self._warn)
+
+
+def on_all_workers(found: Checkpoint | None, run_dir: Place, world: World) -> Checkpoint | None:
+    """The checkpoint that rank 0 has found, on every worker; a collective.
+
+    Raises:
+        RuntimeError: it is sound on rank 0's node and not on this one.
+    """
+    step = world.gather_objects(found.step if found else 0)[0]
+    if not step or found is not None:
+        return found
+    try:
+        return checkpoint.load(run_dir, step)
+    except checkpoint.BadCheckpoint as error:
+        # Sound a moment ago, on rank 0's node: a fault of this node or of the way to it, worth another try.
+        raise RuntimeError(f"rank {world.rank} cannot read what rank 0 could: {error}") from error

@@ -20,7 +20,7 @@ from tests.report.test_terminal import LIMIT, Clock
     [
         ("swav_ray.launch.train._check_data", "listing the images: 15 s"),
         ("swav_ray.launch.train.connect", "starting Ray: 15 s"),
-        ("swav_ray.launch.train._check_room", "starting 1 worker: 15 s"),
+        ("swav_ray.launch.train.check_room", "starting 1 worker: 15 s"),
         ("swav_ray.launch.train._fit", "starting 1 worker: 15 s"),
         ("ray.shutdown", "ending Ray: 15 s"),
     ],
@@ -33,7 +33,7 @@ def test_each_phase_names_itself(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(train, "Terminal", lambda _: terminal)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    for name in ("_check_data", "_check_room", "_begin", "_fit"):
+    for name in ("_check_data", "check_room", "_begin", "_fit"):
         monkeypatch.setattr(train, name, lambda *_, **__: None)
     monkeypatch.setattr(train, "connect", lambda _: LocalRay({}))
 

@@ -19,11 +19,12 @@ from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
 from swav_ray import settings
-from swav_ray.config import Config, ConfigError, replace
+from swav_ray.config import Config, ConfigError, ScalingConfig, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.launch.monitor import Monitor
-from swav_ray.launch.train import RunFailed, _begin, _check_data, _check_room, make_trainer, train
+from swav_ray.launch.train import _begin, _check_data, train
+from swav_ray.launch.workers import RunFailed, check_room, make_trainer
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import PlaceError, place
@@ -181,7 +182,7 @@ def test_a_worker_that_dies_while_workers_start_leaves_room_for_the_next_ones(
     # Of eight CPUs a worker takes five: what the first start held must be free before the second.
     config = tiny(shapes, tmp_path, "start", scaling={"cpus_per_worker": 5.0})
     payload = {"monitor": Monitor.remote(), "trained": tmp_path / "trained"}  # type: ignore[attr-defined]
-    trainer = make_trainer(note_the_start, config, place(tmp_path / "start"), payload)
+    trainer = make_trainer(note_the_start, config.scaling, place(tmp_path / "start"), payload)
     trainer.backend_config = DiesAtStartConfig("gloo", marker=tmp_path / "died")
     trainer.fit()
     assert (tmp_path / "died").exists()
@@ -206,10 +207,10 @@ def test_workers_that_leave_no_cpu_for_crops_are_refused_where_none_can_come(
     config = tiny(shapes, tmp_path, "full", scaling={"num_workers": (8,)})
     terminal = Terminal(0.0)
     with pytest.raises(ConfigError, match=r"num_workers = 8: 8 workers need 9 CPUs, those for crops included, .* 8$"):
-        _check_room(config, terminal, grows=False)
-    _check_room(config, terminal, grows=True)
+        check_room(config.scaling, terminal, grows=False)
+    check_room(config.scaling, terminal, grows=True)
     assert "warning: 8 workers need 9 CPUs" in capfd.readouterr().out
-    _check_room(replace(config, scaling={"num_workers": (7,)}), terminal, grows=False)
+    check_room(ScalingConfig(num_workers=(7,)), terminal, grows=False)
     assert "warning" not in capfd.readouterr().out
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from swav_ray.launch import worker as module
-from swav_ray.launch.worker import _OverRay
+from swav_ray.launch.worker import OverRay
 from swav_ray.recipes import quickstart
 from swav_ray.run.messages import Stopped
 from swav_ray.storage.place import place
@@ -36,8 +36,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     return Slow(monkeypatch)
 
 
-def coordinator(monitor: Any) -> _OverRay:
-    return _OverRay(quickstart(), place("/nowhere"), Handle(monitor))
+def coordinator(monitor: Any) -> OverRay:
+    return OverRay(quickstart().scaling, place("/nowhere"), Handle(monitor))
 
 
 def test_a_request_is_learned_a_step_after_it_was_asked_for_and_asked_for_every_second(slow: Slow) -> None:

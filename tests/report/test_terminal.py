@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from swav_ray.recipes import quickstart
 from swav_ray.report.silence import duration
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.messages import (
@@ -115,7 +114,7 @@ def test_after_a_stop_its_workers_end(watched: Watched) -> None:
 
 
 def test_a_step_that_came_too_soon_for_a_line_is_shown_before_anything_is_missed(watched: Watched) -> None:
-    with watched.terminal.live(quickstart()):
+    with watched.terminal.live(24):
         watched.terminal.show(record(0))
         assert watched.after(9) == []
         watched.terminal.show(record(1))
@@ -144,7 +143,7 @@ def test_a_step_that_came_too_soon_for_a_line_is_shown_before_anything_is_missed
 )
 def test_each_message_is_a_line(message: Message, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal(0.0)
-    with terminal.live(quickstart()):
+    with terminal.live(24):
         terminal.show(message)
     (shown,) = capsys.readouterr().out.splitlines()
     assert shown.startswith(line)

@@ -13,7 +13,7 @@ import ray
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.launch.sweep.search import SEARCHERS
 from swav_ray.launch.sweep.space import Accept, Points, Space, Values, draw, grid
-from swav_ray.launch.train import uses_gpu
+from swav_ray.launch.workers import uses_gpu
 
 # By name: the figure that a trial reports, and whether more is better.
 OBJECTIVES = {
@@ -81,7 +81,7 @@ def concurrency(config: Config, asked: int, *, grows: bool, warn: Callable[[str]
     scaling, cluster = config.scaling, ray.cluster_resources()
     workers = scaling.num_workers[-1]
     need = {"CPU": workers * scaling.cpus_per_worker + max(1.0, scaling.crop_cpus)}
-    if uses_gpu(config):
+    if uses_gpu(scaling):
         need["GPU"] = workers * scaling.gpus_per_worker
     fits, kind = min((int(cluster.get(kind, 0.0) / amount + 1e-9), kind) for kind, amount in need.items())
     room = f"a trial needs {need[kind]:g} {kind}s for {workers} workers and crops, and the cluster has "

@@ -18,7 +18,7 @@ import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from swav_ray.config import Config, replace
+from swav_ray.config import Config, ScalingConfig, replace
 from swav_ray.evaluate.in_training.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.launch.elastic import prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
@@ -34,8 +34,8 @@ from swav_ray.launch.sweep.trial_directories import (
     trial_directory,
     update_trial,
 )
-from swav_ray.launch.train import make_trainer
 from swav_ray.launch.worker import run
+from swav_ray.launch.workers import make_trainer
 from swav_ray.one_line import last_line
 from swav_ray.run import measurements
 from swav_ray.run.layout import SUMMARY
@@ -197,16 +197,18 @@ class Trial(tune.Trainable):
         self._set_state("running")
         if not (run_dir / SUMMARY).exists():
             ray.get(self._groups.begin.remote(self.trial_id))
-            payload = {"monitor": self._mailbox, "groups": self._groups, "trial": self.trial_id}
-            self._thread = threading.Thread(target=self._fit, args=(config, run_dir, payload), name="fit", daemon=True)
+            payload = {"config": config, "monitor": self._mailbox, "groups": self._groups, "trial": self.trial_id}
+            self._thread = threading.Thread(
+                target=self._fit, args=(config.scaling, run_dir, payload), name="fit", daemon=True
+            )
         else:
             self._thread = threading.Thread(target=lambda: None)
         self._thread.start()
 
-    def _fit(self, config: Config, run_dir: Place, payload: dict[str, Any]) -> None:
+    def _fit(self, scaling: ScalingConfig, run_dir: Place, payload: dict[str, Any]) -> None:
         prefer_fast_recovery()
         try:
-            supervise(lambda: make_trainer(_work, config, run_dir, payload), self._mailbox, run_dir, log.warning)
+            supervise(lambda: make_trainer(_work, scaling, run_dir, payload), self._mailbox, run_dir, log.warning)
         except BaseException as error:
             self._failure.append(error)
 

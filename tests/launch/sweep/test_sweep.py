@@ -20,7 +20,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.launch.sweep.choice import concurrency
 from swav_ray.launch.sweep.space import Values
 from swav_ray.launch.sweep.sweep import sweep
-from swav_ray.launch.train import make_trainer
+from swav_ray.launch.workers import make_trainer
 from swav_ray.report.sweep.record import SweepRecord, TrialRecord, read_sweep
 from swav_ray.run import measurements
 from swav_ray.run.metrics_log import read_metrics
@@ -292,7 +292,8 @@ def test_a_part_of_a_gpu_lets_trials_share_it(two_cpus: None, shapes: Path, tmp_
     half = replace(whole, scaling={"gpus_per_worker": 0.5, "cpus_per_worker": 0.01})
     assert concurrency(whole, 0, grows=False, warn=pytest.fail) == 1
     assert (
-        make_trainer(print, half, place(tmp_path), {"monitor": None}).scaling_config.resources_per_worker["GPU"] == 0.5
+        make_trainer(print, half.scaling, place(tmp_path), {"monitor": None}).scaling_config.resources_per_worker["GPU"]
+        == 0.5
     )
     with pytest.raises(ConfigError, match=r"gpus_per_worker = 0.5: must be 1 if scaling.num_workers is above 1"):
         replace(half, scaling={"num_workers": (2,)})
