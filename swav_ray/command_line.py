@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from swav_ray import recipes, settings
+from swav_ray.config import Config
 
 
 class WrongArgument(ValueError):
@@ -48,6 +49,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--config", metavar="FILE", default="", help=doc)
         self.epilog = "--section.field VALUE changes a setting, as in `python -m swav_ray.pretrain`"
 
+    def add_settings(self, *names: str) -> None:
+        """Lets the command take some settings of a run, in `options.config`: of whole sections, or one by one."""
+        self.set_defaults(settings=names)
+        self.epilog = f"--section.field VALUE changes a setting, as in pretraining: {', '.join(names)}"
+
     def error(self, message: str) -> NoReturn:
         raise WrongArgument(message)
 
@@ -79,9 +85,21 @@ def read(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
         if options.config:
             config = settings.from_file(options.config, config)
         options.config = settings.with_values(config, settings.parse_arguments(of_config))
+    elif "settings" in options:
+        options.config = _some_settings(of_config, options.settings)
+        del options.settings
     elif of_config:
         raise WrongArgument(f"{of_config[0]}: this command takes no settings; see --help")
     return options
+
+
+def _some_settings(of_config: Sequence[str], known: Sequence[str]) -> Config:
+    """The default config with settings of these sections or names changed."""
+    values = settings.parse_arguments(of_config)
+    for name in values:
+        if name not in known and name.partition(".")[0] not in known:
+            raise WrongArgument(f"--{name}: this command takes no such setting, only those of {', '.join(known)}")
+    return settings.with_values(Config(), values)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

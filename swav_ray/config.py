@@ -95,7 +95,6 @@ class CropsConfig:
         _require(all(s >= 8 for s in self.sizes), "crops.sizes", self.sizes, "every size must be at least 8 pixels")
         _require(len(set(self.sizes)) == groups, "crops.sizes", self.sizes, "sizes must differ; raise crops.counts")
         _require(all(n >= 1 for n in self.counts), "crops.counts", self.counts, "every count must be at least 1")
-        _require(self.total >= 2, "crops.counts", self.counts, "swapped prediction needs at least 2 crops an image")
         for low, high in zip(self.min_scales, self.max_scales, strict=True):
             _require(0 < low <= high <= 1, "crops.min_scales", self.min_scales, "needs 0 < min_scale <= max_scale <= 1")
 
@@ -379,6 +378,8 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
+        total, right = self.crops.total, "swapped prediction needs at least 2 crops an image"
+        _require(total >= 2, "crops.counts", self.crops.counts, right)
         crops = self.assignment.crops_for_assign
         right = f"must be below {self.crops.total}, the number of crops in crops.counts"
         _require(max(crops) < self.crops.total, "assignment.crops_for_assign", crops, right)

@@ -45,6 +45,19 @@ class Batch:
     retries: int
     made_on: tuple[str, ...] = ()
 
+    def shown_ids(self) -> np.ndarray:
+        """(rows,) int64, the samples whose crops these are: a replacement's instead of an unreadable one's."""
+        shown = self.sample_ids.copy()
+        left = list(self.bad)  # row by row, each row's in the order of its attempts
+        for row, planned in enumerate(self.sample_ids.tolist()):
+            current = planned
+            while left and left[0].sample_id == current:
+                stand_in = left.pop(0).replaced_by
+                assert stand_in is not None
+                current = stand_in
+            shown[row] = current
+        return shown
+
     def groups(self, crops: CropsConfig) -> list[np.ndarray]:
         """Views of the crops: for each group (count, rows, size, size, 3) uint8."""
         return crop_views(self.pixels, crops, len(self.sample_ids))

@@ -1,11 +1,14 @@
 """`python -m swav_ray.evaluate {PROTOCOL,all,compare} --checkpoint C ...`: judges backbones by the field's protocols.
 
-PROTOCOL: one protocol on one backbone. all: every protocol that the given images allow. compare: several backbones side
-by side, `compare A B ...`, with a paired test of whether the others differ from the first by more than noise.
+PROTOCOL: one protocol on one backbone, with options of its own. all: every protocol on frozen features that the given
+images allow. compare: several backbones side by side, `compare A B ...`, with a paired test of whether the others
+differ from the first by more than noise. Each is a command: how another one is added is told in `protocols`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,90 +18,135 @@ from rich.console import Console
 from rich.table import Table
 
 from swav_ray import command_line
-from swav_ray.evaluate.protocols import ON_FEATURES
+from swav_ray.command_line import Parser, WrongArgument
+from swav_ray.evaluate.protocols import ON_FEATURES, ON_IMAGES
 from swav_ray.evaluate.results.files import comparison, table
 from swav_ray.report.complaint import complain
 from swav_ray.report.terminal import Terminal
 
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
-_ALL, _COMPARE = "all", "compare"
+_PROGRESS_SECONDS = 10.0  # between progress lines without a terminal
+
+Options = dict[str, Any]
+Command = Callable[[Options, Terminal], list[Table]]  # what a command shows at its end
 
 
-def parser() -> command_line.Parser:
-    """The command's options."""
-    made = command_line.Parser(
-        prog="python -m swav_ray.evaluate", description="Judges backbones by the protocols of the field."
-    )
-    made.add_argument("protocol", choices=[*ON_FEATURES, _ALL, _COMPARE], help="what to judge by")
-    made.add_argument("backbones", nargs="*", metavar="C", help="for compare: two or more, each as --checkpoint")
-    made.add_argument(
+def parser() -> Parser:
+    """Every command's options."""
+    made = Parser(prog="python -m swav_ray.evaluate", description="Judges backbones by the protocols of the field.")
+    commands = made.add_subparsers(dest="protocol", metavar="PROTOCOL", required=True)
+
+    def add(name: str, doc: str, run: Command) -> Parser:
+        one: Parser = commands.add_parser(name, help=doc, description=doc)
+        one.set_defaults(run=run)
+        return one
+
+    for name, on_features in ON_FEATURES.items():
+        one = add(name, on_features.protocol.source, functools.partial(_on_features, name))
+        _add_backbone(one)
+        _add_images(one)
+    for name, on_images in ON_IMAGES.items():
+        one = add(name, on_images.help, functools.partial(_on_images, name))
+        _add_backbone(one)
+        _add_images(one)
+        on_images.add_options(one)
+    one = add("all", "every protocol on frozen features that the images and the weights allow", _all)
+    _add_backbone(one)
+    _add_images(one)
+    one = add("compare", "the same for several backbones, side by side", _compare)
+    one.add_argument("backbones", nargs="*", metavar="C", help="two or more, each as --checkpoint of the others")
+    _add_images(one)
+    return made
+
+
+def _add_backbone(parser: Parser) -> None:
+    parser.add_argument(
         "--checkpoint",
         default="",
         metavar="C",
         help="a run directory, one of its checkpoints, or a file of anybody's weights, local or s3://; untrained:C is "
         "the same network with fresh weights, pixels:C the images' own pixels",
     )
-    made.add_argument("--which", choices=["newest", "best"], default="newest", help="of a run's checkpoints")
-    made.add_argument(
+
+
+def _add_images(parser: Parser) -> None:
+    """What every protocol on labelled images of a place is given beside its backbone."""
+    parser.add_argument("--which", choices=["newest", "best"], default="newest", help="of a run's checkpoints")
+    parser.add_argument(
         "--train", default="", metavar="PLACE", help=f"images to learn from: {_PLACE}; without it, the run's own"
     )
-    made.add_argument("--val", default="", metavar="PLACE", help="images to judge by; without it, --train's test split")
-    made.add_argument("--labels", default="", metavar="CSV", help="name,label for images that have no class folders")
-    made.add_argument("--out", default="", metavar="DIR", help="where results go (default: evaluations/ in the run)")
-    made.add_argument("--storage", default="runs", metavar="PLACE", help="where manifests are cached (%(default)s)")
-    made.add_argument(
+    parser.add_argument(
+        "--val", default="", metavar="PLACE", help="images to judge by; without it, --train's test split"
+    )
+    parser.add_argument("--labels", default="", metavar="CSV", help="name,label for images that have no class folders")
+    parser.add_argument("--out", default="", metavar="DIR", help="where results go (default: evaluations/ in the run)")
+    parser.add_argument("--storage", default="runs", metavar="PLACE", help="where manifests are cached (%(default)s)")
+    parser.add_argument(
         "--image-size", type=command_line.at_least_one, default=0, help="side of the centre crop, in pixels (the run's)"
     )
-    made.add_argument("--prefix", default="", help="what the names begin with, if a file holds several networks")
-    made.add_argument("--limit", type=command_line.at_least_one, default=0, help="most images of a split (all)")
-    made.add_argument("--ray-logs", action="store_true", help="show Ray's own messages")
-    return made
+    parser.add_argument("--prefix", default="", help="what the names begin with, if a file holds several networks")
+    parser.add_argument("--limit", type=command_line.at_least_one, default=0, help="most images of a split (all)")
+    parser.add_argument("--ray-logs", action="store_true", help="show Ray's own messages")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command; 0 done, 2 the user's mistake in one line, 1 it failed, 130 interrupted: the same command resumes."""
-    terminal = Terminal(0.0)
+    """The command; 0 done, 2 the user's mistake in one line, 1 it failed, 128 and a signal's number if one ended it:
+    the same command resumes."""
+    # Ray takes seconds to import, and a wrong word should be told at once.
+    terminal = Terminal(_PROGRESS_SECONDS)
     try:
         options = vars(command_line.read(parser(), sys.argv[1:] if words is None else words))
-        protocol, backbones = options.pop("protocol"), options.pop("backbones")
-        _check(protocol, backbones, options)
+        protocol, run = options.pop("protocol"), options.pop("run")
+        if not options.get("train", True) and (options["val"] or options["labels"]):
+            raise WrongArgument("--val, --labels: need --train; without it the run's own images are used")
+        if not options.get("checkpoint", True):
+            raise WrongArgument("--checkpoint: is missing; give a run directory or a file of weights")
         terminal.waiting_for(f"{protocol}: {{}} so far")
         with terminal.attended():
-            shown = _run(protocol, backbones, options, terminal.line)
-    except (ValueError, OSError) as error:
+            shown = run(options, terminal)
+    except (ValueError, OSError, RuntimeError) as error:
         return complain(error)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        return 128 + int(getattr(error, "number", signal.SIGINT))
     console = Console(highlight=False, soft_wrap=True)
     for one in shown:
         console.print(one)
     return 0
 
 
-def _check(protocol: str, backbones: list[str], options: dict[str, Any]) -> None:
-    """Raises WrongArgument for words that do not go together."""
-    if not options["train"] and (options["val"] or options["labels"]):
-        raise command_line.WrongArgument("--val, --labels: need --train; without it the run's own images are used")
-    if protocol == _COMPARE:
-        if options["checkpoint"] or len(backbones) < 2:
-            raise command_line.WrongArgument("compare: needs two or more backbones and no --checkpoint")
-    elif backbones:
-        raise command_line.WrongArgument(f"{backbones[0]}: is not expected here; see --help")
-    elif not options["checkpoint"]:
-        raise command_line.WrongArgument("--checkpoint: is missing; give a run directory or a file of weights")
+def _request(options: Options) -> Any:
+    """What is asked of every protocol on labelled images."""
+    from swav_ray.launch.evaluate import Request
+
+    return Request(**{item.name: options[item.name] for item in dataclasses.fields(Request) if item.name in options})
 
 
-def _run(protocol: str, backbones: list[str], options: dict[str, Any], say: Callable[[str], None]) -> list[Table]:
-    """What the command shows at its end."""
-    # Ray takes seconds to import, and a wrong word should be told at once.
-    from swav_ray.launch.evaluate import Request, all_of, evaluate
+def _on_features(name: str, options: Options, terminal: Terminal) -> list[Table]:
+    from swav_ray.launch.evaluate import evaluate
 
-    if protocol == _COMPARE:
-        requests = [Request(**options | {"checkpoint": word}) for word in backbones]
-        return [comparison(backbones, [all_of(request, say) for request in requests])]
-    if protocol == _ALL:
-        return [table(result) for result in all_of(Request(**options), say).values()]
-    return [table(evaluate(protocol, Request(**options), say))]
+    return [table(evaluate(name, _request(options), terminal.line))]
+
+
+def _on_images(name: str, options: Options, terminal: Terminal) -> list[Table]:
+    from swav_ray.launch.evaluate import train
+
+    return [table(train(name, _request(options), options, terminal))]
+
+
+def _all(options: Options, terminal: Terminal) -> list[Table]:
+    from swav_ray.launch.evaluate import all_of
+
+    return [table(result) for result in all_of(_request(options), terminal.line).values()]
+
+
+def _compare(options: Options, terminal: Terminal) -> list[Table]:
+    from swav_ray.launch.evaluate import all_of
+
+    backbones = options["backbones"]
+    if len(backbones) < 2:
+        raise WrongArgument("compare: needs two or more backbones and no --checkpoint")
+    requests = [_request(options | {"checkpoint": word}) for word in backbones]
+    return [comparison(backbones, [all_of(request, terminal.line) for request in requests])]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import ray
 import torch
@@ -14,19 +15,24 @@ from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.features.embedding import crops_of
 from swav_ray.evaluate.features.labelled import check
 from swav_ray.evaluate.features.splits import Split, of_places, of_run
-from swav_ray.evaluate.protocols import ON_FEATURES
+from swav_ray.evaluate.fit.classify.material import Material
+from swav_ray.evaluate.fit.worker import Saves
+from swav_ray.evaluate.protocols import ON_FEATURES, ON_IMAGES
 from swav_ray.evaluate.results import files as results
 from swav_ray.evaluate.results.judged import Given
-from swav_ray.evaluate.results.protocol import Result
+from swav_ray.evaluate.results.protocol import Protocol, Result
+from swav_ray.launch import fit
 from swav_ray.launch.connect import connect
 from swav_ray.launch.features import labelled
+from swav_ray.launch.signals import StopSignals
+from swav_ray.report.terminal import Terminal
 from swav_ray.run import layout
 from swav_ray.storage.place import Place, place
 from swav_ray.weights.backbone import Backbone
 
 FEATURES = "features"
 EVALUATIONS = "evaluations"
-PICTURE = "picture.png"
+
 _THREADS = 4  # that decode
 _PROGRESS_SECONDS = 5.0
 
@@ -68,21 +74,10 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
         EvaluationError, WeightsError, PlaceError, ConfigError: something that was given is wrong.
     """
     protocol = ON_FEATURES[name]
-    chosen = {"which": request.which, "prefix": request.prefix or None, "image_size": request.image_size or None}
-    backbone = backbone_of(request.checkpoint, **chosen)
-    for line in backbone.describe().splitlines()[:2]:
-        say(line)
+    backbone = _backbone(request, say)
     train, val, notes = _splits(request, protocol.labels, say)
     folder = _out(request, backbone) / name
-    result = Result(
-        protocol=protocol.protocol,
-        backbone=backbone.origin.place,
-        weights=backbone.origin.sha256,
-        train=train.about(),
-        val=val.about(),
-        preprocessing=asdict(backbone.preprocess),
-        figures={},
-    )
+    result = _of(protocol.protocol, backbone, train, val)
     found = results.read(folder)
     if found is not None and not results.is_of(found, result):
         raise EvaluationError(f"{folder}: holds the result of another evaluation; give another --out or delete it")
@@ -105,11 +100,78 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
     notes += judged.notes
     result = replace(result, figures=judged.figures, correct=judged.correct, notes=notes)
     results.write(folder, result)
-    (folder / PICTURE).write_bytes(judged.picture)
+    (folder / results.PICTURE).write_bytes(judged.picture)
     for note in notes:
         say(f"note: {note}")
-    say(f"results: {folder / results.RESULTS}; picture: {PICTURE} beside it")
+    say(f"results: {folder / results.RESULTS}; picture: {results.PICTURE} beside it")
     return result
+
+
+def train(name: str, request: Request, options: Mapping[str, Any], terminal: Terminal) -> Result:
+    """Runs a protocol that trains, or resumes it.
+
+    Args:
+        name: one of `protocols.ON_IMAGES`.
+        options: of the command, the protocol's own among them.
+
+    Raises:
+        EvaluationError, WeightsError, PlaceError, ConfigError: something that was given is wrong.
+        RunFailed: it cannot continue. Interrupted: a signal stopped it; the same command resumes it.
+    """
+    on_images, say = ON_IMAGES[name], terminal.line
+    protocol, config = on_images.protocol(options), options["config"]
+    with StopSignals() as stop:
+        backbone = _backbone(request, say)
+        learn, judge, notes = _splits(request, True, say)
+        of = _of(protocol, backbone, learn, judge)
+        base = _out(request, backbone)
+        folder = base / (name if protocol.settings["as published"] else f"{name}-{protocol.digest()}")
+        local_ray = connect(request.ray_logs)
+        try:
+            material = Material(
+                backbone=backbone,
+                train=learn,
+                val=judge,
+                features=lambda splits: labelled(backbone, splits, base / FEATURES, _Progress(say)),
+                config=config,
+            )
+            made = on_images.fit(options, material)
+            launch = fit.Launch(
+                scaling=config.scaling,
+                saves=Saves(seconds=options["save_seconds"]),
+                terminal=terminal,
+                stop=stop,
+                local_ray=local_ray,
+            )
+            result = fit.run(made, folder, of, launch)
+        finally:
+            if local_ray:
+                ray.shutdown()
+    for note in [*notes, *result.notes]:
+        say(f"note: {note}")
+    say(f"results: {folder / results.RESULTS}; picture: {results.PICTURE} beside it")
+    return result
+
+
+def _backbone(request: Request, say: Callable[[str], None]) -> Backbone:
+    chosen = {"which": request.which, "prefix": request.prefix or None, "image_size": request.image_size or None}
+    backbone = backbone_of(request.checkpoint, **chosen)
+    for line in backbone.describe().splitlines()[:2]:
+        say(line)
+    return backbone
+
+
+def _of(protocol: Protocol, backbone: Backbone, train: Split, val: Split) -> Result:
+    """What is judged, without figures."""
+    return Result(
+        protocol=protocol,
+        backbone=backbone.origin.place,
+        weights=backbone.origin.sha256,
+        train=train.about(),
+        val=val.about(),
+        preprocessing=asdict(backbone.preprocess),
+        figures={},
+    )
 
 
 def all_of(request: Request, say: Callable[[str], None]) -> dict[str, Result]:

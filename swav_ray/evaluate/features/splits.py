@@ -57,7 +57,10 @@ class Split:
 
     def limited(self, most: int) -> Split:
         """At most so many images (0: all), spread evenly over them."""
-        keep = holdout.evenly(np.arange(len(self.ids)), most)
+        return self.rows(holdout.evenly(np.arange(len(self.ids)), most))
+
+    def rows(self, keep: np.ndarray) -> Split:
+        """Some of the images, by their position, ascending."""
         targets = None if self.targets is None else self.targets[keep]
         return Split(self.manifest, self.ids[keep], self.labels[keep], self.classes, targets)
 

@@ -99,17 +99,19 @@ class Task(Interface):
 
 
 class Fit(Interface):
-    """An evaluation that trains, before any worker has started. Picklable.
+    """An evaluation that trains, before any worker has started. Picklable."""
 
-    Attributes:
-        protocol: what it is, every setting included.
-        epochs: of the training.
-        notes: lines for people.
-    """
+    @property
+    def protocol(self) -> Protocol:
+        """What it is, every setting included."""
 
-    protocol: Protocol
-    epochs: int
-    notes: Sequence[str]
+    @property
+    def epochs(self) -> int:
+        """Of the training."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Lines for people."""
 
     def task(self, device: torch.device, world: World) -> Task:
         """What one worker trains; the same weights on each."""

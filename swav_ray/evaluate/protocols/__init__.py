@@ -1,11 +1,20 @@
-"""A file a protocol: what it is (`PROTOCOL`) and one function that judges (`run`)."""
+"""A file a protocol. Three kinds have a command each, and options of their own:
+
+- on frozen features (`ON_FEATURES`): what it is (`PROTOCOL`) and one function that judges (`run`);
+- those that train on labelled images (`ON_IMAGES`): `add_options`, `protocol` and `fit`, see `evaluate.fit`;
+- those with places of their own, such as detection, which `evaluate.__main__` names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from swav_ray.evaluate.protocols import clusters, knn, label_free, linear_fast
+from swav_ray.command_line import Parser
+from swav_ray.evaluate.fit.classify.material import Material
+from swav_ray.evaluate.fit.task import Fit
+from swav_ray.evaluate.protocols import clusters, knn, label_free, linear, linear_fast
 from swav_ray.evaluate.results.judged import Given, Judged
 from swav_ray.evaluate.results.protocol import Protocol
 
@@ -19,6 +28,23 @@ class OnFeatures:
     labels: bool = True
 
 
+@dataclass(frozen=True)
+class OnImages:
+    """A protocol that trains on labelled images of two splits.
+
+    Attributes:
+        help: a line for `--help`.
+        add_options: adds its own options to its command.
+        protocol: what it is with these options.
+        fit: what is trained; raises EvaluationError if that cannot be.
+    """
+
+    help: str
+    add_options: Callable[[Parser], None]
+    protocol: Callable[[Mapping[str, Any]], Protocol]
+    fit: Callable[[Mapping[str, Any], Material], Fit]
+
+
 ON_FEATURES = {
     "knn": OnFeatures(knn.PROTOCOL, knn.run),
     "linear-fast": OnFeatures(linear_fast.PROTOCOL, linear_fast.run),
@@ -26,3 +52,7 @@ ON_FEATURES = {
     "clusters": OnFeatures(clusters.PROTOCOL, clusters.run, labels=False),
 }
 """Protocols by their names on the command line."""
+ON_IMAGES = {
+    "linear": OnImages(linear.__doc__ or "", linear.add_options, linear.protocol, linear.fit),
+}
+"""Protocols that train, by their names on the command line."""

@@ -12,6 +12,7 @@ from swav_ray.evaluate.results.protocol import Result, paired_test
 from swav_ray.storage.place import Place
 
 RESULTS = "results.json"
+PICTURE = "picture.png"
 
 
 def write(folder: Place, result: Result) -> None:

@@ -1,0 +1,1 @@
+"""Classifiers that train on labelled images: heads on a frozen backbone, or the whole network."""

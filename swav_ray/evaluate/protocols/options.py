@@ -1,0 +1,38 @@
+"""The options that the protocols which train have in common, and what they change of a published training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from swav_ray.command_line import Parser, at_least_one, not_negative, whole_number
+from swav_ray.evaluate.fit.classify.training import Training
+
+_SETTINGS = ("scaling", "data.max_bad_fraction")  # of a run's, that mean the same here
+
+
+def add_training(parser: Parser, published: Training) -> None:
+    """Options that change a published training; one of them makes it another protocol, with another hash."""
+    parser.add_argument("--epochs", type=at_least_one, default=0, help=f"of the training ({published.epochs})")
+    parser.add_argument("--batch", type=at_least_one, default=0, help=f"images a step ({published.batch})")
+    parser.add_argument("--lr", type=not_negative, help=f"of the classifier ({published.lr:g})")
+    if published.trunk_lr:
+        parser.add_argument("--trunk-lr", type=not_negative, help=f"of the network ({published.trunk_lr:g})")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of weights, order and crops (%(default)s)")
+    parser.add_argument(
+        "--save-seconds", type=not_negative, default=60.0, metavar="S", help="between checkpoints (%(default)g)"
+    )
+    parser.add_settings(*_SETTINGS)
+
+
+def trained_with(published: Training, options: Mapping[str, Any]) -> Training:
+    """The training with these options."""
+    given = {name: options[name] for name in ("epochs", "batch") if options[name]}
+    given |= {name: options[name] for name in ("lr", "trunk_lr") if options.get(name) is not None}
+    return replace(published, seed=options["seed"], **given)
+
+
+def as_published(same: bool) -> dict[str, Any]:
+    """An entry of a protocol's settings: whether it is the published one."""
+    return {"as published": same}
