@@ -146,6 +146,7 @@ def test_a_wrong_arrow_is_named() -> None:
         "swav_ray.training.loop": "from swav_ray.report import terminal",
         "swav_ray.report.terminal": "import typing\nif typing.TYPE_CHECKING:\n    import swav_ray.launch.train",
         "swav_ray.launch.train": "import ray\nfrom swav_ray.data import rows",
+        "swav_ray.config": "",
         "swav_ray.model.head": "import swav_ray.config",
         "swav_ray.attic": "import swav_ray.data.rows",
     }

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+import ray.train
 from ray.train.torch import TorchConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from swav_ray import config as settings
-from swav_ray.config import ConfigError
+from swav_ray.config import ConfigError, ScalingConfig
 from swav_ray.launch.crop_task import TASK_CPUS
 from swav_ray.launch.elastic import Trainer, prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
@@ -36,13 +35,13 @@ class RunFailed(RuntimeError):
     """The run cannot continue; the message is one line."""
 
 
-def uses_gpu(scaling: settings.ScalingConfig) -> bool:
+def uses_gpu(scaling: ScalingConfig) -> bool:
     """Whether workers train on GPUs of the cluster at hand."""
     needed = scaling.num_workers[0] * scaling.gpus_per_worker
     return scaling.device == "gpu" or (scaling.device == "auto" and ray.cluster_resources().get("GPU", 0) >= needed)
 
 
-def check_room(scaling: settings.ScalingConfig, terminal: Terminal, *, grows: bool) -> None:
+def check_room(scaling: ScalingConfig, terminal: Terminal, *, grows: bool) -> None:
     """Sees that the least number of workers fits beside a CPU for crops, without which none of them would move.
 
     Raises ConfigError if it does not and never will; warns if the cluster may yet grow.
@@ -144,7 +143,7 @@ def _show(
 
 
 def make_trainer(
-    work: Callable[[dict[str, Any]], None], scaling: settings.ScalingConfig, run_dir: Place, payload: dict[str, Any]
+    work: Callable[[dict[str, Any]], None], scaling: ScalingConfig, run_dir: Place, payload: dict[str, Any]
 ) -> Trainer:
     """Ray Train's trainer of a run: `work` on every worker, given run_dir and `payload`, its `monitor` in it."""
     gpu = uses_gpu(scaling)
@@ -155,16 +154,16 @@ def make_trainer(
         train_loop_per_worker=work,
         train_loop_config={"run_dir": run_dir, **payload},
         # mypy sees the classes of Ray Train's first version under these names.
-        scaling_config=ScalingConfig(  # type: ignore[call-arg]
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
             num_workers=(least, most) if least < most else least,  # type: ignore[arg-type]
             use_gpu=gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if gpu else {})},
             elastic_resize_monitor_interval_s=scaling.check_seconds,
         ),
-        run_config=RunConfig(  # type: ignore[call-arg]
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
             name=RAY,
             storage_path=run_dir.uri,
-            failure_config=FailureConfig(max_failures=-1),
+            failure_config=ray.train.FailureConfig(max_failures=-1),
             worker_runtime_env={"env_vars": METADATA_INLINE},
         ),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),

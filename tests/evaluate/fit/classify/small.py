@@ -11,7 +11,6 @@ import torch
 
 from swav_ray.command_line import Parser, read
 from swav_ray.config import Config
-from swav_ray.data import manifest as manifests
 from swav_ray.data.batch import Batch
 from swav_ray.data.batches import BatchMaker
 from swav_ray.evaluate.features.embedding import crops_of, embed
@@ -27,8 +26,6 @@ from swav_ray.storage.place import Place, place
 from swav_ray.training.control import Request
 from swav_ray.training.distributed import World
 from swav_ray.weights.backbone import Backbone
-from tests.data.images import write_files
-from tests.data.images import image as numbered
 from tests.evaluate.fit.toy import InProcess
 from tests.evaluate.protocols.given import backbone as narrow
 
@@ -116,6 +113,3 @@ def run(fit: Fit, folder: Place, requests: Mapping[int, Request] | None = None, 
     coordinator = Worker(requests)
     worker.run(fit, folder, coordinator, Saves(steps=3), world=world)
     return coordinator
-
-
-__all__ = ["Worker", "manifests", "material", "numbered", "options", "run", "write_files", "write_images"]
