@@ -6,13 +6,16 @@ settings that DINO made usual: k 20, temperature .07. Knows nothing of where the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
 _SIMILARITIES = 2**24  # float32 similarities held at a time: 64 MiB, whatever the bank's size
-_BANK_ROWS = 2**18  # of the bank that are compared at a time
+_BLOCK = 2**27  # float32 numbers of the bank that are normalised at a time: 512 MiB
+_QUERIES = 2**16  # whose nearest are held at a time
+
+_Nearest = tuple[torch.Tensor, torch.Tensor]
 
 
 def knn_predict(
@@ -25,7 +28,7 @@ def knn_predict(
 
     Args:
         bank: (N, D) features, of any length; ``bank_labels``: (N,) integers from 0.
-        queries: (M, D) features on the same device.
+        queries: (M, D) features, on the device to compute on. The bank may be elsewhere; it is moved block by block.
         k: neighbours that vote, at most N.
 
     Returns:
@@ -43,14 +46,17 @@ def knn_predictions(
 ) -> dict[tuple[int, float], torch.Tensor]:
     """`knn_predict` for several (k, temperature), from one pass over the similarities."""
     _check(bank, bank_labels, queries, settings)
-    labels = bank_labels.long()
+    labels = bank_labels.long().to(queries.device)
     if len(labels) and labels.min() < 0:
         raise ValueError(f"knn: label {int(labels.min())}: labels count from 0")
     classes, most = int(labels.max()) + 1, max(k for k, _ in settings)
     votes: dict[tuple[int, float], list[torch.Tensor]] = {setting: [] for setting in settings}
-    for nearest, index in _nearest(bank, queries, most):
-        for k, temperature in settings:
-            votes[k, temperature].append(_vote(nearest[:, :k], labels[index[:, :k]], classes, temperature))
+    for part in queries.split(_QUERIES):
+        nearest, index = _nearest(bank, part, most)
+        for rows in torch.arange(len(part), device=part.device).split(max(1, _SIMILARITIES // max(classes, most))):
+            for k, temperature in settings:
+                near, voters = nearest[rows, :k], labels[index[rows, :k]]
+                votes[k, temperature].append(_vote(near, voters, classes, temperature))
     empty = labels.new_empty(0)
     return {setting: torch.cat(parts) if parts else empty for setting, parts in votes.items()}
 
@@ -66,26 +72,35 @@ def _check(
             raise ValueError(f"knn: k = {k}: must be between 1 and the {len(bank)} images of the bank")
         if not temperature > 0:
             raise ValueError(f"knn: temperature = {temperature}: must be above 0")
-    if not (torch.isfinite(bank).all() and torch.isfinite(queries).all()):
+    if not all(torch.isfinite(torch.stack(part.aminmax())).all() for part in (bank, queries) if part.numel()):
         raise FloatingPointError(
             "knn: some features are not finite: the backbone has diverged; "
             "a lower optim.base_lr or a longer warm-up usually helps"
         )
 
 
-def _nearest(bank: torch.Tensor, queries: torch.Tensor, k: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Cosine similarities and rows of the k nearest of the bank, (B, k) each, for the queries in parts, in order."""
-    blocks = [F.normalize(block.float(), dim=1).T for block in bank.split(_BANK_ROWS)]
-    starts = range(0, len(bank), _BANK_ROWS)
-    for part in queries.split(max(1, _SIMILARITIES // min(len(bank), _BANK_ROWS))):
-        part_BD = F.normalize(part.float(), dim=1)
-        found = [(part_BD @ block_DN).topk(min(k, block_DN.shape[1]), dim=1) for block_DN in blocks]
-        if len(found) == 1:
-            yield found[0].values, found[0].indices
-            continue
-        rows = torch.cat([block.indices + start for block, start in zip(found, starts, strict=True)], dim=1)
-        nearest, order = torch.cat([block.values for block in found], dim=1).topk(k, dim=1)
-        yield nearest, rows.gather(1, order)
+def _nearest(bank: torch.Tensor, queries: torch.Tensor, k: int) -> _Nearest:
+    """Cosine similarities and rows of the k nearest of the bank, (M, k) each, nearest first."""
+    block_rows = min(len(bank), max(1, _BLOCK // bank.shape[1]))
+    parts = queries.split(max(1, _SIMILARITIES // block_rows))
+    best: list[_Nearest] = []
+    for start in range(0, len(bank), block_rows):
+        block_ND = F.normalize(bank[start : start + block_rows].to(queries.device).float(), dim=1)
+        for number, part in enumerate(parts):
+            found = (F.normalize(part.float(), dim=1) @ block_ND.T).topk(min(k, len(block_ND)), dim=1)
+            if start == 0:
+                best.append((found.values, found.indices))
+            else:
+                best[number] = _merged(best[number], (found.values, found.indices + start), k)
+    values, rows = zip(*best, strict=True)
+    return torch.cat(values), torch.cat(rows)
+
+
+def _merged(first: _Nearest, second: _Nearest, k: int) -> _Nearest:
+    """The k nearest of two lots, or all of them if they are fewer."""
+    values, rows = (torch.cat(pair, dim=1) for pair in zip(first, second, strict=True))
+    nearest, order = values.topk(min(k, values.shape[1]), dim=1)
+    return nearest, rows.gather(1, order)
 
 
 def _vote(nearest: torch.Tensor, labels: torch.Tensor, classes: int, temperature: float) -> torch.Tensor:

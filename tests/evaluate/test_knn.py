@@ -113,8 +113,18 @@ def test_a_bank_in_blocks_gives_the_same_answers_for_every_setting(monkeypatch):
     (bank, labels), (queries, _) = blobs(300, 1), blobs(101, 2)
     settings = [(1, 0.07), (9, 0.07), (200, 0.1)]
     whole = knn.knn_predictions(bank, labels, queries, settings)
-    monkeypatch.setattr(knn, "_BANK_ROWS", 64)  # the largest k needs several blocks
+    monkeypatch.setattr(knn, "_BLOCK", 64 * 16)  # the largest k needs several blocks
+    monkeypatch.setattr(knn, "_QUERIES", 30)
     blocks = knn.knn_predictions(bank, labels, queries, settings)
     for (k, temperature), predicted in whole.items():
         assert torch.equal(blocks[k, temperature], predicted)
         assert torch.equal(knn_predict(bank, labels, queries, k=k, temperature=temperature), predicted)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_bank_that_lies_elsewhere_than_the_queries_gives_the_same_answers(monkeypatch):
+    (bank, labels), (queries, _) = blobs(300, 1), blobs(101, 2)
+    monkeypatch.setattr(knn, "_BLOCK", 64 * 16)
+    on_cpu = knn_predict(bank, labels, queries, k=9, temperature=0.07)
+    assert torch.equal(knn_predict(bank, labels, queries.cuda(), k=9, temperature=0.07).cpu(), on_cpu)

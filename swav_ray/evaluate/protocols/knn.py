@@ -27,8 +27,8 @@ def run(given: Given) -> Judged:
     published = _PUBLISHED if len(train.classes) == _IMAGENET_CLASSES else {}
     left_out = sorted({k for k, _ in _SETTINGS if k > len(train)})
     predictions = knn_predictions(
-        torch.from_numpy(train.features).to(device),
-        torch.from_numpy(train.labels).to(device),
+        torch.from_numpy(train.features),  # may be larger than the device's memory
+        torch.from_numpy(train.labels),
         torch.from_numpy(val.features).to(device),
         fits,
     )
