@@ -25,6 +25,7 @@ from swav_ray.report.complaint import complain
 from swav_ray.report.terminal import Terminal
 
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
+_FLAG = "flag"
 _PROGRESS_SECONDS = 10.0  # between progress lines without a terminal
 
 Options = dict[str, Any]
@@ -45,6 +46,8 @@ def parser() -> Parser:
         one = add(name, on_features.protocol.source, functools.partial(_on_features, name))
         _add_backbone(one)
         _add_images(one)
+        for flag, other in on_features.flags.items():
+            one.add_argument(f"--{flag}", dest=_FLAG, action="store_const", const=flag, help=other.protocol.source)
     for name, on_images in ON_IMAGES.items():
         one = add(name, on_images.help, functools.partial(_on_images, name))
         _add_backbone(one)
@@ -124,7 +127,7 @@ def _request(options: Options) -> Any:
 def _on_features(name: str, options: Options, terminal: Terminal) -> list[Table]:
     from swav_ray.launch.evaluate import evaluate
 
-    return [table(evaluate(name, _request(options), terminal.line))]
+    return [table(evaluate(name, _request(options), terminal.line, flag=options.get(_FLAG) or ""))]
 
 
 def _on_images(name: str, options: Options, terminal: Terminal) -> list[Table]:

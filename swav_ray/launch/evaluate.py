@@ -14,7 +14,7 @@ from swav_ray.evaluate.backbones import PIXELS, UNTRAINED, backbone_of
 from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.features.embedding import crops_of
 from swav_ray.evaluate.features.labelled import check
-from swav_ray.evaluate.features.splits import Split, of_places, of_run
+from swav_ray.evaluate.features.splits import Split, of_places, of_places_with_sets, of_run
 from swav_ray.evaluate.fit.classify.material import Material
 from swav_ray.evaluate.fit.worker import Saves
 from swav_ray.evaluate.protocols import ON_FEATURES, ON_IMAGES
@@ -63,20 +63,25 @@ class Request:
     ray_logs: bool = False
 
 
-def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
+def evaluate(
+    name: str, request: Request, say: Callable[[str], None], *, flag: str = "", sparing: bool = False
+) -> Result:
     """Runs a protocol on frozen features, which are extracted unless they are there already.
 
     Args:
-        name: one of `protocols.ON_FEATURES`.
+        name: one of `protocols.ON_FEATURES`. flag: one of its flags, or empty.
         say: is given lines for the user.
+        sparing: refuse what would take long and says little: classifiers of label sets if each image has one label.
 
     Raises:
         EvaluationError, WeightsError, PlaceError, ConfigError: something that was given is wrong.
     """
-    protocol = ON_FEATURES[name]
+    protocol = ON_FEATURES[name].flags[flag] if flag else ON_FEATURES[name]
     backbone = _backbone(request, say)
     train, val, notes = _splits(request, protocol.labels, say)
-    folder = _out(request, backbone) / name
+    if sparing and protocol.labels == "sets" and not train.has_sets:
+        raise EvaluationError(f"each image has one label; {name} by itself would judge them as well")
+    folder = _out(request, backbone) / protocol.protocol.name
     result = _of(protocol.protocol, backbone, train, val)
     found = results.read(folder)
     if found is not None and not results.is_of(found, result):
@@ -87,7 +92,7 @@ def evaluate(name: str, request: Request, say: Callable[[str], None]) -> Result:
     finally:
         if own:
             ray.shutdown()
-    notes += check(first, second, labelled=protocol.labels)
+    notes += check(first, second, labelled=protocol.labels != "none")
     given = Given(
         train=first,
         val=second,
@@ -122,7 +127,7 @@ def train(name: str, request: Request, options: Mapping[str, Any], terminal: Ter
     protocol, config = on_images.protocol(options), options["config"]
     with StopSignals() as stop:
         backbone = _backbone(request, say)
-        learn, judge, notes = _splits(request, True, say)
+        learn, judge, notes = _splits(request, "one", say)
         of = _of(protocol, backbone, learn, judge)
         base = _out(request, backbone)
         folder = base / (name if protocol.settings["as published"] else f"{name}-{protocol.digest()}")
@@ -185,7 +190,7 @@ def all_of(request: Request, say: Callable[[str], None]) -> dict[str, Result]:
     try:
         for name in ON_FEATURES:
             try:
-                found[name] = evaluate(name, request, say)
+                found[name] = evaluate(name, request, say, sparing=True)
             except ValueError as error:
                 refused.append(error)
                 say(f"{name} is left out: {error}")
@@ -210,17 +215,21 @@ class _Progress:
             self._say(f"features: {done:,} of {total:,} images, {done / (now - self._began):,.0f} images/s")
 
 
-def _splits(request: Request, labels: bool, say: Callable[[str], None]) -> tuple[Split, Split, list[str]]:
+def _splits(request: Request, labels: str, say: Callable[[str], None]) -> tuple[Split, Split, list[str]]:
+    """`labels`: as `OnFeatures` has it."""
     if request.train:
-        cache = layout.manifest_cache(place(request.storage))
-        train, val, notes = of_places(request.train, request.val, request.labels, cache, labelled=labels)
+        places = request.train, request.val, request.labels, layout.manifest_cache(place(request.storage))
+        if labels == "sets":
+            train, val, notes = of_places_with_sets(*places)
+        else:
+            train, val, notes = of_places(*places, labelled=labels == "one")
     else:
         run_dir = _run_dir(request.checkpoint)
         if run_dir is None:
             raise EvaluationError(
                 "--train: names no images, and the checkpoint is no run directory; give --train PLACE"
             )
-        train, val, notes = of_run(run_dir, labelled=labels)
+        train, val, notes = of_run(run_dir, labelled=labels != "none")
     train, val = train.limited(request.limit), val.limited(request.limit)
     say(f"{len(train.ids):,} images to learn from, {len(val.ids):,} to judge by, {len(train.classes)} classes")
     return train, val, notes

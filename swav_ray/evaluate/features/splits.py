@@ -42,6 +42,11 @@ class Split:
     classes: list[str]
     targets: np.ndarray | None = None
 
+    @property
+    def has_sets(self) -> bool:
+        """Whether some image has no label or several."""
+        return self.targets is not None and bool(((self.targets == label_sets.PRESENT).sum(axis=1) != 1).any())
+
     def about(self) -> dict[str, Any]:
         """Which images these are, equal for equal ones: what a result says of what it was measured on."""
         several = [] if self.targets is None else [self.targets.tolist()]
@@ -118,6 +123,8 @@ def of_places_with_sets(
     Raises:
         EvaluationError, PlaceError: as `of_places`.
     """
+    if not labels_csv and not any(voc.is_voc(place(uri)) for uri in (train, val) if uri):
+        return of_places(train, val, "", cache, progress)
     notes: list[str] = []
 
     def read(uri: str, learn: bool) -> tuple[Manifest, LabelSets]:

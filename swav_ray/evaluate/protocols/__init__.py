@@ -8,24 +8,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from swav_ray.command_line import Parser
 from swav_ray.evaluate.fit.classify.material import Material
 from swav_ray.evaluate.fit.task import Fit
-from swav_ray.evaluate.protocols import clusters, knn, label_free, linear, linear_fast
+from swav_ray.evaluate.protocols import clusters, knn, label_free, linear, linear_fast, svm, svm_low_shot
 from swav_ray.evaluate.results.judged import Given, Judged
 from swav_ray.evaluate.results.protocol import Protocol
 
 
 @dataclass(frozen=True)
 class OnFeatures:
-    """A protocol that needs frozen features of two splits. `labels`: whether it needs their labels as well."""
+    """A protocol that needs frozen features of two splits.
+
+    Attributes:
+        protocol: what it is. run: judges.
+        labels: what it needs of an image: its "one" label, any number of labels ("sets"), or "none".
+        flags: of its command, each another protocol on the same features in its place.
+    """
 
     protocol: Protocol
     run: Callable[[Given], Judged]
-    labels: bool = True
+    labels: Literal["one", "sets", "none"] = "one"
+    flags: Mapping[str, OnFeatures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,14 @@ class OnImages:
 ON_FEATURES = {
     "knn": OnFeatures(knn.PROTOCOL, knn.run),
     "linear-fast": OnFeatures(linear_fast.PROTOCOL, linear_fast.run),
-    "label-free": OnFeatures(label_free.PROTOCOL, label_free.run, labels=False),
-    "clusters": OnFeatures(clusters.PROTOCOL, clusters.run, labels=False),
+    "label-free": OnFeatures(label_free.PROTOCOL, label_free.run, labels="none"),
+    "svm": OnFeatures(
+        svm.PROTOCOL,
+        svm.run,
+        labels="sets",
+        flags={"low-shot": OnFeatures(svm_low_shot.PROTOCOL, svm_low_shot.run, labels="sets")},
+    ),
+    "clusters": OnFeatures(clusters.PROTOCOL, clusters.run, labels="none"),
 }
 """Protocols by their names on the command line."""
 ON_IMAGES = {

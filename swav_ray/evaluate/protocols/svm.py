@@ -1,8 +1,7 @@
-"""A linear SVM a class on pooled features, judged by mean average precision, as on VOC07; with all labels, or few."""
+"""A linear SVM a class on pooled features, judged by mean average precision, as on VOC07."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,14 +21,10 @@ from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.features.labelled import Labelled
 from swav_ray.evaluate.one_versus_all import (
     COSTS,
-    DRAWS,
     FOLDS,
     ITERATIONS,
     POSITIVE_WEIGHT,
-    SHOTS,
-    LowShot,
     Scores,
-    low_shot,
     normalise,
     scores_of,
 )
@@ -37,7 +32,6 @@ from swav_ray.evaluate.results.judged import Given, Judged
 from swav_ray.evaluate.results.protocol import Figure, Protocol, bootstrap
 
 _EXAMPLES = 5
-_T_OF_DRAWS = 2.776445  # Student's t of a 95% interval with DRAWS - 1 degrees of freedom
 _VOC07_IMAGES = 5011  # of trainval
 # fmt: off
 _VOC_CLASSES = frozenset((
@@ -62,50 +56,33 @@ PROTOCOL = Protocol(
         "costs": list(COSTS),
         "cost chosen by": f"average precision, {FOLDS}-fold cross-validation, for each class",
         "images with only difficult objects of a class": "ignored for the class",
-        "low-shot": {
-            "k": list(SHOTS),
-            "draws": DRAWS,
-            "images": "k of the class and k for each other class without it",
-            "cost chosen by": "mean of the draws on the validation split",
-        },
     },
     source="Goyal et al. 2019 and its public benchmark code; Everingham et al. 2010 (11 points)",
 )
 
 
-def run(given: Given, *, few_labels: bool = False) -> Judged:
+def run(given: Given) -> Judged:
     """Mean average precision of the classes.
-
-    Args:
-        few_labels: also learn from 1 to 96 images a class, five draws each.
 
     Raises:
         EvaluationError: a class has no image in the train split, or no image without.
     """
     train, val = given.train, given.val
-    targets, wanted = _targets(train), _targets(val)
-    _check(train, targets)
-    features, queries = normalise(train.features), normalise(val.features)
-    scores = scores_of(features, targets, queries)
+    targets, wanted = targets_of(train), targets_of(val)
+    check_classes(train, targets)
+    scores = scores_of(normalise(train.features), targets, normalise(val.features))
     figures = _figures(scores.values, wanted, published=_is_voc07(train))
     notes = _notes(scores, wanted, val)
-    found: list[LowShot] = []
-    if few_labels:
-        found = low_shot(features, targets, queries, wanted)
-        figures |= {f"low-shot mAP, k {one.shots}": _of_draws(one) for one in found}
-        left_out = [k for k in SHOTS if k not in {one.shots for one in found}]
-        if left_out:
-            named = ", ".join(map(str, left_out))
-            notes.append(f"low-shot k {named} left out: a class has fewer images, or too few images are without it")
-    return Judged(figures=figures, picture=_picture(given, scores.values, wanted, figures, found), notes=notes)
+    return Judged(figures=figures, picture=_picture(given, scores.values, wanted, figures), notes=notes)
 
 
-def _targets(split: Labelled) -> np.ndarray:
+def targets_of(split: Labelled) -> np.ndarray:
     """(images, classes); of images with one label each, that class is present and the others absent."""
     return of_labels(split.labels, len(split.classes)) if split.targets is None else split.targets
 
 
-def _check(train: Labelled, targets: np.ndarray) -> None:
+def check_classes(train: Labelled, targets: np.ndarray) -> None:
+    """Raises EvaluationError if a class has no image to learn it from, or no image without it."""
     for what, value in (("has no image of", PRESENT), ("has no image without", ABSENT)):
         columns = np.flatnonzero(~(targets == value).any(axis=0))
         if len(columns):
@@ -135,13 +112,6 @@ def _mean(measure: AveragePrecision, scores: np.ndarray, wanted: np.ndarray) -> 
     return 100 * float(values[known].mean()) if known.any() else 0.0
 
 
-def _of_draws(found: LowShot) -> Figure:
-    """The mean of the draws with its 95% interval over draws."""
-    value = 100 * float(np.mean(found.values))
-    half = 100 * _T_OF_DRAWS * float(np.std(found.values, ddof=1)) / len(found.values) ** 0.5
-    return Figure(value=value, low=value - half, high=value + half)
-
-
 def _notes(scores: Scores, wanted: np.ndarray, val: Labelled) -> list[str]:
     notes = [f"costs from {scores.costs.min():g} to {scores.costs.max():g} were chosen"]
     if scores.stopped:
@@ -153,10 +123,8 @@ def _notes(scores: Scores, wanted: np.ndarray, val: Labelled) -> list[str]:
     return notes
 
 
-def _picture(
-    given: Given, scores: np.ndarray, wanted: np.ndarray, figures: dict[str, Figure], few: Sequence[LowShot]
-) -> bytes:
-    from swav_ray.evaluate.results.precision_pictures import of_classes as picture_of  # matplotlib takes a second
+def _picture(given: Given, scores: np.ndarray, wanted: np.ndarray, figures: dict[str, Figure]) -> bytes:
+    from swav_ray.evaluate.results.precision_pictures import per_class  # matplotlib takes a second to import
 
     name, first = next(iter(figures.items()))
     values = of_classes(_MEASURES[name], scores, wanted)
@@ -166,5 +134,4 @@ def _picture(
         found = precision_recall(scores[judged, column], wanted[judged, column] == PRESENT)
         curves[given.val.classes[column]] = best_from(found[0]), found[1]
     named = {given.val.classes[column]: 100 * float(values[column]) for column in np.flatnonzero(~np.isnan(values))}
-    shots = {one.shots: [100 * value for value in one.values] for one in few}
-    return picture_of(curves, named, f"svm, {name}: {first.text()}, {given.backbone.origin.place}", shots)
+    return per_class(curves, named, f"svm, {name}: {first.text()}, {given.backbone.origin.place}")

@@ -55,7 +55,7 @@ def table(result: Result) -> Table:
     shown.add_column("figure")
     shown.add_column("value, 95% interval", justify="right")
     if published:
-        shown.add_column("published weights, ImageNet", justify="right")
+        shown.add_column("published weights", justify="right")
     for name, figure in result.figures.items():
         row = [name, figure.text()]
         if published:

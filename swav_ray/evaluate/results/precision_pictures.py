@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swav_ray.report.figures import new_figure, png
+from swav_ray.report.figures import new_axes, new_figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,28 +16,35 @@ _MOST_BARS = 40
 _BLUE, _PALE = "#2b6cb0", "#9ecae1"
 
 
-def of_classes(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    values: Mapping[str, float],
-    title: str,
-    few: Mapping[int, Sequence[float]],
-) -> bytes:
+def per_class(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], values: Mapping[str, float], title: str) -> bytes:
     """A PNG: a curve a class with their mean, and the classes by average precision, the worst 40 of many.
 
     Args:
         curves: precision that falls, and recall, of each class. values: its average precision in percent.
-        few: mean average precision of the draws in percent by the number of labelled images a class; may be empty.
     """
     worst = sorted(values, key=lambda name: values[name])[:_MOST_BARS]
-    figure = new_figure(13 if few else 9.5, max(4.2, 1.4 + 0.2 * len(worst)))
-    axes = figure.subplots(1, 3 if few else 2, squeeze=False)[0]
-    _curves(axes[0], curves)
-    _bars(axes[1], {name: values[name] for name in reversed(worst)}, len(values))
-    if few:
-        _shots(axes[2], few)
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
+    figure = new_figure(9.5, max(4.2, 1.4 + 0.2 * len(worst)))
+    left, right = figure.subplots(1, 2)
+    _curves(left, curves)
+    _bars(right, {name: values[name] for name in reversed(worst)}, len(values))
     figure.suptitle(title, fontsize=10)
+    return png(figure)
+
+
+def per_shots(few: Mapping[int, Sequence[float]], title: str) -> bytes:
+    """A PNG: mean average precision in percent of each draw, and their mean, by labelled images a class."""
+    figure, axes = new_axes(6, 4.2)
+    axes.plot(list(few), [np.mean(draws) for draws in few.values()], color=_BLUE, marker="o", label="mean")
+    for row, (k, draws) in enumerate(few.items()):
+        axes.plot([k] * len(draws), draws, ".", color=_PALE, zorder=0, label=None if row else "a draw")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(few), [str(k) for k in few])
+    axes.minorticks_off()
+    axes.set_xlabel("labelled images a class")
+    axes.set_ylabel("mean average precision, %")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
     return png(figure)
 
 
@@ -52,6 +59,7 @@ def _curves(axes: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
     axes.set_xlabel("recall")
     axes.set_ylabel("precision at this recall or above, %")
     axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _bars(axes: Axes, values: Mapping[str, float], classes: int) -> None:
@@ -63,17 +71,6 @@ def _bars(axes: Axes, values: Mapping[str, float], classes: int) -> None:
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlim(0, 100)
     axes.set_xlabel("average precision, %")
+    axes.spines[["top", "right"]].set_visible(False)
     if len(values) < classes:
         axes.set_title(f"the {len(values)} worst of {classes} classes", fontsize=9)
-
-
-def _shots(axes: Axes, few: Mapping[int, Sequence[float]]) -> None:
-    axes.plot(list(few), [np.mean(draws) for draws in few.values()], color=_BLUE, marker="o", label="mean")
-    for row, (k, draws) in enumerate(few.items()):
-        axes.plot([k] * len(draws), draws, ".", color=_PALE, zorder=0, label=None if row else "a draw")
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(few), [str(k) for k in few])
-    axes.minorticks_off()
-    axes.set_xlabel("labelled images a class")
-    axes.set_ylabel("mean average precision, %")
-    axes.legend(frameon=False, fontsize=8)

@@ -137,8 +137,13 @@ def test_a_csv_of_several_labels_gives_both_places_the_classes_of_the_first(tmp_
 def test_places_of_one_label_each_will_do_for_label_sets(tmp_path: Path) -> None:
     train, val = folder(tmp_path / "t", ["ant", "bee", "cow"], each=1), folder(tmp_path / "v", ["cow", "bee"], each=1)
     first, second, _ = of_places_with_sets(train, val, "", place(tmp_path / "cache"))
+    assert (first.targets, first.labels.tolist(), second.labels.tolist()) == (None, [0, 1, 2], [1, 2])
+    assert not first.has_sets
+    voc = str(write_voc(tmp_path / "voc", {"a": ["cow"], "b": ["ant", "bee"]}, {"train": ["a"], "val": ["a", "b"]}))
+    first, second, _ = of_places_with_sets(train, voc, "", place(tmp_path / "cache"))
     assert first.targets.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert second.targets.tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert second.targets.tolist() == [[0, 0, 1], [1, 1, 0]]
+    assert (first.has_sets, second.has_sets) == (False, True)
     with pytest.raises(EvaluationError, match=r"--train .*: has no test split; give --val PLACE"):
         of_places_with_sets(train, "", "", place(tmp_path / "cache"))
     with pytest.raises(EvaluationError, match=r"--val .*: holds images of --train"):

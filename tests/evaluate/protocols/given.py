@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -35,6 +37,16 @@ def split(images: int, seed: int, classes: int = 4, spread: float = 2.0) -> Labe
     features = (centers[labels] + spread * generator.normal(size=(images, 64))).astype(np.float32)
     names = [f"class {label}" for label in range(classes)]
     return Labelled(ids=np.arange(images), features=features, labels=labels, classes=names, place=f"split {seed}")
+
+
+def label_sets(images: int, seed: int) -> Labelled:
+    """Features that are sums of the centres of their classes."""
+    one = split(images, seed)
+    targets = (np.random.default_rng(seed).random((images, 4)) < 0.35).astype(np.int8)
+    centers = np.random.default_rng(0).normal(size=(4, 10))
+    noise = 1.5 * np.random.default_rng(seed + 100).normal(size=(images, 10))
+    features = (targets @ centers + noise).astype(np.float32)
+    return replace(one, features=features, labels=np.full(images, -1), targets=targets)
 
 
 def given(train: Labelled | None = None, val: Labelled | None = None, manifest: Manifest | None = None) -> Given:
