@@ -2,23 +2,34 @@
 
 JPEG goes through libjpeg-turbo (simplejpeg), and can be decoded at a fraction of its size (the DCT's own scaling)
 if the crops need no more; everything else goes through PIL. Files that are merely unusual are read right: palette,
-greyscale, CMYK, 16-bit, alpha (dropped, as the published loader's `convert("RGB")` does), EXIF-rotated (turned
-upright), animated (first frame).
+greyscale, CMYK, 16-bit, alpha (see `Decoding`), EXIF-rotated (turned upright), animated (first frame).
 """
 
 from __future__ import annotations
 
 import io
-import struct
+import math
+import warnings
 from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-MAX_PIXELS = 178_956_970  # above this PIL refuses an image as a decompression bomb; 537 MB as RGB
+from swav_ray.data.crops import jpeg, png
+from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.crops.levels import declared_range, eight_bit, is_deep, rgb, samples_of
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+NO_END_MARKER = "no_end_marker"  # a flaw: the whole picture is there, the JPEG's last two bytes are not
+
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_HALF = 4  # times max_pixels that a JPEG may have: decoded at half its size it has no more
+_DEFAULTS = Decoding()
+
+# PIL warns of broken metadata, and of large images, which have a limit here: bare lines on every worker's stderr.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadableImage(ValueError):
@@ -35,47 +46,83 @@ class UnreadableImage(ValueError):
 class SourceImage:
     """An image whose size is known and whose pixels are not decoded yet.
 
-    height, width: upright size in pixels, at full resolution. Raises UnreadableImage.
+    Args:
+        data: the file's bytes, or pixels that are already decoded ((H, W), (H, W, 1) or (H, W, 3) uint8).
+        decoding: what its data set asks for.
+
+    Attributes:
+        height, width: upright size in pixels, at full resolution.
+        flaw: what was wrong with an image that was read whole all the same: NO_END_MARKER, or empty. Known after
+            `pixels`.
+
+    Raises:
+        UnreadableImage: it is no readable image, or has too many pixels.
     """
 
-    def __init__(self, data: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> None:
-        self._data = data
+    def __init__(self, data: bytes | np.ndarray, decoding: Decoding = _DEFAULTS) -> None:
+        self._data, self._decoding = data, decoding
         self._pil: Image.Image | None = None
         self._pixels: np.ndarray | None = None
         self._orientation = 1
+        self._eighths = 8  # at most
+        self.flaw = ""
         if isinstance(data, np.ndarray):
             self._pixels = _check_pixels(data)
             self.height, self.width = self._pixels.shape[:2]
             return
         if not data:
             raise UnreadableImage("empty", "the file is empty")
-        self._jpeg = bytes(data[:3]) == JPEG_START and self._open_jpeg(data)
+        self._jpeg = data[:3] == JPEG_START and self._open_jpeg(data)
         if not self._jpeg:
-            self._pil = _open_pil(data)
+            self._pil = self._opened(data)
             self.width, self.height = self._pil.size
             self._orientation = _pil_orientation(self._pil)
-        if self.height * self.width > max_pixels:
-            raise UnreadableImage("too_large", f"{self.width} x {self.height} is more than {max_pixels} pixels")
         if self._orientation >= 5:
             self.height, self.width = self.width, self.height
 
     def _open_jpeg(self, data: bytes) -> bool:
-        """Read a JPEG's header; False if libjpeg-turbo gives no RGB (CMYK, or a header it refuses)."""
+        """Reads a JPEG's header; False if libjpeg-turbo gives no RGB (CMYK, or a header it refuses)."""
         try:
             self.height, self.width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         except (ValueError, KeyError):
             return False
-        self._orientation = _jpeg_orientation(data)
-        return colorspace not in ("CMYK", "YCCK")
+        if colorspace in ("CMYK", "YCCK"):
+            return False
+        limit = self._decoding.max_pixels
+        # A progressive JPEG is held in memory at its full size, whatever it is decoded to.
+        _check_size(self.width, self.height, limit if jpeg.is_progressive(data) else _HALF * limit)
+        self._eighths = min(8, math.isqrt(64 * limit // (self.width * self.height)))
+        self._orientation = jpeg.orientation(data)
+        return True
 
-    def pixels(self, eighths: int = 8) -> np.ndarray:
+    def _opened(self, data: bytes) -> Image.Image:
+        image = _open_pil(data)
+        _check_size(*image.size, self._decoding.max_pixels)
+        if image.format != "PNG":
+            return image
+        try:
+            _load(image)  # its orientation may come behind its pixels, and asking for it would hide what is wrong there
+        except UnreadableImage as error:
+            if (slim := _slim(data, error)) is None:
+                raise
+            return self._opened(slim)
+        return image
+
+    def pixels(self, eighths: int = 8, background: tuple[int, int, int] | None = None) -> np.ndarray:
         """(H, W, 3) uint8 RGB, upright, C-contiguous, at eighths / 8 of the full size, rounded up.
 
-        Only JPEG can be decoded smaller; others come at full size whatever `eighths` says, so compare shapes.
+        Only JPEG can be decoded smaller; others come at full size whatever `eighths` says, so compare shapes. A JPEG
+        of more than `max_pixels` comes at the largest size that has no more.
+
+        Args:
+            background: behind transparent pixels, if the data set asks for a random one.
         """
         if self._pixels is not None:
             return self._pixels
-        image = self._jpeg_pixels(eighths) if self._jpeg else _pil_pixels(self._pil)
+        if self._jpeg:
+            image = self._jpeg_pixels(min(eighths, self._eighths))
+        else:
+            image = self._pil_pixels(self._pil, background)
         return image if self._orientation == 1 else np.ascontiguousarray(_upright(image, self._orientation))
 
     def _jpeg_pixels(self, eighths: int) -> np.ndarray:
@@ -84,29 +131,66 @@ class SourceImage:
         try:
             return simplejpeg.decode_jpeg(self._data, "RGB", min_height=size[0], min_width=size[1])
         except (ValueError, KeyError) as error:
-            return self._recover(str(error), size)
+            return self._recover(str(error).lower(), size)
         except MemoryError as error:
             raise UnreadableImage("too_large", f"no memory for {width} x {height} pixels") from error
 
     def _recover(self, message: str, size: tuple[int, int]) -> np.ndarray:
-        """Decode what libjpeg only warns about (stray bytes between markers); a short file stays unreadable."""
-        if "premature end" in message.lower():
+        """Decodes what libjpeg only warns about: a missing end, stray bytes between markers."""
+        data: Any = self._data
+        least = {"min_height": size[0], "min_width": size[1]}
+        if "premature end of jpeg file" in message and not self._decoding.strict and jpeg.has_all_scans(data):
+            data = data + JPEG_END
+            self.flaw = NO_END_MARKER
+            try:
+                # With its end there is nothing left to complain about, unless part of the picture is missing too.
+                return simplejpeg.decode_jpeg(data, "RGB", **least)
+            except (ValueError, KeyError) as error:
+                message = str(error).lower()
+        if "premature end" in message:
             raise UnreadableImage("truncated", f"JPEG: {message}")
-        if "corrupt" in message.lower() and "extraneous" not in message.lower():
+        if "corrupt" in message and "extraneous" not in message:
             raise UnreadableImage("corrupt", f"JPEG: {message}")
+        if "extraneous" not in message:  # perhaps an error, after which what it returns is anything
+            return self._pil_pixels(_open_pil(self._data), None)
         try:
-            return simplejpeg.decode_jpeg(self._data, "RGB", min_height=size[0], min_width=size[1], strict=False)
+            return simplejpeg.decode_jpeg(data, "RGB", **least, strict=False)
         except (ValueError, KeyError):
-            return _pil_pixels(_open_pil(self._data))
+            return self._pil_pixels(_open_pil(self._data), None)
+
+    def _pil_pixels(self, image: Any, background: tuple[int, int, int] | None) -> np.ndarray:
+        """(H, W, 3) uint8 of an opened PIL image, whatever its mode."""
+        _load(image)
+        try:
+            if not is_deep(image):
+                return rgb(image, self._decoding, background)
+            bits = png.significant_bits(self._data) if image.format == "PNG" else 0
+            samples = samples_of(image)
+            value_range = self._decoding.value_range or declared_range(image, samples, bits)
+            return np.repeat(eight_bit(samples, value_range)[:, :, None], 3, axis=2)
+        except MemoryError as error:
+            raise UnreadableImage("too_large", f"no memory for {image.size[0]} x {image.size[1]} pixels") from error
 
 
-def decode(data: bytes | np.ndarray, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode an image file, whole: (H, W, 3) uint8 RGB, upright.
+def decode(data: bytes | np.ndarray, decoding: Decoding = _DEFAULTS) -> np.ndarray:
+    """Decodes an image file, whole: (H, W, 3) uint8 RGB, upright.
 
-    data: the file's bytes, or pixels that are already decoded ((H, W), (H, W, 1) or (H, W, 3) uint8, passed through).
-    Raises UnreadableImage, and nothing else, for anything that is no readable image of at most `max_pixels`.
+    Args:
+        data: the file's bytes, or pixels that are already decoded ((H, W), (H, W, 1) or (H, W, 3) uint8, passed
+            through).
+        decoding: what its data set asks for.
+
+    Raises:
+        UnreadableImage: and nothing else, for anything that is no readable image of at most `decoding.max_pixels`.
     """
-    return SourceImage(data, max_pixels).pixels()
+    return SourceImage(data, decoding).pixels()
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise UnreadableImage(
+            "too_large", f"{width} x {height} is more than {max_pixels:,} pixels; see data.max_pixels"
+        )
 
 
 def _check_pixels(array: np.ndarray) -> np.ndarray:
@@ -130,11 +214,53 @@ def _open_pil(data: Any) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImage("too_large", str(error)) from error
     except Image.UnidentifiedImageError as error:
-        if bytes(data[:3]) == JPEG_START and JPEG_END not in bytes(data):
-            raise UnreadableImage("truncated", f"JPEG of {len(data)} bytes ends in its header") from error
-        raise UnreadableImage("not_an_image", f"no known image format, starts with {bytes(data[:8])!r}") from error
+        raise _unidentified(data) from error
     except Exception as error:  # a format's reader trips over broken headers in its own ways
+        if (slim := _slim(data, error)) is not None:
+            return _open_pil(slim)
         raise UnreadableImage(_kind(error), f"{type(error).__name__}: {error}") from error
+
+
+def _slim(data: bytes, error: Exception) -> bytes | None:
+    """A PNG without the metadata that PIL refuses, if that is what the error is about."""
+    if "MAX_TEXT" not in str(error):
+        return None
+    slim = png.without_large_metadata(data)
+    return slim if len(slim) < len(data) else None
+
+
+def _load(image: Image.Image) -> None:
+    """Decodes the pixels of an opened image, at most once: PIL's second attempt returns what the first one left."""
+    try:
+        image.load()
+    except MemoryError as error:
+        raise UnreadableImage("too_large", f"no memory for {image.size[0]} x {image.size[1]} pixels") from error
+    except Exception as error:  # every format's decoder fails in its own way
+        raise UnreadableImage(_kind(error), f"{image.format}: {error or type(error).__name__}") from error
+
+
+def _unidentified(data: bytes) -> UnreadableImage:
+    if data[:3] == JPEG_START and JPEG_END not in data:
+        return UnreadableImage("truncated", f"JPEG of {len(data)} bytes ends in its header")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return UnreadableImage("unsupported", "HEIC; `pip install 'swav_ray[heic]'` reads it")
+    if data[:4] in _TIFF_STARTS and (layout := _tiff_layout(data)):
+        return UnreadableImage("unsupported", f"TIFF of {layout}, which PIL cannot read")
+    return UnreadableImage("not_an_image", f"no known image format, starts with {bytes(data[:8])!r}")
+
+
+def _tiff_layout(data: bytes) -> str:
+    """The bands and the type of their samples, for people; empty if the header does not say."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tags.get(258, (1,))
+        kind = {1: "integers", 2: "signed integers", 3: "floats"}.get(tags.get(339, (1,))[0], "samples")
+        return f"{tags.get(277, 1)} bands of {bits[0]}-bit {kind}"
+    except Exception:  # a broken header has no layout
+        return ""
 
 
 def _kind(error: Exception) -> str:
@@ -147,57 +273,6 @@ def _pil_orientation(image: Image.Image) -> int:
     except Exception:  # a broken EXIF block does not make the pixels unreadable
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _pil_pixels(image: Any) -> np.ndarray:
-    """(H, W, 3) uint8 of an opened PIL image, whatever its mode."""
-    try:
-        image.load()
-        if image.mode.startswith(("I", "F")):
-            return np.repeat(_eight_bit(np.asarray(image))[:, :, None], 3, axis=2)
-        if image.mode in ("La", "RGBa"):
-            image = image.convert(image.mode.upper())
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    except MemoryError as error:
-        raise UnreadableImage("too_large", f"no memory for {image.size[0]} x {image.size[1]} pixels") from error
-    except Exception as error:  # every format's decoder fails in its own way
-        raise UnreadableImage(_kind(error), f"{image.format}: {error or type(error).__name__}") from error
-
-
-def _eight_bit(array: np.ndarray) -> np.ndarray:
-    """Greyscale of more than 8 bits brought to 8: by its upper byte, not cut at 255 as PIL's convert does."""
-    if array.dtype.kind == "f":
-        finite = np.nan_to_num(array)
-        return np.clip(finite * (255.0 if finite.max() <= 1.0 else 1.0), 0, 255).astype(np.uint8)
-    array = np.maximum(array, 0)
-    peak = int(array.max())
-    shift = 8 if array.dtype.itemsize == 2 or 255 < peak <= 65535 else max(0, peak.bit_length() - 8)
-    return (array >> shift).astype(np.uint8)
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """EXIF orientation (1 to 8) of a JPEG: walks the APPn segments, and the first directory of the EXIF block."""
-    position = 2
-    while position + 10 < len(data) and data[position] == 0xFF and 0xE0 <= data[position + 1] <= 0xEF:
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if data[position + 1] == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            return _exif_orientation(bytes(data[position + 10 : position + 2 + length]))
-        position += 2 + length
-    return 1
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    order = ">" if tiff[:2] == b"MM" else "<"
-    try:
-        (offset,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, offset)
-        for entry in range(entries):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, offset + 2 + 12 * entry)
-            if tag == 0x0112 and kind == 3 and 1 <= value <= 8:
-                return int(value)
-    except struct.error:  # a broken EXIF block does not make the pixels unreadable
-        return 1
-    return 1
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from swav_ray.data.crops.decode import SourceImage, UnreadableImage, decode
+from swav_ray.data.crops.decoding import Decoding
 
 
 def photo(width: int = 64, height: int = 48) -> Image.Image:
@@ -149,7 +150,7 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
         decode(bytes(header))
     assert caught.value.kind == "too_large"
     with pytest.raises(UnreadableImage):
-        decode(encoded(photo(), "PNG"), max_pixels=1000)
+        decode(encoded(photo(), "PNG"), Decoding(max_pixels=1000))
 
 
 def test_random_damage_never_raises_anything_else() -> None:
@@ -161,7 +162,7 @@ def test_random_damage_never_raises_anything_else() -> None:
             for place in generator.integers(0, len(data), 6):
                 data[place] = generator.integers(0, 256)
             try:
-                pixels = decode(bytes(data), max_pixels=10_000_000)
+                pixels = decode(bytes(data), Decoding(max_pixels=10_000_000))
             except UnreadableImage:
                 continue
             assert pixels.dtype == np.uint8
