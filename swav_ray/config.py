@@ -71,7 +71,39 @@ class DataConfig:
         0.01, "Fraction of unreadable images that a run tolerates before it stops.", unit="fraction", resumable=True
     )
 
+    value_range: str = setting(
+        "auto",
+        "What becomes black and white in images of more than 8 bits a channel: LOW HIGH in quotes, dtype (all that "
+        "their type can hold), or auto (measured when the place is indexed).",
+    )
+    alpha: str = setting(
+        "drop",
+        "What transparent pixels become: drop (the colours hidden below them, as published), white, grey or random "
+        "(one colour an image and epoch).",
+    )
+    max_pixels: int = setting(
+        89_478_485, "Images of more are unreadable; a JPEG may have four times as many.", unit="pixels"
+    )
+    strict: bool = setting(False, "Refuse a JPEG that has its whole picture and lacks only its end marker.")
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """LOW and HIGH of `value_range`; None for auto and dtype."""
+        if self.value_range in ("auto", "dtype"):
+            return None
+        low, high = (float(number) for number in self.value_range.split())
+        return low, high
+
     def __post_init__(self) -> None:
+        try:
+            ordered = self.bounds is None or self.bounds[0] < self.bounds[1]
+        except ValueError:
+            ordered = False
+        right = "must be auto, dtype or two numbers LOW HIGH in quotes, LOW < HIGH"
+        _require(ordered, "data.value_range", self.value_range, right)
+        alphas = ("drop", "white", "grey", "random")
+        _require(self.alpha in alphas, "data.alpha", self.alpha, "must be drop, white, grey or random")
+        _require(self.max_pixels >= 1, "data.max_pixels", self.max_pixels, "must be at least 1")
         _require(self.limit >= 0, "data.limit", self.limit, "must be 0 (all) or a positive number of images")
         _require(0 <= self.holdout_fraction < 1, "data.holdout_fraction", self.holdout_fraction, "must be in [0, 1)")
         _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "must be in [0, 1]")

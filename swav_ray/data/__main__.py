@@ -159,7 +159,8 @@ def _manifest(uri: str, storage: str) -> Manifest:
     progress = _ProgressLine("indexed")
     manifest = load_or_build(uri, cache_of(storage), progress=progress)
     progress.end()
-    for note in manifest.notes:
+    looks = manifest.looks.notes(manifest.decoding) if manifest.looks else []
+    for note in (*manifest.notes, *looks):
         print(note, file=sys.stderr)  # noqa: T201
     return manifest
 

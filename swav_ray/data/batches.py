@@ -136,7 +136,7 @@ class BatchMaker:
             try:
                 if isinstance(data, Exception):
                     raise UnreadableImage("missing", str(data))
-                self.multi_crop(data, epoch, current, views, row, color)
+                self.multi_crop(data, epoch, current, views, row, color, self.manifest.decoding)
                 return bad
             except UnreadableImage as error:
                 stand_in = self.plan.replacement(epoch, sample_id, attempt)

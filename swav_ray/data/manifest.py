@@ -11,12 +11,15 @@ import io
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swav_ray.config import DataConfig
+from swav_ray.data.crops.decoding import Decoding, decoding_of
 from swav_ray.data.formats.folder import index_folder
 from swav_ray.data.formats.idx import index_idx
 from swav_ray.data.formats.listing import MANIFEST_KEY, Listing, survey
@@ -24,12 +27,13 @@ from swav_ray.data.formats.names import KINDS, TEST, TRAIN
 from swav_ray.data.formats.rows import Rows
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars
+from swav_ray.data.looks import Looks, look
 from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
 
 __all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_or_build", "save"]
 
-_FORMAT = 1  # of the cached file; another one is built anew
+_FORMAT = 2  # of the file; a cached one of an earlier format is built anew. 2: looks and decoding
 
 log = logging.getLogger("swav_ray.data")
 Progress = Callable[[int], None]
@@ -40,7 +44,8 @@ class Manifest:
     """Samples of the place ``root``; ``table`` has the columns of `rows.SCHEMA`, row index == sample_id.
 
     ``classes`` names the labels (empty if none). ``fingerprint`` changes when a file of the place does. ``notes`` are
-    lines for the user: what was left out, what will be slow.
+    lines for the user: what was left out, what will be slow. ``looks`` is what a sample of the images looks like (None
+    in lists that an earlier version wrote), ``decoding`` how they are decoded.
     """
 
     table: pa.Table
@@ -48,6 +53,8 @@ class Manifest:
     classes: list[str]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    looks: Looks | None = None
+    decoding: Decoding = field(default_factory=Decoding)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -65,10 +72,14 @@ class Manifest:
         """Sample ids, int64 ascending, of split test (val, validation, t10k)."""
         return np.flatnonzero(self.table["split"].to_numpy() == TEST)
 
+    def decoded_by(self, data: DataConfig) -> Manifest:
+        """The same samples, to be decoded as these settings ask for."""
+        return replace(self, decoding=decoding_of(data, self.looks.value_range if self.looks else None))
+
     def take(self, sample_ids: np.ndarray) -> Manifest:
         """Only these samples, renumbered from 0 in the order given: small to pickle, for one task's block."""
         taken = self.table.take(pa.array(np.asarray(sample_ids, np.int64)))
-        return Manifest(taken, self.root, self.classes, self.fingerprint)
+        return Manifest(taken, self.root, self.classes, self.fingerprint, looks=self.looks, decoding=self.decoding)
 
     def uri_of(self, sample_id: int) -> str:
         """Where a sample is, for people: its file's uri and, inside a file, its byte offset or row."""
@@ -101,7 +112,8 @@ def _index(listing: Listing, progress: Progress | None) -> Manifest:
         raise PlaceError(f"{listing.place}: its {listing.files.num_rows:,} {KINDS[listing.kind]} hold no image")
     if progress is not None:
         progress(table.num_rows)
-    return Manifest(table, listing.place.uri, rows.classes, listing.fingerprint, listing.notes + rows.notes)
+    made = Manifest(table, listing.place.uri, rows.classes, listing.fingerprint, listing.notes + rows.notes)
+    return replace(made, looks=look(made)).decoded_by(DataConfig())
 
 
 def cache_of(storage: str) -> Place:
@@ -123,10 +135,11 @@ def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -
     listing = survey(place(uri), progress)
     file = cached_at(uri, cache)
     cached = _load(file)
-    if cached is not None and cached.fingerprint == listing.fingerprint:
+    changed = cached is not None and cached.fingerprint != listing.fingerprint
+    if cached is not None and not changed and cached.looks is not None:
         return cached
     made = _index(listing, progress)
-    if cached is not None:
+    if cached is not None and changed:
         log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(cached))
     save(made, file)
     return made
@@ -140,6 +153,8 @@ def save(manifest: Manifest, where: Place) -> None:
         "classes": manifest.classes,
         "fingerprint": manifest.fingerprint,
         "notes": manifest.notes,
+        "looks": asdict(manifest.looks) if manifest.looks else None,
+        "decoding": asdict(manifest.decoding),
     }
     sink = io.BytesIO()
     table = manifest.table.replace_schema_metadata({MANIFEST_KEY: json.dumps(about).encode()})
@@ -153,12 +168,20 @@ def load(where: Place) -> Manifest:
     try:
         table = pq.read_table(io.BytesIO(data))
         about = json.loads(table.schema.metadata[MANIFEST_KEY])
-        if about["format"] != _FORMAT:
+        if about["format"] > _FORMAT:
             raise ValueError(about["format"])
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise PlaceError(f"{where}: is not a manifest of this version ({error}); index the place again") from None
     table = table.replace_schema_metadata(None).combine_chunks()
-    return Manifest(table, about["root"], about["classes"], about["fingerprint"], tuple(about["notes"]))
+    found = Manifest(table, about["root"], about["classes"], about["fingerprint"], tuple(about["notes"]))
+    if about.get("looks") is None:
+        return found
+    return replace(found, looks=Looks(**_tuples(about["looks"])), decoding=Decoding(**_tuples(about["decoding"])))
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields as JSON has them, with tuples again where it has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _load(where: Place) -> Manifest | None:

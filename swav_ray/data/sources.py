@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from swav_ray.data.formats.idx import read_idx
 from swav_ray.data.formats.shards import read_row_groups
-from swav_ray.data.manifest import Manifest
 from swav_ray.storage.place import Place, place
 from swav_ray.storage.ranges import read_spans
+
+if TYPE_CHECKING:
+    from swav_ray.data.manifest import Manifest
 
 Sample = bytes | np.ndarray | Exception
 

@@ -35,7 +35,9 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
     uri = images_of(config)
     place(uri).exists(patience=FIRST_CONTACT)
     found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
-    for note in found.notes:
+    found = found.decoded_by(config.data)
+    looks = found.looks.notes(found.decoding) if found.looks else []
+    for note in (*found.notes, *looks):
         terminal.line(f"note: {note}")
     if not begun or not (run_dir / MANIFEST).exists():
         return found

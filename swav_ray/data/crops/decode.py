@@ -18,7 +18,7 @@ from PIL import Image, TiffImagePlugin
 
 from swav_ray.data.crops import jpeg, png
 from swav_ray.data.crops.decoding import Decoding
-from swav_ray.data.crops.levels import declared_range, eight_bit, is_deep, rgb, samples_of
+from swav_ray.data.crops.levels import declared_range, eight_bit, has_alpha, is_deep, rgb, samples_of
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 NO_END_MARKER = "no_end_marker"  # a flaw: the whole picture is there, the JPEG's last two bytes are not
@@ -125,6 +125,24 @@ class SourceImage:
             image = self._pil_pixels(self._pil, background)
         return image if self._orientation == 1 else np.ascontiguousarray(_upright(image, self._orientation))
 
+    def deep_samples(self) -> tuple[np.ndarray, tuple[float, float] | None] | None:
+        """Samples of more than 8 bits (H, W) as they are, and the range that the file declares, if it does.
+
+        None for an image of at most 8 bits. Raises UnreadableImage.
+        """
+        if self._pil is None or not is_deep(self._pil):
+            return None
+        _load(self._pil)
+        samples = samples_of(self._pil)
+        return samples, declared_range(self._pil, samples, png_bits(self._pil, self._data))
+
+    def is_transparent(self) -> bool:
+        """Whether pixels are transparent, if only in part. Raises UnreadableImage."""
+        if self._pil is None or not has_alpha(self._pil):
+            return False
+        _load(self._pil)
+        return bool(np.asarray(self._pil.convert("RGBA"))[..., 3].min() < 255)
+
     def _jpeg_pixels(self, eighths: int) -> np.ndarray:
         height, width = (self.height, self.width) if self._orientation < 5 else (self.width, self.height)
         size = (0, 0) if eighths >= 8 else (-(-height * eighths // 8), -(-width * eighths // 8))
@@ -164,9 +182,9 @@ class SourceImage:
         try:
             if not is_deep(image):
                 return rgb(image, self._decoding, background)
-            bits = png.significant_bits(self._data) if image.format == "PNG" else 0
             samples = samples_of(image)
-            value_range = self._decoding.value_range or declared_range(image, samples, bits)
+            declared = declared_range(image, samples, png_bits(image, self._data))
+            value_range = self._decoding.value_range or declared
             return np.repeat(eight_bit(samples, value_range)[:, :, None], 3, axis=2)
         except MemoryError as error:
             raise UnreadableImage("too_large", f"no memory for {image.size[0]} x {image.size[1]} pixels") from error
@@ -191,6 +209,11 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise UnreadableImage(
             "too_large", f"{width} x {height} is more than {max_pixels:,} pixels; see data.max_pixels"
         )
+
+
+def png_bits(image: Any, data: Any) -> int:
+    """Most bits of a sample that mean something, as a PNG may say; 0 if it does not."""
+    return png.significant_bits(data) if image.format == "PNG" else 0
 
 
 def _check_pixels(array: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def orientation(data: bytes) -> int:
             return 1
     if value is None and (found := _XMP_ORIENTATION.search(xmp)):
         value = int(found[1])
-    return value if value in range(1, 9) else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def has_all_scans(data: bytes) -> bool:

@@ -48,7 +48,7 @@ def eight_bit(array: np.ndarray, value_range: tuple[float, float] | None) -> np.
     if value_range is None and array.dtype == np.uint16:
         return (array >> 8).astype(np.uint8)
     low, high = value_range or (0.0, _HIGHEST[array.dtype.str[1:]])
-    scaled = (array.astype(np.float64 if array.dtype == np.int32 else np.float32) - low) * (255.0 / (high - low))
+    scaled: np.ndarray = (array.astype(np.float64) - low) * (255.0 / (high - low))
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)
 
 

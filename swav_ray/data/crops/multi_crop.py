@@ -11,8 +11,11 @@ import numpy as np
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data.crops.color_vector import COLOR_PARAMS
 from swav_ray.data.crops.decode import SourceImage
-from swav_ray.data.crops.random_params import color_strengths, draw_crops
+from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.crops.random_params import color_strengths, draw_crops, drawn_background
 from swav_ray.data.crops.render import eighths_needed, render
+
+_DEFAULTS = Decoding()
 
 
 class MultiCrop:
@@ -56,17 +59,20 @@ class MultiCrop:
         out: list[np.ndarray],
         row: int,
         color: np.ndarray | None = None,
+        decoding: Decoding = _DEFAULTS,
     ) -> None:
         """Write the crops of one image into row `row` of `out` (see `buffers`).
 
         data: an image file's bytes, or decoded pixels (see `decode`). With colour on the training device the crops are
         cut and flipped only, and their colour vectors go to `color` (total crops, rows, color_params) float32.
+        `decoding` is what the data set asks for.
         Raises UnreadableImage, and then leaves the row as it was.
         """
-        source = SourceImage(data)
+        source = SourceImage(data, decoding)
         boxes, colors = self.draw(source.height, source.width, epoch, sample_id)
         eighths = eighths_needed(boxes, self._sizes)
-        pixels = source.pixels(eighths)
+        background = drawn_background((self.seed, epoch, sample_id)) if decoding.alpha == "random" else None
+        pixels = source.pixels(eighths, background)
         scale = eighths / 8 if pixels.shape[0] < source.height else 1.0
         on_cpu = self.color_params is None
         first = 0

@@ -11,6 +11,7 @@ A box is int64 (top, left, height, width, flip). What a colour vector holds is i
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 
@@ -63,6 +64,13 @@ def crop_key(seed: int, epoch: int, sample_id: int, crop: int) -> np.uint64:
 def uniform(key: np.uint64, slot: int) -> float:
     """Number `slot` of the crop with this key, uniform in [0, 1): SplitMix64 read at a counter."""
     return np.float64(_mix(key + np.uint64(slot + 1) * _GOLDEN) >> np.uint64(11)) * 2.0**-53
+
+
+def drawn_background(identity: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The colour behind the transparent pixels of an image (seed, epoch, sample_id), the same for all its crops."""
+    words = np.array(identity, np.uint64).tobytes()
+    red, green, blue = hashlib.blake2b(words, digest_size=3, person=b"background").digest()
+    return red, green, blue
 
 
 @njit(nogil=True)

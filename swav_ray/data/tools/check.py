@@ -13,6 +13,7 @@ import numpy as np
 
 from swav_ray.data.bad_images import BadImage
 from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import Sample, read_samples
 
@@ -85,20 +86,20 @@ def _in_flight(
 def _check_block(block: Manifest, sample_ids: np.ndarray) -> list[BadImage]:
     bad = []
     for i, (sample_id, sample) in enumerate(zip(sample_ids, read_samples(block, np.arange(len(block))), strict=True)):
-        fault = _fault(sample)
+        fault = _fault(sample, block.decoding)
         if fault is not None:
             bad.append(BadImage(int(sample_id), block.uri_of(i), *fault))
     return bad
 
 
-def _fault(sample: Sample) -> tuple[str, str] | None:
+def _fault(sample: Sample, decoding: Decoding) -> tuple[str, str] | None:
     """Kind and reason, or None if the image can be read."""
     if isinstance(sample, FileNotFoundError):
         return "missing", str(sample)
     if isinstance(sample, Exception):
         return "not_read", str(sample)
     try:
-        decode(sample)
+        decode(sample, decoding)
     except UnreadableImage as error:
         return error.kind, str(error)
     return None

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from swav_ray.config import Config
 from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import Sample, read_samples
@@ -28,9 +29,10 @@ def contact_sheet(manifest: Manifest, config: Config, *, samples: int = 8, epoch
     ids = ids[np.linspace(0, len(ids) - 1, min(samples, len(ids))).astype(int)]
     augment = dataclasses.replace(config.augment, color_device="cpu")
     multi_crop = MultiCrop(config.crops, augment, config.run.seed)
+    decoding = manifest.decoded_by(config.data).decoding
     rows = []
     for sample_id, sample in zip(map(int, ids), read_samples(manifest, ids), strict=True):
-        rows.append(_row(_title(manifest, sample_id), sample, sample_id, epoch, multi_crop))
+        rows.append(_row(_title(manifest, sample_id), sample, sample_id, epoch, multi_crop, decoding))
     sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height + _GAP for r in rows)), _PAPER)
     top = 0
     for row in rows:
@@ -45,15 +47,17 @@ def _title(manifest: Manifest, sample_id: int) -> str:
     return f"{sample_id}{name}  {manifest.uri_of(sample_id).removeprefix(manifest.root).lstrip('/')}"
 
 
-def _row(title: str, sample: Sample, sample_id: int, epoch: int, multi_crop: MultiCrop) -> Image.Image:
+def _row(
+    title: str, sample: Sample, sample_id: int, epoch: int, multi_crop: MultiCrop, decoding: Decoding
+) -> Image.Image:
     """The original scaled to the row's height, then each group of crops at its own size, stacked to that height."""
     height = min(max(max(multi_crop.crops.sizes), _SMALLEST_ROW), _LARGEST_ROW)
     try:
         if isinstance(sample, Exception):
             raise sample
         crops = multi_crop.buffers(1)
-        multi_crop(sample, epoch, sample_id, crops, 0)
-        tiles = [_fitted(Image.fromarray(decode(sample)), height)]
+        multi_crop(sample, epoch, sample_id, crops, 0, decoding=decoding)
+        tiles = [_fitted(Image.fromarray(decode(sample, decoding)), height)]
         tiles += [_stacked(group[:, 0], height) for group in crops]
     except (UnreadableImage, OSError, ValueError) as error:
         tiles, title = [Image.new("RGB", (height, height), _INK)], f"{title}: {error}"
