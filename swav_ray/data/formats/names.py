@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif", ".jp2", ".j2k")
+IMAGE_SUFFIXES = frozenset((*PHOTO_SUFFIXES, ".png", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
 KINDS = {"image": "image files", "parquet": "Parquet shards", "tar": "tars", "idx": "IDX files"}
 TRAIN, TEST = 0, 1
 SPLITS = ("train", "test")

@@ -86,6 +86,7 @@ def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
         groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         found["row_group"] = np.repeat(np.arange(len(groups), dtype=np.int32), groups)
         found["row"] = np.concatenate([np.arange(rows, dtype=np.int32) for rows in groups] or [np.empty(0, np.int32)])
+        _require_bytes(path, metadata, image)
         notes = _note_large_groups(path, metadata, image)
     has_splits = "split" in schema.names and _is_words(schema.field("split").type)
     wanted = [c for c in (_label_column(schema), "split" if has_splits else None) if c]
@@ -96,6 +97,17 @@ def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
     if _label_column(schema):
         found["label"] = columns[_label_column(schema)]
     return Rows(**found, classes=_class_names(metadata.metadata or {}, _label_column(schema)), notes=notes)
+
+
+def _require_bytes(path: Place, metadata: pq.FileMetaData, image: str) -> None:
+    """Hugging Face's library also writes paths alone, to files that lie elsewhere."""
+    columns = [_column(metadata, group, image) for group in range(metadata.num_row_groups)]
+    nulls = [column.statistics.null_count for column in columns if column.is_stats_set]
+    if columns and len(nulls) == len(columns) and sum(nulls) == metadata.num_rows:
+        raise PlaceError(
+            f"{path}: none of its {metadata.num_rows:,} rows has bytes in {image}; if its images are files, point at "
+            "their folder, else write the data set with its images embedded"
+        )
 
 
 def _note_large_groups(path: Place, metadata: pq.FileMetaData, image: str) -> tuple[str, ...]:
@@ -133,7 +145,8 @@ def _leaf(field: pa.Field) -> str | None:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    kind = _values(kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
 def _label_column(schema: pa.Schema) -> str | None:

@@ -1,25 +1,26 @@
 """WebDataset tars, and plain ones: one sample an image member, read later as one byte range.
 
-A member's key is its path up to the first dot of its name; ``KEY.cls`` or ``KEY.json`` beside ``KEY.jpg`` gives the
-label, else the member's folder does. Indexing reads every header, on S3 by streaming the tar once.
+A member's key is its path up to the first dot of its name; ``KEY.cls`` or ``KEY.json`` anywhere in the tar gives the
+label of ``KEY.jpg``, else the member's folder does. Indexing reads every header, on S3 by streaming the tar once.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os.path
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from swav_ray.data.formats.listing import Listing
-from swav_ray.data.formats.names import IMAGE_SUFFIXES, MOST_CLASSES, encode_labels, splits_of_files
+from swav_ray.data.formats.names import IMAGE_SUFFIXES, MOST_CLASSES, PHOTO_SUFFIXES, encode_labels, splits_of_files
 from swav_ray.data.formats.rows import Rows, concatenate
 from swav_ray.storage.place import Place, PlaceError
 from swav_ray.storage.ranges import RangeFile
@@ -27,8 +28,29 @@ from swav_ray.storage.ranges import RangeFile
 _READ_AHEAD = 4 << 20  # bytes of a request to S3; larger members are skipped without reading them
 _READ_AHEAD_LOCAL = 8 << 10
 _THREADS = 8
-_NUMBER_DIGITS = 18  # of a label at most; longer ones are names
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # labels that are longer are names
+_GZIP = b"\x1f\x8b"
+_IMAGE_WORDS = frozenset(("image", "img", "photo", "rgb", "input"))
+_MASK_WORDS = frozenset(("mask", "masks", "seg", "segmentation", "label", "labels", "depth", "target", "gt"))
 _LABEL_KEYS = ("label", "cls", "class", "class_id", "target")
+
+
+class _Image(NamedTuple):
+    """An image member; a TarInfo has ten times the size."""
+
+    name: str
+    offset: int
+    size: int
+
+
+@dataclass
+class _Sample:
+    """What has been seen of one key, in whatever order its members lie."""
+
+    images: list[_Image] = field(default_factory=list)
+    label: str | None = None
+    labels: int = 0  # members
+    others: int = 0
 
 
 @dataclass
@@ -40,6 +62,7 @@ class _Contents:
     label: list[str | None] = field(default_factory=list)
     folder: list[str | None] = field(default_factory=list)
     others: int = 0
+    beside: int = 0  # images that lie beside the one of their key
 
 
 def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
@@ -59,9 +82,19 @@ def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) 
     splits = splits_of_files(listing.files)
     parts = [_rows(name, split, tar) for name, split, tar in zip(names, splits, found, strict=True)]
     labels, classes = _labels(found)
-    others = sum(tar.others for tar in found)
-    notes = (f"left out {others:,} members of the tars that are neither images nor labels",) if others else ()
+    notes = _notes(sum(tar.others for tar in found), sum(tar.beside for tar in found))
     return Rows(**{**vars(concatenate(parts)), "label": labels, "classes": classes, "notes": notes})
+
+
+def _notes(others: int, beside: int) -> tuple[str, ...]:
+    notes = []
+    if others:
+        notes.append(f"left out {others:,} members of the tars that are neither images nor labels")
+    if beside:
+        notes.append(
+            f"left out {beside:,} images that lie beside the image of their key, as masks do: a key has one image"
+        )
+    return tuple(notes)
 
 
 def _rows(name: str, split: int, tar: _Contents) -> Rows:
@@ -83,23 +116,25 @@ def _labels(found: list[_Contents]) -> tuple[pa.ChunkedArray | None, list[str]]:
     if not any(word is not None for part in words for word in part):
         labels, classes = encode_labels(tar.folder for tar in found)
         return (labels, classes) if len(classes) > 1 else (None, [])
-    if not all(word is None or (word.isdecimal() and len(word) <= _NUMBER_DIGITS) for part in words for word in part):
+    if not all(word is None or _NUMBER.fullmatch(word) for part in words for word in part):
         return encode_labels(words)
-    numbers = [-1 if word is None else int(word) for part in words for word in part]
+    numbers = [-1 if word is None else max(-1, int(word)) for part in words for word in part]  # below 0: no label
     if max(numbers) >= MOST_CLASSES:
         return encode_labels([[None if number < 0 else str(number) for number in numbers]], int)
     return pa.chunked_array([pa.array(numbers, pa.int32())]), [str(i) for i in range(max(numbers) + 1)]
 
 
 def _scan(path: Place, size: int) -> _Contents:
-    found = _Contents()
+    samples: dict[str, _Sample] = {}
     with io.BufferedReader(RangeFile(path, size), _READ_AHEAD_LOCAL if path.is_local else _READ_AHEAD) as file:
         try:
-            for _, members in itertools.groupby(_members(file), key=lambda member: _key(member.name)[0]):
-                _add_sample(found, list(members), file, path)
+            for member in _members(file):
+                _add_member(samples.setdefault(_key(member.name)[0], _Sample()), member, file, path)
         except (tarfile.TarError, EOFError) as error:
+            if path.read_range(0, 2) == _GZIP:
+                raise PlaceError(f"{path}: is a gzipped tar, which has no random access; unpack it") from None
             raise PlaceError(f"{path}: is a damaged tar ({error}); copy it anew or delete it") from None
-    return found
+    return _contents(samples)
 
 
 def _members(file: io.BufferedIOBase) -> Iterator[tarfile.TarInfo]:
@@ -117,24 +152,49 @@ def _key(name: str) -> tuple[str, str]:
     return f"{folder}/{stem}", f"{dot}{suffix}".lower()
 
 
-def _add_sample(found: _Contents, members: list[tarfile.TarInfo], file: io.BufferedIOBase, path: Place) -> None:
-    images = [member for member in members if _key(member.name)[1] in IMAGE_SUFFIXES]
-    if not images:  # names with dots of their own, as in photo.v2.jpg
-        images = [member for member in members if os.path.splitext(member.name)[1].lower() in IMAGE_SUFFIXES]
-    label, used = None, 0
-    for member in members:
-        suffix = _key(member.name)[1]
-        if images and suffix in (".cls", ".json"):
-            used += 1
-            # The tar reader seeks by itself before its next header, so the position need not be restored.
-            file.seek(member.offset_data)
-            label = _label(suffix, file.read(member.size), f"{path}: member {member.name}") or label
-    found.others += len(members) - len(images) - used
-    for image in images:
-        found.offset.append(image.offset_data)
+def _add_member(sample: _Sample, member: tarfile.TarInfo, file: io.BufferedIOBase, path: Place) -> None:
+    suffix = _key(member.name)[1]
+    if os.path.splitext(member.name)[1].lower() in IMAGE_SUFFIXES:
+        sample.images.append(_Image(member.name, member.offset_data, member.size))
+    elif suffix in (".cls", ".json"):
+        # The tar reader seeks by itself before its next header, so the position need not be restored.
+        file.seek(member.offset_data)
+        sample.label = _label(suffix, file.read(member.size), f"{path}: member {member.name}") or sample.label
+        sample.labels += 1
+    else:
+        sample.others += 1
+
+
+def _contents(samples: dict[str, _Sample]) -> _Contents:
+    found = _Contents()
+    rows = []
+    for sample in samples.values():
+        chosen = _chosen(sample.images)
+        found.beside += len(sample.images) - len(chosen)
+        found.others += sample.others + (0 if chosen else sample.labels)
+        rows += [(image, sample.label) for image in chosen]
+    for image, label in sorted(rows, key=lambda row: row[0].offset):
+        found.offset.append(image.offset)
         found.length.append(image.size)
         found.label.append(label)
         found.folder.append(image.name.removeprefix("./").rpartition("/")[0].rpartition("/")[2] or None)
+    return found
+
+
+def _chosen(images: list[_Image]) -> list[_Image]:
+    """The images of one key that are samples: the photo where masks lie beside it.
+
+    KEY.jpg comes before KEY.png and both before KEY.seg.png. Of names with further dots, as in photo.v2.jpg, those that
+    say image or say nothing come before those that say mask.
+    """
+    plain = {suffix: image for image in images if (suffix := _key(image.name)[1]) in IMAGE_SUFFIXES}
+    if plain:
+        return [min(plain.items(), key=lambda item: (item[0] not in PHOTO_SUFFIXES, item[0]))[1]]
+    words = [set(_key(image.name)[1].split(".")) for image in images]
+    for fits in ([bool(word & _IMAGE_WORDS) for word in words], [not word & _MASK_WORDS for word in words]):
+        if any(fits):
+            return [image for image, fit in zip(images, fits, strict=True) if fit]
+    return images
 
 
 def _label(suffix: str, data: bytes, what: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -42,3 +43,52 @@ def test_tars_are_split_by_name_and_may_not_be_damaged(tmp_path: Path) -> None:
     write_tar(tmp_path / "only" / "x.tar", {"a.txt": b""})
     with pytest.raises(PlaceError, match="hold no image"):
         build(str(tmp_path / "only"))
+
+
+@pytest.mark.parametrize(
+    ("words", "labels"),
+    [
+        (["3", "5"], [3, 5]),
+        (["-1", "5"], [-1, 5]),
+        (["-1", "-7"], [-1, -1]),
+        (["07", "5"], [7, 5]),
+    ],
+)
+def test_labels_that_are_numbers_stay_numbers_wherever_they_lie(
+    tmp_path: Path, words: list[str], labels: list[int]
+) -> None:
+    files = {"0.jpg": b"x", "1.jpg": b"x", "0.cls": words[0].encode(), "1.cls": words[1].encode()}
+    manifest = build(str(write_tar(tmp_path / "x.tar", files)))
+    assert manifest.labels.tolist() == labels
+    assert manifest.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["a.jpg", "a.png"], ["a.jpg"]),
+        (["a.png", "a.jpg"], ["a.jpg"]),
+        (["a.mask.png", "a.png"], ["a.png"]),
+        (["a.image.png", "a.mask.png"], ["a.image.png"]),
+        (["a.seg.png", "a.left.png"], ["a.left.png"]),
+        (["a.v2.jpg", "a.v3.jpg"], ["a.v2.jpg", "a.v3.jpg"]),
+        (["a.mask.png"], ["a.mask.png"]),
+        (["x/a.jpg", "y/a.jpg"], ["x/a.jpg", "y/a.jpg"]),
+    ],
+)
+def test_a_key_has_one_image_and_masks_are_left_out(tmp_path: Path, names: list[str], chosen: list[str]) -> None:
+    manifest = build(str(write_tar(tmp_path / "x.tar", {name: name.encode() for name in names})))
+    assert list(read_samples(manifest, np.arange(len(manifest)))) == [name.encode() for name in chosen]
+    left_out = len(names) - len(chosen)
+    assert manifest.notes == (
+        (f"left out {left_out} images that lie beside the image of their key, as masks do: a key has one image",)
+        if left_out
+        else ()
+    )
+
+
+def test_a_gzipped_tar_is_called_that(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "x.tar", {"a.jpg": b"x"})
+    tar.write_bytes(gzip.compress(tar.read_bytes()))
+    with pytest.raises(PlaceError, match=r"x.tar: is a gzipped tar, which has no random access; unpack it"):
+        build(str(tmp_path))
