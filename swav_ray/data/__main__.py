@@ -115,14 +115,15 @@ def _index(options: argparse.Namespace) -> str:
 
 def _import(options: argparse.Namespace) -> str:
     """Writes images, byte for byte, into Parquet shards with labels and splits. Cut short, run it again: it resumes."""
-    from swav_ray.data.tools.importer import import_shards
+    from swav_ray.data.tools.importer import SKIPPED, import_shards
 
     _reach(place(options.out))
     progress = _ProgressLine("imported")
     done = import_shards(options.source, options.out, shard_bytes=options.shard_mib << 20, progress=progress)
     progress.end()
     before = "" if done.written == done.shards else f", {done.shards - done.written:,} of which were there already"
-    return f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}"
+    skipped = f"; {done.skipped:,} skipped that are not there, see {SKIPPED}*.csv in it" if done.skipped else ""
+    return f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}{skipped}"
 
 
 def _check(options: argparse.Namespace) -> str:

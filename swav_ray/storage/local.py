@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,11 +39,14 @@ def is_leftover(name: str) -> bool:
     return os.path.basename(name).startswith(".") and name.endswith(_PART)
 
 
-def walk(root: str, below: str = "", above: frozenset[str] = frozenset()) -> Iterator[tuple[str, os.stat_result]]:
+def walk(
+    root: str, dangling: Callable[[str], None], below: str = "", above: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, os.stat_result]]:
     """Every file below ``root``, recursively, by its name relative to it; nothing if there is no such folder.
 
-    Symbolic links are followed, unless they lead to a folder that they lie in. ``below`` and ``above`` are the folder
-    of this call, which ends in a slash, and the real paths of those around it.
+    Symbolic links are followed, unless they lead to a folder that they lie in. ``dangling`` is told of each link that
+    leads nowhere, or to itself. ``below`` and ``above`` are the folder of this call, which ends in a slash, and the
+    real paths of those around it.
     """
     real = os.path.realpath(os.path.join(root, below))
     if real in above:
@@ -55,9 +59,16 @@ def walk(root: str, below: str = "", above: frozenset[str] = frozenset()) -> Ite
     with found:
         for item in found:
             name = f"{below}{item.name}"
-            if item.is_dir():
-                folders.append(f"{name}/")
-            elif item.is_file():
-                yield name, item.stat()
+            try:
+                if item.is_dir():
+                    folders.append(f"{name}/")
+                elif item.is_file():
+                    yield name, item.stat()
+                elif item.is_symlink() and not os.path.exists(item.path):
+                    dangling(name)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                dangling(name)
     for folder in folders:
-        yield from walk(root, folder, above | {real})
+        yield from walk(root, dangling, folder, above | {real})

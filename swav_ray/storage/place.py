@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -221,13 +221,14 @@ class Place:
                 objects.download(self._bucket, self._key, temporary)
             counters().add("bytes_read", temporary.stat().st_size)
 
-    def list(self) -> Iterator[Entry]:
+    def list(self, dangling: Callable[[str], None] = lambda _: None) -> Iterator[Entry]:
         """Every file below this place, recursively, in no particular order, in bounded memory.
 
-        Nothing if the place does not exist. Symbolic links to files and folders are followed.
+        Nothing if the place does not exist. Symbolic links to files and folders are followed; ``dangling`` is told the
+        names of those that lead nowhere.
         """
         if self.is_local:
-            for name, found in local.walk(self.uri):
+            for name, found in local.walk(self.uri, dangling):
                 yield Entry(name, found.st_size, str(found.st_mtime_ns))
             return
         from swav_ray.storage.s3.list import list_objects
@@ -265,23 +266,41 @@ class Place:
 def place(uri: str | os.PathLike[str]) -> Place:
     """The place of that name: a local path (``~`` expanded, made absolute), file://, or s3://bucket/prefix.
 
-    Raises PlaceError for another scheme or a missing bucket.
+    s3a:// and S3:// mean s3://. Raises PlaceError for another scheme, a missing bucket, or a name that is not UTF-8.
     """
     text = os.fspath(uri)
+    if not _is_utf8(text):
+        shown = os.fsencode(text)
+        raise PlaceError(f"place = {shown!r}: its name is not UTF-8; rename it, or give a link to it of another name")
     scheme, found, rest = text.partition("://")
+    scheme = scheme.lower() if found else ""
     if not found or scheme == "file":
         path = rest if found else text
         if not path:
             raise PlaceError(f"place = {text!r}: must be a local path or s3://bucket/prefix")
         return Place(os.path.abspath(os.path.expanduser(path)))
-    if scheme != "s3":
-        raise PlaceError(
-            f"place = {text!r}: the scheme {scheme}:// is not known; use a local path or s3://bucket/prefix"
-        )
+    if scheme not in ("s3", "s3a"):
+        raise PlaceError(f"place = {text!r}: the scheme {scheme}:// is not known; {_remedy(scheme)}")
     parts = [part for part in rest.split("/") if part]
     if not parts or rest.startswith("/"):
         raise PlaceError(f"place = {text!r}: names no bucket; use s3://bucket/prefix")
     return Place("s3://" + "/".join(parts))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _remedy(scheme: str) -> str:
+    if scheme in ("gs", "gcs"):
+        return "Google's storage speaks S3 to HMAC keys: use s3:// with AWS_ENDPOINT_URL=https://storage.googleapis.com"
+    if scheme in ("az", "abfs", "abfss", "wasb", "wasbs"):
+        return "Azure's storage speaks no S3: mount it (blobfuse2) and use the local path, or copy it to S3"
+    return "use a local path or s3://bucket/prefix"
 
 
 def stats() -> dict[str, int]:

@@ -163,11 +163,30 @@ def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     assert place("~/x").local_path == Path.home() / "x"
 
 
-@pytest.mark.parametrize("word", ["gs://bucket/x", "http://host/x", "s3://", "s3:///x", ""])
+@pytest.mark.parametrize("word", ["http://host/x", "s3://", "s3:///x", ""])
 def test_other_schemes_and_missing_buckets_are_refused(word: str) -> None:
     with pytest.raises(PlaceError, match=r"s3://bucket/prefix$") as caught:
         place(word)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"), [("gs://b/x", "AWS_ENDPOINT_URL=https://storage.googleapis.com"), ("abfss://b/x", "mount it")]
+)
+def test_other_clouds_are_refused_with_what_to_do(word: str, advice: str) -> None:
+    with pytest.raises(PlaceError, match=advice):
+        place(word)
+
+
+@pytest.mark.parametrize("word", ["s3a://b/x", "S3://b/x", "S3A://b/x/"])
+def test_other_spellings_of_s3_are_s3(word: str) -> None:
+    assert place(word).uri == "s3://b/x"
+
+
+def test_a_place_whose_name_is_not_utf_8_is_refused_in_one_line() -> None:
+    with pytest.raises(PlaceError, match="its name is not UTF-8; rename it") as caught:
+        place(os.fsdecode(b"/data/\xff"))
+    str(caught.value).encode()
 
 
 def test_parents_and_names() -> None:

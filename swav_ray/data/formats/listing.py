@@ -55,6 +55,8 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
     if found.is_empty and where.is_file():
         where, alone = where.parent, where.stat()
         found.add(alone)
+    if found.is_empty and found.notes():
+        raise PlaceError(f"{where}: holds no files; {found.notes()[0]}")
     if found.is_empty:
         missing = where.is_local and not where.exists()
         raise PlaceError(
@@ -66,7 +68,7 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
 
 def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Survey:
     found = _Survey(skip)
-    for count, entry in enumerate(where.list(), start=1):
+    for count, entry in enumerate(where.list(found.add_dangling), start=1):
         found.add(entry)
         if progress is not None and count % 1000 == 0:
             progress(count)
@@ -107,6 +109,7 @@ class _Survey:
         self._others: Counter[str] = Counter()
         self._example = ""
         self._compressed = ""
+        self._dangling: list[str] = []
         self._sum = 0
 
     @property
@@ -140,6 +143,11 @@ class _Survey:
         if len(names) == _CHUNK:
             self._close(kind)
 
+    def add_dangling(self, name: str) -> None:
+        """Takes the name of a link that leads nowhere."""
+        if not _is_hidden(name) and not name.startswith(self._skip):
+            self._dangling.append(name)
+
     def _close(self, kind: str) -> None:
         names, sizes = self._open.pop(kind, ([], []))
         batch = pa.record_batch({"name": pa.array(names, pa.string()), "size": pa.array(sizes, pa.int64())})
@@ -163,9 +171,13 @@ class _Survey:
         return pa.Table.from_batches(self._chunks[kind]).sort_by("name").combine_chunks()
 
     def notes(self) -> tuple[str, ...]:
-        return (
-            (f"left out {self._others.total():,} files that are not images: {self._named()}",) if self._others else ()
-        )
+        notes = []
+        if self._others:
+            notes.append(f"left out {self._others.total():,} files that are not images: {self._named()}")
+        if self._dangling:
+            example = min(self._dangling).encode(errors="replace").decode()
+            notes.append(f"left out {len(self._dangling):,} links that lead nowhere; for example {example}")
+        return tuple(notes)
 
     def _named(self) -> str:
         kinds = ", ".join(f"{suffix} ({count:,})" for suffix, count in self._others.most_common(5))

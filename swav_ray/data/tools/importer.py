@@ -6,12 +6,13 @@ all. So a shard that exists is right, and those that are missing are the work le
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -28,15 +29,30 @@ SHARD_BYTES = 64 << 20
 _FORMAT = 1
 _LARGEST_SHARD_ROWS = 65_536
 _READ_TOGETHER = 128  # samples
+_NOT_THERE = (FileNotFoundError, EOFError, ValueError)  # other errors may be gone at another try
+SKIPPED = "_skipped-"  # begins the name of the list of what a shard lacks
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: images and shards in all, and how many shards this run wrote."""
+    """What an import did: images and shards in all, and how many shards this run wrote.
+
+    Attributes:
+        skipped: samples that are not there: rows without bytes, files gone since they were listed. SKIPPED files in the
+            output name them.
+    """
 
     images: int
     shards: int
     written: int
+    skipped: int = 0
+
+
+class Skipped(NamedTuple):
+    """A sample that is not there, and why in one line."""
+
+    uri: str
+    reason: str
 
 
 class _Source(Protocol):
@@ -51,7 +67,7 @@ class _Source(Protocol):
 
     def mean_bytes(self) -> float: ...
 
-    def read(self, split: str, ids: np.ndarray) -> Iterator[StoredImage]: ...
+    def read(self, split: str, ids: np.ndarray) -> Iterator[StoredImage | Skipped]: ...
 
 
 class _PlaceSource:
@@ -77,13 +93,16 @@ class _PlaceSource:
             np.mean([len(_encoded(s)) for s in read_samples(self._manifest, ids) if not isinstance(s, Exception)])
         )
 
-    def read(self, split: str, ids: np.ndarray) -> Iterator[StoredImage]:
+    def read(self, split: str, ids: np.ndarray) -> Iterator[StoredImage | Skipped]:
         sample_ids = self._ids[split][ids]
         rows = self._manifest.take(sample_ids)
         names, labels = rows.table["uri"].to_pylist(), rows.labels
         for start in range(0, len(rows), _READ_TOGETHER):
             positions = np.arange(start, min(start + _READ_TOGETHER, len(rows)))
             for i, data in zip(map(int, positions), read_samples(rows, positions), strict=True):
+                if isinstance(data, _NOT_THERE):
+                    yield Skipped(rows.uri_of(i), str(data))
+                    continue
                 if isinstance(data, Exception):
                     raise OSError(f"{rows.uri_of(i)}: cannot be read ({data}); run the import again to resume")
                 yield StoredImage(_encoded(data), names[i], int(labels[i]))
@@ -112,8 +131,8 @@ def import_shards(
 ) -> Imported:
     """Writes the images of ``source`` into Parquet shards in ``out``, byte for byte; arrays become PNG.
 
-    ``source`` is a place or ``torchvision:CLASS:ROOT``; ``progress(images done, images in all)``. Raises PlaceError
-    if the source cannot be read or ``out`` holds something else.
+    ``source`` is a place or ``torchvision:CLASS:ROOT``; ``progress(images done, images in all)``. Samples that are not
+    there are skipped and listed. Raises PlaceError if the source cannot be read or ``out`` holds something else.
     """
     target = place(out)
     reader = _open(source)
@@ -129,7 +148,19 @@ def import_shards(
 
     def write(job: tuple[str, str, np.ndarray]) -> int:
         name, split, ids = job
-        (target / name).write_bytes(write_shard(reader.read(split, ids), layout))
+        skipped: list[Skipped] = []
+
+        def images() -> Iterator[StoredImage]:
+            for sample in reader.read(split, ids):
+                if isinstance(sample, Skipped):
+                    skipped.append(sample)
+                else:
+                    yield sample
+
+        shard = write_shard(images(), layout)
+        if skipped:  # first, so that a shard that is there has its list
+            (target / f"{SKIPPED}{name}.csv").write_bytes(_as_csv(skipped))
+        (target / name).write_bytes(shard)
         return len(ids)
 
     pool = ThreadPoolExecutor(reader.threads, "import")
@@ -140,7 +171,18 @@ def import_shards(
                 progress(done, total)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Imported(total, sum(shards.shards.values()), len(work))
+    missing = sum(
+        len((target / entry.name).read_bytes().splitlines())
+        for entry in target.list()
+        if entry.name.startswith(SKIPPED)
+    )
+    return Imported(total - missing, sum(shards.shards.values()), len(work), missing)
+
+
+def _as_csv(skipped: list[Skipped]) -> bytes:
+    lines = io.StringIO(newline="")
+    csv.writer(lines, lineterminator="\n").writerows((uri, " ".join(reason.split())) for uri, reason in skipped)
+    return lines.getvalue().encode(errors="surrogateescape")
 
 
 def _open(source: str) -> _Source:

@@ -37,6 +37,18 @@ def test_names_that_are_no_text_and_links_in_a_circle_do_no_harm(tmp_path: Path)
     found.notes[0].encode()
 
 
+def test_links_that_lead_nowhere_are_counted_with_an_example(tmp_path: Path) -> None:
+    write_files(tmp_path, {"x/a.jpg": b"x"})
+    (tmp_path / "x" / "loop").symlink_to("loop")
+    (tmp_path / "x" / "0.jpg").symlink_to("/nowhere/0.jpg")
+    found = build(str(tmp_path))
+    assert found.table["uri"].to_pylist() == ["x/a.jpg"]
+    assert found.notes == ("left out 2 links that lead nowhere; for example x/0.jpg",)
+    (tmp_path / "x" / "a.jpg").unlink()
+    with pytest.raises(PlaceError, match="holds no files; left out 2 links that lead nowhere"):
+        build(str(tmp_path))
+
+
 def test_a_single_file_is_a_place(tmp_path: Path) -> None:
     write_tar(tmp_path / "one.tar", {"a.jpg": image(0)})
     write_tar(tmp_path / "two.tar", {"a.jpg": image(0)})

@@ -100,3 +100,21 @@ def test_large_row_groups_draw_a_line_of_advice(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(shards_module, "_LARGE_GROUP", 1000)
     (note,) = build(str(parquet_structs(tmp_path))).notes
     assert "swav_ray.data import" in note
+
+
+@pytest.mark.parametrize("kind", ["binary_view", "large_binary", "dictionary"])
+def test_every_kind_of_binary_column_holds_images(tmp_path: Path, kind: str) -> None:
+    images = [image(i) for i in range(3)]
+    plain = pa.array(images, pa.binary())
+    column = plain.dictionary_encode() if kind == "dictionary" else plain.cast(getattr(pa, kind)())
+    pq.write_table(pa.table({"image": column}), tmp_path / "x.parquet")
+    manifest = build(str(tmp_path))
+    assert list(read_samples(manifest, np.arange(3))) == images
+
+
+def test_shards_of_paths_without_bytes_are_refused_when_they_are_indexed(tmp_path: Path) -> None:
+    rows = [{"bytes": None, "path": f"{i}.jpg"} for i in range(3)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array(rows, kind)}), tmp_path / "x.parquet")
+    with pytest.raises(PlaceError, match=r"x.parquet: none of its 3 rows has bytes in image.bytes"):
+        build(str(tmp_path))

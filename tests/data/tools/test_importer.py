@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -107,11 +108,27 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         import_shards(str(photos), str(tmp_path / "out"))
 
 
+def test_rows_without_bytes_and_files_that_are_gone_are_skipped_counted_and_listed(tmp_path: Path) -> None:
+    rows = [{"bytes": image(i) if i != 2 else None, "path": None} for i in range(6)]
+    write_files(tmp_path / "in", {})
+    (tmp_path / "in").mkdir(exist_ok=True)
+    pq.write_table(pa.table({"image": rows, "label": list(range(6))}), tmp_path / "in" / "a.parquet")
+    done = import_shards(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert (done.images, done.skipped) == (5, 1)
+    manifest = build(str(tmp_path / "out"))
+    assert all_samples(manifest) == [image(i) for i in range(6) if i != 2]
+    assert manifest.labels.tolist() == [0, 1, 3, 4, 5]
+    (listed,) = (tmp_path / "out").glob("_skipped-*.csv")
+    assert "a.parquet#row_group=0,row=2" in listed.read_text()
+    again = import_shards(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert (again.images, again.written, again.skipped) == (5, 0, 1)
+
+
 def test_a_sample_that_cannot_be_read_stops_it_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = write_photos(tmp_path / "photos")
 
     def with_a_fault(manifest: Manifest, ids: np.ndarray) -> list[object]:
-        return [FileNotFoundError("gone") if i == 3 else sample for i, sample in enumerate(read_samples(manifest, ids))]
+        return [PermissionError("gone") if i == 3 else sample for i, sample in enumerate(read_samples(manifest, ids))]
 
     monkeypatch.setattr(importer, "read_samples", with_a_fault)
     with pytest.raises(OSError, match=r"photos/(train|val)/cat/3.gif: cannot be read \(gone\)"):
