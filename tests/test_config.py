@@ -143,6 +143,9 @@ def test_every_field_says_what_it_is() -> None:
         ("checkpoint", "keep_best", 1),
         ("augment", "blur_sigma", (2.0, 0.1)),
         ("run", "name", "a/b"),
+        ("run", "name", ".."),
+        ("data", "alpha", "black"),
+        ("data", "max_pixels", 0),
         ("data", "holdout_fraction", 1.0),
     ],
 )

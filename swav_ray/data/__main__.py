@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from swav_ray import command_line
 from swav_ray.command_line import Parser, at_least_one
@@ -19,6 +20,13 @@ from swav_ray.storage.place import Place, PlaceError, place
 
 _FIRST_CONTACT = 10.0  # seconds after which an S3 that never answered is taken for a wrong address
 _PLACE = "a local folder or s3://bucket/prefix of images, Parquet shards, tars or IDX files"
+
+
+class Answer(NamedTuple):
+    """What a command prints at its end, and its exit status."""
+
+    text: str
+    status: int = 0
 
 
 class _ProgressLine:
@@ -53,8 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return complain(error)
     try:
-        _say(options.run(options))
-        return 0
+        answer = options.run(options)
+        _say(answer.text)
+        return int(answer.status)
     except (PlaceError, ConfigError, OSError, MemoryError) as error:
         return complain(error)
     except KeyboardInterrupt:
@@ -79,6 +88,8 @@ def _parser() -> Parser:
     command = commands.add_parser("check", help="find images that cannot be read", description=_check.__doc__)
     command.add_argument("place", help=_PLACE)
     command.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    command.add_argument("--csv", metavar="FILE", help="write the unreadable images to this CSV (a place)")
+    command.add_argument("--allow", action="store_true", help="exit with 0 although images are unreadable")
     command.add_argument("--workers", type=at_least_one, help="processes that decode (default: one a core)")
     command.set_defaults(run=_check)
 
@@ -103,17 +114,17 @@ def _parser() -> Parser:
     return parser
 
 
-def _index(options: argparse.Namespace) -> str:
+def _index(options: argparse.Namespace) -> Answer:
     """Builds the manifest of a place (the list of its samples) and caches it for the runs of that storage."""
     manifest = _manifest(options.place, options.storage)
     file = cached_at(options.place, cache_of(options.storage))
     if options.out:
         file = place(options.out)
         save(manifest, file)
-    return f"{_described(manifest)}\nmanifest: {file}"
+    return Answer(f"{_described(manifest)}\nmanifest: {file}")
 
 
-def _import(options: argparse.Namespace) -> str:
+def _import(options: argparse.Namespace) -> Answer:
     """Writes images, byte for byte, into Parquet shards with labels and splits. Cut short, run it again: it resumes."""
     from swav_ray.data.tools.importer import SKIPPED, import_shards
 
@@ -123,25 +134,24 @@ def _import(options: argparse.Namespace) -> str:
     progress.end()
     before = "" if done.written == done.shards else f", {done.shards - done.written:,} of which were there already"
     skipped = f"; {done.skipped:,} skipped that are not there, see {SKIPPED}*.csv in it" if done.skipped else ""
-    return f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}{skipped}"
+    return Answer(f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}{skipped}")
 
 
-def _check(options: argparse.Namespace) -> str:
-    """Decodes every image in parallel and reports the bad ones by kind."""
+def _check(options: argparse.Namespace) -> Answer:
+    """Decodes every image in parallel and reports the bad ones by kind. Exit status 1 if there are any."""
     from swav_ray.data.tools.check import check
 
     manifest = _manifest(options.place, options.storage)
     progress = _ProgressLine("decoded")
     report = check(manifest, workers=options.workers, progress=progress)
     progress.end()
-    if not options.json:
-        return report.text()
-    kinds = {kind: len(images) for kind, images in report.by_kind().items()}
-    found = [{name: getattr(image, name) for name in ("sample_id", "uri", "kind", "reason")} for image in report.bad]
-    return json.dumps({"images": report.images, "unreadable": len(found), "kinds": kinds, "bad": found}, indent=1)
+    if options.csv:
+        place(options.csv).write_bytes(report.csv())
+    text = json.dumps(report.document(), indent=1) if options.json else report.text()
+    return Answer(text, 1 if report.bad and not options.allow else 0)
 
 
-def _preview(options: argparse.Namespace) -> str:
+def _preview(options: argparse.Namespace) -> Answer:
     """Draws a contact sheet of originals and of their crops exactly as training would see them."""
     from swav_ray.data.tools.preview import contact_sheet
 
@@ -151,7 +161,7 @@ def _preview(options: argparse.Namespace) -> str:
     sink = io.BytesIO()
     sheet.save(sink, "PNG")
     place(options.out).write_bytes(sink.getvalue())
-    return f"{place(options.out)}: {sheet.width} x {sheet.height} pixels"
+    return Answer(f"{place(options.out)}: {sheet.width} x {sheet.height} pixels")
 
 
 def _manifest(uri: str, storage: str) -> Manifest:

@@ -77,10 +77,15 @@ def test_the_report_is_text_or_json(
     damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(damaged.parent)
-    assert main(["check", str(damaged), "--json", "--workers", "1"]) == 0
+    out = damaged.parent / "bad.csv"
+    assert main(["check", str(damaged), "--json", "--workers", "1", "--csv", str(out)]) == 1
+    assert out.read_text().splitlines()[0] == "sample_id,uri,kind,reason"
+    assert len(out.read_text().splitlines()) == 5
     report = json.loads(capsys.readouterr().out)
     assert (report["images"], report["unreadable"], report["kinds"]["empty"]) == (204, 4, 2)
     assert report["bad"][0]["uri"] == os.path.join(damaged, "bad", "a.jpg")
+    assert main(["check", str(damaged), "--allow", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("204 images, 4 unreadable")
 
 
 def test_a_killed_worker_is_reported_in_one_line(

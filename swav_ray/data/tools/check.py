@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from swav_ray.data.bad_images import BadImage
-from swav_ray.data.crops.decode import UnreadableImage, decode
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.sources import Sample, read_samples
+from swav_ray.data.sources import read_samples
 
 _BLOCK = 128  # samples a task
+_DIGEST = 16  # bytes
+_WORST_CLASSES = 10
+_COLUMNS = ("sample_id", "uri", "kind", "reason")
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What `check` found: the number of ``images``, and the bad ones in the order of their ids."""
+    """What `check` found.
+
+    Attributes:
+        images: number of them.
+        bad: the unreadable ones, in the order of their ids.
+        no_end: JPEGs that lack nothing but their end marker, and are read.
+        transparent: images that are transparent in part. constant: images of one constant colour.
+        duplicates: sets of two or more byte-identical images, each by uri in the order of their ids.
+        twins: held-out images (a test split) that have a byte-identical twin among the training images.
+        classes: for each class with unreadable images its name, how many they are, and of how many.
+    """
 
     images: int
     bad: tuple[BadImage, ...]
+    no_end: int = 0
+    transparent: int = 0
+    constant: int = 0
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    twins: int = 0
+    classes: tuple[tuple[str, int, int], ...] = ()
 
     def by_kind(self) -> dict[str, list[BadImage]]:
         """The bad images by kind, the most frequent first."""
@@ -35,14 +56,65 @@ class CheckResult:
         return dict(sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])))
 
     def text(self, examples: int = 5) -> str:
-        """Lines for people: the counts, then some of each kind."""
+        """Lines for people: the counts, then some of each kind, the worst classes, and what else is remarkable."""
         lines = [f"{self.images:,} images, {len(self.bad):,} unreadable"]
         for kind, images in self.by_kind().items():
             lines.append(f"{kind}: {len(images):,}")
             lines += [f"  {image.uri}: {image.reason}" for image in images[:examples]]
             if len(images) > examples:
                 lines.append(f"  and {len(images) - examples:,} more")
+        worst = sorted(self.classes, key=lambda found: (-found[1] / found[2], found[0]))[:_WORST_CLASSES]
+        if worst:
+            named = ", ".join(f"{name} ({bad:,} of {all_of_it:,})" for name, bad, all_of_it in worst)
+            lines.append(f"classes with the largest unreadable part: {named}")
+        if self.no_end:
+            lines.append(f"{self.no_end:,} JPEGs lack their end marker and are read; data.strict refuses them")
+        if self.transparent:
+            lines.append(f"{self.transparent:,} images are transparent in part; data.alpha says what they become")
+        if self.constant:
+            lines.append(f"{self.constant:,} images are one constant colour")
+        lines += self._about_duplicates(examples)
         return "\n".join(lines)
+
+    def document(self) -> dict[str, object]:
+        """The whole report as JSON."""
+        kinds = {kind: len(images) for kind, images in self.by_kind().items()}
+        bad = [{name: getattr(image, name) for name in _COLUMNS} for image in self.bad]
+        counts = {"images": self.images, "unreadable": len(self.bad), "kinds": kinds, "no_end_marker": self.no_end}
+        looks = {"transparent": self.transparent, "constant": self.constant}
+        twins = {"duplicates": [list(found) for found in self.duplicates], "held_out_twins": self.twins}
+        return {**counts, **looks, **twins, "bad": bad}
+
+    def csv(self) -> bytes:
+        """The bad images as CSV with a header: sample_id, uri, kind, reason."""
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows([getattr(image, name) for name in _COLUMNS] for image in self.bad)
+        return lines.getvalue().encode(errors="surrogateescape")
+
+    def _about_duplicates(self, examples: int) -> list[str]:
+        if not self.duplicates:
+            return []
+        copies = sum(len(found) - 1 for found in self.duplicates)
+        lines = [f"{copies:,} images are byte-identical copies of others"]
+        lines += [f"  {' = '.join(found[:3])}" for found in self.duplicates[:examples]]
+        if self.twins:
+            lines.append(
+                f"{self.twins:,} held-out images have a twin among the training images, which flatters any evaluation"
+            )
+        return lines
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """What one task found: the digests of its samples, (rows, 16) uint8, zero for one that could not be read."""
+
+    digests: np.ndarray
+    bad: list[BadImage]
+    no_end: int
+    transparent: int
+    constant: int
 
 
 def check(
@@ -54,26 +126,64 @@ def check(
     """
     count, done = len(manifest), 0
     workers = workers or len(os.sched_getaffinity(0))
-    bad: list[BadImage] = []
+    digests = np.zeros((count, _DIGEST), np.uint8)
+    found: list[_Block] = []
     blocks = iter(np.split(np.arange(count), np.arange(_BLOCK, count, _BLOCK)))
     # Spawned, not forked: this process may hold threads and an S3 client.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         try:
-            for ids, found in _in_flight(pool, manifest, blocks, 2 * workers):
-                bad.extend(found)
+            for ids, block in _in_flight(pool, manifest, blocks, 2 * workers):
+                digests[ids] = block.digests
+                found.append(replace(block, digests=digests[:0]))
                 done += len(ids)
                 if progress is not None:
                     progress(done, count)
         except BrokenProcessPool:
             raise MemoryError("a worker was killed, most likely for its memory; use fewer --workers") from None
-    return CheckResult(count, tuple(sorted(bad, key=lambda image: image.sample_id)))
+    bad = sorted((image for block in found for image in block.bad), key=lambda image: image.sample_id)
+    sets = _equal_rows(digests)
+    return CheckResult(
+        images=count,
+        bad=tuple(bad),
+        no_end=sum(block.no_end for block in found),
+        transparent=sum(block.transparent for block in found),
+        constant=sum(block.constant for block in found),
+        duplicates=tuple(tuple(manifest.uri_of(sample) for sample in equal) for equal in sets),
+        twins=_twins(sets, set(manifest.test_ids().tolist())),
+        classes=_by_class(manifest, bad),
+    )
+
+
+def _equal_rows(digests: np.ndarray) -> list[list[int]]:
+    """Sets of two or more rows that are equal and not zero, in the order of their first."""
+    keys = digests.reshape(-1).view(f"V{_DIGEST}")
+    order = np.argsort(keys, kind="stable")
+    bounds = np.flatnonzero(keys[order][1:] != keys[order][:-1]) + 1
+    sets = [rows for rows in np.split(order, bounds) if len(rows) > 1 and digests[rows[0]].any()]
+    return sorted(rows.tolist() for rows in sets)
+
+
+def _twins(sets: list[list[int]], held_out: set[int]) -> int:
+    """How many held-out samples are equal to one that is not."""
+    inside = [[sample in held_out for sample in equal] for equal in sets]
+    return sum(sum(flags) for flags in inside if not all(flags))
+
+
+def _by_class(manifest: Manifest, bad: list[BadImage]) -> tuple[tuple[str, int, int], ...]:
+    if not manifest.classes or not bad:
+        return ()
+    labels = manifest.labels
+    sizes = np.bincount(labels[labels >= 0], minlength=len(manifest.classes))
+    own = labels[[image.sample_id for image in bad]]
+    counts = np.bincount(own[own >= 0], minlength=len(manifest.classes))
+    return tuple((manifest.classes[c], int(counts[c]), int(sizes[c])) for c in np.flatnonzero(counts))
 
 
 def _in_flight(
     pool: ProcessPoolExecutor, manifest: Manifest, blocks: Iterator[np.ndarray], most: int
-) -> Iterator[tuple[np.ndarray, list[BadImage]]]:
+) -> Iterator[tuple[np.ndarray, _Block]]:
     """Blocks as they are finished, with only so many submitted at a time that little of the manifest is pickled."""
-    running: dict[Future[list[BadImage]], np.ndarray] = {}
+    running: dict[Future[_Block], np.ndarray] = {}
     while True:
         for _, ids in zip(range(most - len(running)), blocks, strict=False):
             running[pool.submit(_check_block, manifest.take(ids), ids)] = ids
@@ -83,23 +193,22 @@ def _in_flight(
             yield running.pop(future), future.result()
 
 
-def _check_block(block: Manifest, sample_ids: np.ndarray) -> list[BadImage]:
-    bad = []
+def _check_block(block: Manifest, sample_ids: np.ndarray) -> _Block:
+    digests = np.zeros((len(block), _DIGEST), np.uint8)
+    bad: list[BadImage] = []
+    no_end = transparent = constant = 0
     for i, (sample_id, sample) in enumerate(zip(sample_ids, read_samples(block, np.arange(len(block))), strict=True)):
-        fault = _fault(sample, block.decoding)
-        if fault is not None:
-            bad.append(BadImage(int(sample_id), block.uri_of(i), *fault))
-    return bad
-
-
-def _fault(sample: Sample, decoding: Decoding) -> tuple[str, str] | None:
-    """Kind and reason, or None if the image can be read."""
-    if isinstance(sample, FileNotFoundError):
-        return "missing", str(sample)
-    if isinstance(sample, Exception):
-        return "not_read", str(sample)
-    try:
-        decode(sample, decoding)
-    except UnreadableImage as error:
-        return error.kind, str(error)
-    return None
+        try:
+            if isinstance(sample, Exception):
+                kind = "missing" if isinstance(sample, FileNotFoundError) else "not_read"
+                raise UnreadableImage(kind, str(sample))
+            source = SourceImage(sample, block.decoding)
+            pixels = source.pixels()
+            no_end += source.flaw == NO_END_MARKER
+            transparent += source.is_transparent()
+            constant += bool((pixels == pixels[0, 0]).all())
+            content = sample.tobytes() if isinstance(sample, np.ndarray) else sample
+            digests[i] = np.frombuffer(hashlib.blake2b(content, digest_size=_DIGEST).digest(), np.uint8)
+        except UnreadableImage as error:
+            bad.append(BadImage(int(sample_id), block.uri_of(i), error.kind, str(error)))
+    return _Block(digests, bad, no_end, transparent, constant)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from swav_ray.data.manifest import build
 from swav_ray.data.tools.check import check
+from tests.data.crops.test_decode import encoded
+from tests.data.crops.test_levels import clip_art
 from tests.data.images import image, write_files
 
 
@@ -30,3 +33,26 @@ def test_the_bad_images_are_found_by_kind(damaged: Path) -> None:
     assert report.images == 204
     assert seen[-1] == (204, 204)
     assert report.text().startswith("204 images, 5 unreadable\nempty: 2\n")
+    assert "classes with the largest unreadable part: bad (4 of 4), good (1 of 200)" in report.text()
+
+
+def test_what_is_remarkable_is_counted_and_copies_are_named(tmp_path: Path) -> None:
+    files = {
+        "train/a/0.jpg": image(0),
+        "train/a/1.jpg": image(1)[:-2],
+        "train/b/copy.jpg": image(0),
+        "train/b/2.png": encoded(clip_art("RGBA"), "PNG"),
+        "train/b/3.png": encoded(Image.new("L", (9, 9), 7), "PNG"),
+        "val/a/twin.jpg": image(0),
+        "val/b/4.jpg": image(4),
+        "val/b/5.jpg": b"",
+        "val/a/6.jpg": b"",
+    }
+    report = check(build(str(write_files(tmp_path, files))), workers=1)
+    assert (report.no_end, report.transparent, report.constant, report.twins) == (1, 1, 1, 1)
+    names = [[str(Path(uri).relative_to(tmp_path)) for uri in found] for found in report.duplicates]
+    assert names == [["train/a/0.jpg", "train/b/copy.jpg", "val/a/twin.jpg"]]
+    text = report.text()
+    assert "1 JPEGs lack their end marker and are read" in text
+    assert "2 images are byte-identical copies of others" in text
+    assert "1 held-out images have a twin among the training images" in text
