@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.formats.shards import drop_cache
 from swav_ray.data.sources import Sample, read_samples
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def _sample(manifest: Manifest) -> Iterator[bytes | np.ndarray]:
         yield data
         held += data.nbytes if isinstance(data, np.ndarray) else len(data)
         if held > _BYTES:
-            return
+            break
+    drop_cache()  # 64 MiB that nobody may ever ask for
 
 
 def _range_of(kind: np.dtype, low: float, high: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import string
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swav_ray.data import manifest as manifest_module
+from swav_ray.data.looks import Looks
 from swav_ray.data.manifest import PlaceError, build, cached_at, load, load_or_build, save
 from swav_ray.storage.place import Entry, Place, place
 from tests.data.images import write_files, write_parquet
@@ -24,6 +26,16 @@ NAMES = st.lists(st.lists(PARTS, min_size=1, max_size=3).map(lambda p: f"{'/'.jo
 
 def listed(names: list[str]) -> mock._patch:  # type: ignore[type-arg]
     return mock.patch.object(Place, "list", return_value=[Entry(n, len(n), f"v-{n}") for n in names])
+
+
+@pytest.fixture(autouse=True)
+def _no_image_is_looked_at(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The listings that hypothesis draws are of files that nobody wrote."""
+    if "hypothesis" not in request.keywords:
+        yield
+        return
+    with mock.patch.object(manifest_module, "look", return_value=Looks()):
+        yield
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])

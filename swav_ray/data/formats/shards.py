@@ -42,8 +42,7 @@ def index_shards(listing: Listing, progress: Callable[[int], None] | None = None
     names = listing.files["name"].to_pylist()
     sizes = listing.files["size"].to_pylist()
     _require_whole_import(listing.place, names)
-    _footer.cache_clear()  # the place may have changed since this process last read it
-    _group_cache.cache_clear()
+    drop_cache()  # the place may have changed since this process last read it
     splits = splits_of_files(listing.files)
     parts: list[Rows] = []
     with ThreadPoolExecutor(min(_THREADS, len(names)), "index-parquet") as pool:
@@ -275,3 +274,9 @@ class _GroupCache:
 @functools.cache
 def _group_cache() -> _GroupCache:
     return _GroupCache()
+
+
+def drop_cache() -> None:
+    """Drops all footers and row groups that this process has read."""
+    _footer.cache_clear()
+    _group_cache.cache_clear()
