@@ -100,6 +100,30 @@ def read_label_sets(manifest: Manifest, where: Place) -> tuple[dict[int, set[str
     return found, [f"{where}: {len(unknown):,} names are no image of {manifest.root}: {some}"] if unknown else []
 
 
+def samples_named(manifest: Manifest, where: Place) -> tuple[np.ndarray, list[str]]:
+    """Sample ids, ascending, of a list of names, one a line, and a note of names that are no image's.
+
+    Raises:
+        PlaceError: the file is missing or no text, or no name is an image's.
+    """
+    try:
+        names = where.read_bytes().decode("utf-8-sig").split("\n")
+    except FileNotFoundError:
+        raise PlaceError(f"{where}: no such file; give a list of names, one a line") from None
+    except UnicodeDecodeError:
+        raise PlaceError(f"{where}: is not UTF-8 text; give a list of names, one a line") from None
+    names = [name.strip() for name in names if name.strip()]
+    paths = manifest.table["uri"].to_pylist()
+    known = _names(paths)
+    found = {known[name] for name in names if name in known}
+    unknown = [name for name in names if name not in known]
+    some = ", ".join(unknown[:_EXAMPLES])
+    if not found:
+        raise PlaceError(f"{where}: none of its names ({some}) is an image of {manifest.root}, such as {paths[0]}")
+    notes = [f"{where}: {len(unknown):,} names are no image of {manifest.root}: {some}"] if unknown else []
+    return np.array(sorted(found), np.int64), notes
+
+
 def unnamed(manifest: Manifest, where: Place, labelled: int) -> list[str]:
     """A note of the images for which a CSV names no label, if there are such images."""
     without = len(manifest) - labelled

@@ -17,6 +17,7 @@ import torch
 from swav_ray.config import CheckpointConfig
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import digest
+from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.fit.task import Fit, FitFeed, State, Task
 from swav_ray.run import messages
 from swav_ray.run.about import About
@@ -63,7 +64,7 @@ def run(
     # Workers may be started once more for a resize that was decided when the last step was done.
     if coordinator.given_up() or (folder / SUMMARY).exists():
         return
-    with failures_reported(coordinator):
+    with failures_reported(coordinator, EvaluationError):
         _Worker(fit, folder, coordinator, saves, cpus, world or World.current()).run()
 
 

@@ -14,7 +14,18 @@ from typing import Any, Literal
 from swav_ray.command_line import Parser
 from swav_ray.evaluate.fit.classify.material import Material
 from swav_ray.evaluate.fit.task import Fit
-from swav_ray.evaluate.protocols import clusters, knn, label_free, linear, linear_fast, svm, svm_low_shot
+from swav_ray.evaluate.protocols import (
+    clusters,
+    finetune,
+    knn,
+    label_free,
+    linear,
+    linear_fast,
+    semisup,
+    svm,
+    svm_low_shot,
+    transfer,
+)
 from swav_ray.evaluate.results.judged import Given, Judged
 from swav_ray.evaluate.results.protocol import Protocol
 
@@ -66,6 +77,18 @@ ON_FEATURES = {
 }
 """Protocols by their names on the command line."""
 ON_IMAGES = {
-    "linear": OnImages(linear.__doc__ or "", linear.add_options, linear.protocol, linear.fit),
+    "linear": OnImages(
+        "a linear layer on frozen features, 100 epochs", linear.add_options, linear.protocol, linear.fit
+    ),
+    "semisup": OnImages(
+        "the network fine-tuned on 1%% or 10%% of the labels", semisup.add_options, semisup.protocol, semisup.fit
+    ),
+    "finetune": OnImages("the network fine-tuned on all labels", finetune.add_options, finetune.protocol, finetune.fit),
+    "transfer": OnImages(
+        "a linear layer on frozen features, as for Places205 and iNaturalist18",
+        transfer.add_options,
+        transfer.protocol,
+        transfer.fit,
+    ),
 }
 """Protocols that train, by their names on the command line."""

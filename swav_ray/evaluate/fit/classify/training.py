@@ -45,7 +45,7 @@ class Training:
         """As a protocol's settings hold it."""
         fields = asdict(self)
         if self.decay == DROPS:
-            at = ", ".join(f"{at * self.epochs:g}" for at in fields.pop("drops"))
+            at = ", ".join(str(round(at * self.epochs)) for at in fields.pop("drops"))
             fields["decay"] = f"times {fields.pop('drop'):g} at epochs {at}"
         else:
             del fields["drops"], fields["drop"]

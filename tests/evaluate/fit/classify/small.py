@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def embedded(backbone: Backbone, split: Split) -> Labelled:
     """A split with its features, in this process."""
     crops, reasons, _ = crops_of(split.manifest, split.ids, backbone.preprocess.image_size, 1)
     keep = np.array([reason is None for reason in reasons])
-    lines = [reason for reason in reasons if reason is not None]
+    lines = [f"{split.manifest.uri_of(i)}: {why}" for i, why in zip(split.ids, reasons, strict=True) if why]
     features = embed(backbone, crops[keep], torch.device("cpu"))
     return Labelled(split.ids[keep], features, split.labels[keep], split.classes, split.manifest.root, lines)
 
@@ -113,3 +114,13 @@ def run(fit: Fit, folder: Place, requests: Mapping[int, Request] | None = None, 
     coordinator = Worker(requests)
     worker.run(fit, folder, coordinator, Saves(steps=3), world=world)
     return coordinator
+
+
+def with_config(given: Material, config: Config) -> Material:
+    """The same with settings of a run."""
+    return replace(given, config=config)
+
+
+def with_train(given: Material, train: Split) -> Material:
+    """The same with other images to learn from."""
+    return replace(given, train=train)
