@@ -22,6 +22,7 @@ FLOORS = (
     ("swav_ray.command_line",),
     ("swav_ray.model", "swav_ray.loss", "swav_ray.optim", "swav_ray.data"),
     ("swav_ray.training", "swav_ray.report", "swav_ray.weights", "swav_ray.plan"),
+    ("swav_ray.features",),
     ("swav_ray.evaluate", "swav_ray.embed", "swav_ray.health"),
     ("swav_ray.worker",),
     ("swav_ray.launch",),

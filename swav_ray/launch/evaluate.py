@@ -12,7 +12,6 @@ import torch
 
 from swav_ray.evaluate.backbones import PIXELS, UNTRAINED, backbone_of
 from swav_ray.evaluate.errors import EvaluationError
-from swav_ray.evaluate.features.embedding import crops_of
 from swav_ray.evaluate.features.labelled import check
 from swav_ray.evaluate.features.splits import Split, of_places, of_places_with_sets, of_run
 from swav_ray.evaluate.fit.classify.material import Material
@@ -21,6 +20,7 @@ from swav_ray.evaluate.protocols import ON_FEATURES, ON_IMAGES
 from swav_ray.evaluate.results import files as results
 from swav_ray.evaluate.results.judged import Given
 from swav_ray.evaluate.results.protocol import Protocol, Result
+from swav_ray.features.embedding import crops_of
 from swav_ray.launch import fit
 from swav_ray.launch.connect import connect
 from swav_ray.launch.features import labelled

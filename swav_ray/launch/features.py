@@ -17,10 +17,10 @@ import torch
 
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import digest
-from swav_ray.evaluate.features.embedding import crops_of, embed
 from swav_ray.evaluate.features.labelled import Labelled
 from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.features.store import FeaturesOf, FeatureStore
+from swav_ray.features.embedding import crops_of, embed
 from swav_ray.one_line import one_line
 from swav_ray.storage.place import Place
 from swav_ray.weights.backbone import Backbone

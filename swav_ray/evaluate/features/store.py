@@ -6,18 +6,16 @@ What is missing is the work that is left: an interrupted extraction resumes, and
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from swav_ray.evaluate.errors import EvaluationError
+from swav_ray.features.parts import Parts, claim
 from swav_ray.storage.place import Place
 
 ABOUT = "features.json"
@@ -69,28 +67,22 @@ class FeatureStore:
     def __init__(self, folder: Place, of: FeaturesOf, sample_ids: np.ndarray) -> None:
         self.of, self._sample_ids = of, np.asarray(sample_ids)
         self.folder = folder / of.digest()
-        wanted = json.loads(json.dumps(asdict(of)))
-        about = self.folder / ABOUT
-        if about.exists():
-            found = json.loads(about.read_bytes())
-            if found != wanted:
-                raise EvaluationError(f"{self.folder}: holds other features; give another --out or delete it")
-        else:
-            about.write_bytes(json.dumps(wanted, indent=1).encode())
+        self._parts = Parts(self.folder, len(self._sample_ids), PART_ROWS)
+        if not claim(self.folder / ABOUT, asdict(of)):
+            raise EvaluationError(f"{self.folder}: holds other features; give another --out or delete it")
 
     @property
     def parts(self) -> int:
         """Number of parts of the whole."""
-        return -(-len(self._sample_ids) // PART_ROWS)
+        return len(self._parts)
 
     def ids(self, part: int) -> np.ndarray:
         """Sample ids of a part, int64."""
-        return self._sample_ids[part * PART_ROWS : (part + 1) * PART_ROWS]
+        return self._sample_ids[self._parts.span(part)]
 
     def missing(self) -> list[int]:
         """Parts that are not there yet, or whose images could not all be read: storage may be back."""
-        there = {entry.name for entry in self.folder.list()}
-        return [part for part in range(self.parts) if _name(part) not in there]
+        return self._parts.missing()
 
     def write(self, part: int, features: np.ndarray, reasons: Sequence[str | None], *, again: bool = False) -> None:
         """Writes a part, whole.
@@ -106,10 +98,7 @@ class FeatureStore:
         table = pa.table(
             {"sample_id": self.ids(part), "feature": column, "reason": pa.array(list(reasons), pa.string())}
         )
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        (self.folder / _name(part, again)).write_bytes(sink.getvalue())
-        (self.folder / _name(part, not again)).delete()
+        self._parts.write(part, table, again=again)
 
     def read(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of these samples, and which of them are readable.
@@ -141,23 +130,19 @@ class FeatureStore:
         """Sample ids of unreadable images and why; raises EvaluationError if a part is missing."""
         found: dict[int, str] = {}
         for part in range(self.parts):
-            table = pq.read_table(io.BytesIO(self._bytes(part)), columns=["sample_id", "reason"])
+            table = self._read(part, ["sample_id", "reason"])
             pairs = zip(table["sample_id"].to_pylist(), table["reason"].to_pylist(), strict=True)
             found |= {sample: reason for sample, reason in pairs if reason is not None}
         return dict(sorted(found.items()))
 
     def _part(self, part: int) -> tuple[np.ndarray, np.ndarray]:
         """All rows of a part, (rows, feature_dim), and which are readable; the others hold anything."""
-        column = pq.read_table(io.BytesIO(self._bytes(part)), columns=["feature"])["feature"].combine_chunks()
+        column = self._read(part, ["feature"])["feature"].combine_chunks()
         values = column.values.to_numpy(zero_copy_only=False).reshape(-1, self.of.feature_dim)
         return values, np.asarray(column.is_valid())
 
-    def _bytes(self, part: int) -> bytes:
-        for again in (False, True):
-            with contextlib.suppress(FileNotFoundError):
-                return (self.folder / _name(part, again)).read_bytes()
-        raise EvaluationError(f"{self.folder / _name(part)}: is missing; run the extraction again")
-
-
-def _name(part: int, again: bool = False) -> str:
-    return f"part-{part:06d}{'-again' if again else ''}.parquet"
+    def _read(self, part: int, columns: list[str]) -> pa.Table:
+        try:
+            return self._parts.read(part, columns)
+        except FileNotFoundError as error:
+            raise EvaluationError(f"{error}; run the extraction again") from None

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from swav_ray.data.holdout import evenly
-from swav_ray.evaluate.features.embedding import embed
 from swav_ray.evaluate.label_free import code_agreement, code_information, rank_me, two_crops
 from swav_ray.evaluate.results.judged import Given, Judged
 from swav_ray.evaluate.results.protocol import Figure, Protocol
+from swav_ray.features.embedding import embed
 from swav_ray.weights.head import head_of
 
 _RANK_IMAGES = 10_000

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from swav_ray.data.batch import Batch
 from swav_ray.evaluate.errors import EvaluationError
-from swav_ray.evaluate.features.embedding import crops_of
 from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.fit.classify import outcome
 from swav_ray.evaluate.fit.classify.images import LabelledImages
@@ -26,6 +25,7 @@ from swav_ray.evaluate.fit.classify.training import Training
 from swav_ray.evaluate.fit.task import State
 from swav_ray.evaluate.results.judged import Judged
 from swav_ray.evaluate.results.protocol import Protocol
+from swav_ray.features.embedding import crops_of
 from swav_ray.model.global_batch_norm import Parts, synchronize
 from swav_ray.model.normalize import normalize
 from swav_ray.training.coordinator import Coordinator, Feed

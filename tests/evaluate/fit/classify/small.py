@@ -14,7 +14,6 @@ from swav_ray.command_line import Parser, read
 from swav_ray.config import Config
 from swav_ray.data.batch import Batch
 from swav_ray.data.batches import BatchMaker
-from swav_ray.evaluate.features.embedding import crops_of, embed
 from swav_ray.evaluate.features.labelled import Labelled
 from swav_ray.evaluate.features.splits import Split, of_places
 from swav_ray.evaluate.fit import worker
@@ -22,6 +21,7 @@ from swav_ray.evaluate.fit.classify.material import Material
 from swav_ray.evaluate.fit.task import Fit
 from swav_ray.evaluate.fit.worker import Saves
 from swav_ray.evaluate.protocols import ON_IMAGES
+from swav_ray.features.embedding import crops_of, embed
 from swav_ray.run.metrics_log import MetricsLog
 from swav_ray.storage.place import Place, place
 from swav_ray.training.control import Request
