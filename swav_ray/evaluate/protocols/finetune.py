@@ -11,7 +11,7 @@ from swav_ray.evaluate.fit.classify.images import CROP, LabelledImages
 from swav_ray.evaluate.fit.classify.material import Material
 from swav_ray.evaluate.fit.classify.network import NetworkFit
 from swav_ray.evaluate.fit.classify.training import COSINE_BY_STEP, Training
-from swav_ray.evaluate.protocols.options import add_training, as_published, trained_with
+from swav_ray.evaluate.protocols.options import add_training, as_published, changes, trained_with
 from swav_ray.evaluate.results.protocol import Protocol
 
 PUBLISHED = Training(epochs=30, batch=256, lr=0.05, trunk_lr=0.05, weight_decay=0.0, decay=COSINE_BY_STEP)
@@ -52,7 +52,7 @@ def fit(options: Mapping[str, Any], material: Material) -> NetworkFit:
         backbone=material.backbone,
         val=material.val,
         published={},
-        notes=[],
+        notes=changes(PUBLISHED, training),
     )
 
 

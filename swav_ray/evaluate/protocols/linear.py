@@ -17,7 +17,7 @@ from swav_ray.evaluate.fit.classify.images import CROP, LabelledImages
 from swav_ray.evaluate.fit.classify.material import Material
 from swav_ray.evaluate.fit.classify.outcome import TOP1
 from swav_ray.evaluate.fit.classify.training import COSINE, Training
-from swav_ray.evaluate.protocols.options import add_training, as_published, trained_with
+from swav_ray.evaluate.protocols.options import add_training, as_published, changes, trained_with
 from swav_ray.evaluate.results.protocol import Protocol
 
 PUBLISHED = Training(epochs=100, batch=256, lr=0.3, weight_decay=1e-6, decay=COSINE)
@@ -83,7 +83,7 @@ def fit(options: Mapping[str, Any], material: Material) -> FrozenFit:
         val=found[0],
         held_out=found[1] if held_out is not None else None,
         published={TOP1: _PUBLISHED_TOP1} if len(train.classes) == _IMAGENET_CLASSES else {},
-        notes=said,
+        notes=changes(PUBLISHED, training) + said,
     )
 
 

@@ -36,3 +36,10 @@ def trained_with(published: Training, options: Mapping[str, Any]) -> Training:
 def as_published(same: bool) -> dict[str, Any]:
     """An entry of a protocol's settings: whether it is the published one."""
     return {"as published": same}
+
+
+def changes(published: Training, training: Training) -> list[str]:
+    """A note on what makes a training another one than the published one, if anything does."""
+    before, now = published.settings(), training.settings()
+    told = [f"{name} {now[name]} instead of {before[name]}" for name in now if now[name] != before[name]]
+    return [f"not the published protocol: {'; '.join(told)}"] if told else []

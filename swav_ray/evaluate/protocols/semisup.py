@@ -18,7 +18,7 @@ from swav_ray.evaluate.fit.classify.network import NetworkFit
 from swav_ray.evaluate.fit.classify.outcome import TOP1, TOP5
 from swav_ray.evaluate.fit.classify.training import DROPS, Training
 from swav_ray.evaluate.protocols.finetune import check_network
-from swav_ray.evaluate.protocols.options import add_training, as_published, trained_with
+from swav_ray.evaluate.protocols.options import add_training, as_published, changes, trained_with
 from swav_ray.evaluate.results.protocol import Protocol
 from swav_ray.storage.place import place
 
@@ -72,6 +72,7 @@ def fit(options: Mapping[str, Any], material: Material) -> NetworkFit:
         train, notes = _listed(material.train, options["subset"])
     else:
         train, notes = _stratified(material.train, percent, training.seed), []
+    kept = f"{len(train.ids):,} of {len(material.train.ids):,} images keep their labels"
     replace(material, train=train).check(training.batch)
     return NetworkFit(
         protocol=protocol(options),
@@ -80,7 +81,7 @@ def fit(options: Mapping[str, Any], material: Material) -> NetworkFit:
         backbone=material.backbone,
         val=material.val,
         published=_PUBLISHED_FIGURES[percent] if len(train.classes) == _IMAGENET_CLASSES else {},
-        notes=[*notes, f"{len(train.ids):,} of {len(material.train.ids):,} images keep their labels"],
+        notes=[*changes(PUBLISHED[percent], training), *notes, kept],
     )
 
 

@@ -12,7 +12,7 @@ from swav_ray.evaluate.fit.classify.images import CROP, LabelledImages
 from swav_ray.evaluate.fit.classify.material import Material
 from swav_ray.evaluate.fit.classify.outcome import TOP1
 from swav_ray.evaluate.fit.classify.training import DROPS, Training
-from swav_ray.evaluate.protocols.options import add_training, as_published, trained_with
+from swav_ray.evaluate.protocols.options import add_training, as_published, changes, trained_with
 from swav_ray.evaluate.results.protocol import Protocol
 
 _PLACES = Training(epochs=28, batch=256, lr=0.01, weight_decay=1e-4, decay=DROPS, drops=(0.25, 0.5, 0.75), drop=0.1)
@@ -66,5 +66,5 @@ def fit(options: Mapping[str, Any], material: Material) -> FrozenFit:
         val=val,
         held_out=None,
         published={TOP1: top1} if len(material.train.classes) == classes else {},
-        notes=notes,
+        notes=changes(PUBLISHED[options["like"]], training) + notes,
     )

@@ -7,14 +7,16 @@ from typing import Any
 
 from swav_ray.report.figures import new_figure, png
 
+_LONGEST = 90  # characters of a place that fit
 _FEW = 20  # epochs that show as points
 
 
-def learning_curve(rows: Sequence[Mapping[str, Any]], figure: str, title: str) -> bytes:
+def learning_curve(rows: Sequence[Mapping[str, Any]], figure: str, title: str, place: str) -> bytes:
     """A PNG: the training loss above, one figure on the validation split below.
 
     Args:
         rows: with "epoch", "loss" (or None) and the figure, in percent.
+        place: of the weights, below the title.
     """
     picture = new_figure(7, 4.6)
     above, below = picture.subplots(2, 1, sharex=True)
@@ -28,9 +30,9 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], figure: str, title: str) -
     below.annotate(
         f"best: {best[figure]:.1f}%",
         (best["epoch"], best[figure]),
-        xytext=(0, -16),
+        xytext=(-4, -14),
         textcoords="offset points",
-        ha="center",
+        ha="right" if best["epoch"] > epochs[0] else "left",
         fontsize=8,
     )
     below.set_ylabel(f"{figure}, %")
@@ -40,4 +42,5 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], figure: str, title: str) -
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
     picture.suptitle(title, fontsize=10)
+    above.set_title(place if len(place) <= _LONGEST else f"...{place[-_LONGEST:]}", fontsize=8, color="#555555")
     return png(picture)

@@ -75,8 +75,8 @@ class FrozenFit:
                 f"of {len(self.lrs)} heads, lr {lr:g} and weight decay {decay:g} were chosen by {share:.1f}% on "
                 f"{len(self.held_out):,} images held out of --train"
             ]
-        title = f"{self.protocol.name}, {self.backbone.origin.place}"
-        return outcome.judged(finished, rows, title, self.published, notes)
+        of = self.protocol.name, self.backbone.origin.place
+        return outcome.judged(finished, rows, *of, self.published, len(self.images.split.classes), notes)
 
 
 class Frozen:

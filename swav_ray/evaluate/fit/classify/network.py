@@ -70,8 +70,8 @@ class NetworkFit:
         if unreadable:
             some = "; ".join(unreadable[:_EXAMPLES])
             notes = [f"{len(unreadable)} images of {self.val.manifest.root} cannot be read and are left out: {some}"]
-        title = f"{self.protocol.name}, {self.backbone.origin.place}"
-        return outcome.judged(finished, rows, title, self.published, notes)
+        of = self.protocol.name, self.backbone.origin.place
+        return outcome.judged(finished, rows, *of, self.published, len(self.images.split.classes), notes)
 
 
 class _Classifier(nn.Module):

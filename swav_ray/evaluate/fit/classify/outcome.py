@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,17 +43,20 @@ def finished(ids: Sequence[int], right: np.ndarray) -> dict[str, Any]:
 def judged(
     finished: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
-    title: str,
+    name: str,
+    place: str,
     published: Mapping[str, float],
+    classes: int,
     notes: Sequence[str] = (),
 ) -> Judged:
     """What a training says.
 
     Args:
         finished: from `finished`. rows: with "epoch", "loss" and the shares of each epoch.
-        title: of the picture.
+        name: of the protocol. place: of the weights.
         published: the figures of the published weights, by TOP1 and TOP5: of the best epoch, as the published scripts
             report them.
+        classes: of the classifier.
     """
     from swav_ray.evaluate.results.curve import learning_curve  # matplotlib takes a second to import
 
@@ -60,16 +64,19 @@ def judged(
     best = max(rows, key=lambda row: row[TOP1])
     figures: dict[str, Figure] = {}
     for which, row, of in (("last", rows[-1], {}), ("best", best, published)):
-        for name in (TOP1, TOP5):
-            if name in row:
-                right = np.arange(images) < round(row[name] * images / 100)
-                figures[f"{name}, {which} epoch"] = accuracy(right, published=of.get(name))
-    picture = learning_curve(rows, TOP1, f"{title}: {figures[f'{TOP1}, last epoch'].text()} after the last epoch")
+        for top in (TOP1, TOP5):
+            if top in row:
+                right = np.arange(images) < round(row[top] * images / 100)
+                figures[f"{top}, {which} epoch"] = accuracy(right, published=of.get(top))
+    title = f"{name}: {TOP1} {figures[f'{TOP1}, last epoch'].text()} after the last epoch"
+    picture = learning_curve(rows, TOP1, title, place)
     pairs = zip(finished["ids"], finished["right"], strict=True)
     correct = {sample: bool(right) for sample, right in pairs}
-    return Judged(
-        figures=figures,
-        picture=picture,
-        correct=correct,
-        notes=[*notes, f"the best epoch, {best['epoch']} of {rows[-1]['epoch']}, was chosen on the validation split"],
-    )
+    said = [*notes, f"the best epoch, {best['epoch']} of {rows[-1]['epoch']}, was chosen on the validation split"]
+    loss, guess = rows[-1]["loss"], math.log(classes)
+    if loss is not None and loss > guess:
+        said.append(
+            f"the training loss of the last epoch is {loss:.3g}, and ln {classes} = {guess:.3g} is a guess's: the "
+            "learning rate is too high for this network's features; lower --lr, or let linear --sweep choose"
+        )
+    return Judged(figures=figures, picture=picture, correct=correct, notes=said)

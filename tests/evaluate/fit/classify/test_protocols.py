@@ -237,8 +237,8 @@ def test_a_list_of_names_chooses_the_labelled_images(images: Path, tmp_path: Pat
     fit = fit_of("semisup", images, "--subset", str(tmp_path / "list.txt"))
     chosen = fit.images.split
     assert sorted(chosen.manifest.table["uri"].take(chosen.ids).to_pylist()) == sorted(names)
-    assert "1 names are no image" in fit.notes[0]
-    assert "1 of its images have no label or are not to be learned from" in fit.notes[1]
+    assert "1 names are no image" in fit.notes[1]
+    assert "1 of its images have no label or are not to be learned from" in fit.notes[2]
     assert fit.protocol.settings["labels"] == "10%, a list of names"
 
 
@@ -256,6 +256,26 @@ def test_an_option_makes_another_protocol_of_it_that_is_not_the_published_one() 
         changed = [on_images.protocol(small.options(name, *words, *more)) for more in CHANGES]
         assert len({published.digest(), *(one.digest() for one in changed)}) == len(CHANGES) + 1
         assert not any(one.settings["as published"] for one in changed)
+
+
+def test_what_was_changed_is_told_in_a_note(images: Path) -> None:
+    assert fit_of("linear", images).notes == [
+        "not the published protocol: epochs 3 instead of 100; batch 8 instead of 256"
+    ]
+
+
+def test_a_learning_rate_that_is_too_high_is_told(images: Path, tmp_path: Path) -> None:
+    fit = fit_of("linear", images, "--lr", "1000")
+    small.run(fit, place(tmp_path))
+    _, rows, summary, _ = outcome(place(tmp_path))
+    assert "the learning rate is too high for this network's features" in fit.judged(summary, rows).notes[-1]
+
+
+def test_weights_that_are_no_longer_finite_end_it_in_one_line(images: Path, tmp_path: Path) -> None:
+    worker = small.Worker()
+    with pytest.raises(FloatingPointError, match=r"the loss of step \d is not finite; a lower --lr usually helps"):
+        small.worker.run(fit_of("linear", images, "--lr", "1e38"), place(tmp_path), worker, small.Saves())
+    assert "is not finite; a lower --lr" in worker.reason
 
 
 CHANGES = (("--epochs", "3"), ("--batch", "32"), ("--lr", "0.7"), ("--seed", "1"))
