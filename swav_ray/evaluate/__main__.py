@@ -21,6 +21,7 @@ from swav_ray import command_line
 from swav_ray.command_line import Parser, WrongArgument
 from swav_ray.evaluate.protocols import ON_FEATURES, ON_IMAGES
 from swav_ray.evaluate.results.files import comparison, table
+from swav_ray.features.embedding import BF16, FLOAT32
 from swav_ray.report.complaint import complain
 from swav_ray.report.terminal import Terminal
 
@@ -46,6 +47,7 @@ def parser() -> Parser:
         one = add(name, on_features.protocol.source, functools.partial(_on_features, name))
         _add_backbone(one)
         _add_images(one)
+        _add_precision(one)
         for flag, other in on_features.flags.items():
             one.add_argument(f"--{flag}", dest=_FLAG, action="store_const", const=flag, help=other.protocol.source)
     for name, on_images in ON_IMAGES.items():
@@ -56,9 +58,11 @@ def parser() -> Parser:
     one = add("all", "every protocol on frozen features that the images and the weights allow", _all)
     _add_backbone(one)
     _add_images(one)
+    _add_precision(one)
     one = add("compare", "the same for several backbones, side by side", _compare)
     one.add_argument("backbones", nargs="*", metavar="C", help="two or more, each as --checkpoint of the others")
     _add_images(one)
+    _add_precision(one)
     return made
 
 
@@ -90,6 +94,15 @@ def _add_images(parser: Parser) -> None:
     parser.add_argument("--prefix", default="", help="what the names begin with, if a file holds several networks")
     parser.add_argument("--limit", type=command_line.at_least_one, default=0, help="most images of a split (all)")
     parser.add_argument("--ray-logs", action="store_true", help="show Ray's own messages")
+
+
+def _add_precision(parser: Parser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=[FLOAT32, BF16],
+        default=FLOAT32,
+        help="of the network that makes features; bf16 is faster where the machine has it, and moves figures a little",
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from swav_ray.data.sources import Sample, read_samples
 from swav_ray.model.normalize import normalize
 from swav_ray.weights.backbone import Backbone
 
+FLOAT32, BF16 = "float32", "bf16"
 _BATCH = 64  # images of a forward pass
 
 
@@ -50,9 +51,14 @@ def crops_of(
 
 
 @torch.inference_mode()
-def embed(backbone: Backbone, crops: np.ndarray, device: torch.device) -> np.ndarray:
-    """(N, S, S, 3) uint8 crops to (N, feature_dim) float32 features."""
-    parts = [backbone(batch).float().cpu().numpy() for batch in _batches(backbone, crops, device)]
+def embed(backbone: Backbone, crops: np.ndarray, device: torch.device, precision: str = FLOAT32) -> np.ndarray:
+    """(N, S, S, 3) uint8 crops to (N, feature_dim) float32 features.
+
+    Args:
+        precision: FLOAT32, or BF16: convolutions in bfloat16, of which features keep about two decimal digits.
+    """
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == BF16):
+        parts = [backbone(batch).float().cpu().numpy() for batch in _batches(backbone, crops, device)]
     return np.concatenate(parts) if parts else np.empty((0, backbone.feature_dim), np.float32)
 
 

@@ -20,7 +20,7 @@ from swav_ray.evaluate.protocols import ON_FEATURES, ON_IMAGES
 from swav_ray.evaluate.results import files as results
 from swav_ray.evaluate.results.judged import Given
 from swav_ray.evaluate.results.protocol import Protocol, Result
-from swav_ray.features.embedding import crops_of
+from swav_ray.features.embedding import FLOAT32, crops_of
 from swav_ray.launch import fit
 from swav_ray.launch.connect import connect
 from swav_ray.launch.features import labelled
@@ -47,6 +47,7 @@ class Request:
         image_size, prefix: as for `load_backbone`; 0 and empty: not given.
         out: folder of the backbone's evaluations; empty: `evaluations` in the run directory, or in the storage.
         storage: where manifests are cached. limit: most images of a split, 0: all.
+        precision: of frozen features, as of `embedding.embed`.
         ray_logs: show Ray's own messages.
     """
 
@@ -60,6 +61,7 @@ class Request:
     out: str = ""
     storage: str = "runs"
     limit: int = 0
+    precision: str = FLOAT32
     ray_logs: bool = False
 
 
@@ -83,12 +85,15 @@ def evaluate(
         raise EvaluationError(f"each image has one label; {name} by itself would judge them as well")
     folder = _out(request, backbone) / protocol.protocol.name
     result = _of(protocol.protocol, backbone, train, val)
+    if request.precision != FLOAT32:
+        result = replace(result, preprocessing={**result.preprocessing, "precision": request.precision})
     found = results.read(folder)
     if found is not None and not results.is_of(found, result):
         raise EvaluationError(f"{folder}: holds the result of another evaluation; give another --out or delete it")
     own = connect(request.ray_logs)
     try:
-        first, second = labelled(backbone, [train, val], folder.parent / FEATURES, _Progress(say))
+        features = folder.parent / FEATURES
+        first, second = labelled(backbone, [train, val], features, _Progress(say), request.precision)
     finally:
         if own:
             ray.shutdown()

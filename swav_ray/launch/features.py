@@ -20,7 +20,7 @@ from swav_ray.data.sample_plan import digest
 from swav_ray.evaluate.features.labelled import Labelled
 from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.features.store import FeaturesOf, FeatureStore
-from swav_ray.features.embedding import crops_of, embed
+from swav_ray.features.embedding import FLOAT32, crops_of, embed
 from swav_ray.one_line import one_line
 from swav_ray.storage.place import Place
 from swav_ray.weights.backbone import Backbone
@@ -29,7 +29,11 @@ _DECODE_THREADS = 2  # of a task, so that reading and decoding overlap
 
 
 def labelled(
-    backbone: Backbone, splits: Sequence[Split], folder: Place, progress: Callable[[int, int], None]
+    backbone: Backbone,
+    splits: Sequence[Split],
+    folder: Place,
+    progress: Callable[[int, int], None],
+    precision: str = FLOAT32,
 ) -> list[Labelled]:
     """The splits with their features, those of one place extracted together, unless they are there already.
 
@@ -37,6 +41,7 @@ def labelled(
         backbone: on the CPU.
         folder: of all features of this backbone.
         progress: is told how many images are done, and of how many.
+        precision: of the network, as of `embedding.embed`.
 
     Raises:
         EvaluationError: the folder holds something else. StorageUnavailable, OSError: images cannot be read.
@@ -48,12 +53,12 @@ def labelled(
     for split in splits:
         root = split.manifest.root
         if root not in stores:
-            stores[root] = _store(backbone, split.manifest, ids_of[root], folder)
+            stores[root] = _store(backbone, split.manifest, ids_of[root], folder, precision)
             extract(backbone, split.manifest, stores[root], progress)
     return [_with_features(split, stores[split.manifest.root]) for split in splits]
 
 
-def _store(backbone: Backbone, manifest: Manifest, ids: np.ndarray, folder: Place) -> FeatureStore:
+def _store(backbone: Backbone, manifest: Manifest, ids: np.ndarray, folder: Place, precision: str) -> FeatureStore:
     preprocess = backbone.preprocess
     of = FeaturesOf(
         weights=backbone.origin.sha256,
@@ -65,6 +70,7 @@ def _store(backbone: Backbone, manifest: Manifest, ids: np.ndarray, folder: Plac
         fingerprint=manifest.fingerprint,
         samples=digest(ids),
         feature_dim=backbone.feature_dim,
+        precision=precision,
     )
     return FeatureStore(folder, of, ids)
 
@@ -151,7 +157,8 @@ def _write(store: FeatureStore, row: dict[str, Any], network: Backbone, device: 
     reasons, failure = list(row["reasons"]), row["failure"]
     if not failure:
         try:
-            store.write(row["part"], embed(network, row["crops"], device), reasons, again=bool(row["again"]))
+            features = embed(network, row["crops"], device, store.of.precision)
+            store.write(row["part"], features, reasons, again=bool(row["again"]))
         except OSError as error:
             failure = one_line(error)
     return {"part": row["part"], "images": len(reasons), "failure": failure}

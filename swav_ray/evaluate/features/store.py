@@ -34,6 +34,7 @@ class FeaturesOf:
         root, fingerprint: the place and what it held.
         samples: digest of the sample ids, as `sample_plan.digest`.
         feature_dim: length of a feature.
+        precision: of the network, as of `embedding.embed`.
     """
 
     weights: str
@@ -45,6 +46,7 @@ class FeaturesOf:
     fingerprint: str
     samples: str
     feature_dim: int
+    precision: str
     format: int = _FORMAT
 
     def digest(self) -> str:

@@ -22,6 +22,7 @@ OF = FeaturesOf(
     fingerprint="f",
     samples="s",
     feature_dim=3,
+    precision="float32",
 )
 IDS = np.arange(0, 3 * PART_ROWS + 20, 2)  # every other sample
 
