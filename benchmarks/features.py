@@ -3,10 +3,11 @@
     python -m benchmarks.features [--images N] [--size S] [--model resnet18] [--width W]
 
 Prints one JSON line. The baseline is the loop that everybody writes: a Dataset with PIL and torchvision's Resize,
-CenterCrop, ToTensor and Normalize, a DataLoader with a worker a CPU, and the same network in float32. Both are timed
-whole, from their call to the last feature; `ray_start_s`, Ray's own start, comes on top of ours. The images are parts
-of scikit-learn's sample photos, 1.5 times as large as what is embedded. `largest_difference` is that between the two
-lots of features, relative to the largest feature: the two resize differently.
+CenterCrop, ToTensor and Normalize, a DataLoader with a worker a CPU, and the same network in float32. Ours is measured
+twice, in float32 and with `--precision bf16`. All are timed whole, from their call to the last feature; `ray_start_s`,
+Ray's own start, comes on top of ours. The images are parts of scikit-learn's sample photos, 1.5 times as large as what
+is embedded; `--photo-side` makes them as large as those of a camera or of ImageNet. `largest_difference` is that from
+the baseline's features, relative to the largest feature: the two resize differently.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torchvision import transforms
 
 from swav_ray.data import manifest as manifests
 from swav_ray.evaluate.features.splits import Split
+from swav_ray.features.embedding import BF16, FLOAT32
 from swav_ray.model.normalize import MEAN, STD
 from swav_ray.model.swav import SwAVModel
 from swav_ray.storage.place import place
@@ -88,8 +90,10 @@ def plain_loop(backbone: Backbone, files: list[str], cpus: int) -> tuple[float, 
     return len(files) / (time.perf_counter() - began), features
 
 
-def ours(backbone: Backbone, uri: str, out: Path, cpus: int) -> tuple[float, float, np.ndarray]:
-    """Images per second, seconds that Ray takes to start, and the features."""
+def ours(
+    backbone: Backbone, uri: str, out: Path, cpus: int, precisions: list[str]
+) -> tuple[dict[str, float], float, dict[str, np.ndarray]]:
+    """Images per second for each precision, seconds that Ray takes to start, and the features."""
     import ray
 
     from swav_ray.launch.features import labelled
@@ -100,12 +104,16 @@ def ours(backbone: Backbone, uri: str, out: Path, cpus: int) -> tuple[float, flo
     began = time.perf_counter()
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     started = time.perf_counter()
+    rates, features = {}, {}
     try:
-        (found,) = labelled(backbone, [split], place(out), lambda *_: None)
+        for precision in precisions:
+            asked = time.perf_counter()
+            (found,) = labelled(backbone, [split], place(out), lambda *_: None, precision)
+            rates[precision] = len(ids) / (time.perf_counter() - asked)
+            features[precision] = found.features
     finally:
-        ended = time.perf_counter()
         ray.shutdown()
-    return len(ids) / (ended - started), started - began, found.features
+    return rates, started - began, features
 
 
 def main() -> None:
@@ -114,26 +122,31 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="side of what is embedded, in pixels")
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--photo-side", type=int, default=0, help="of the images, in pixels (1.5 times --size)")
     options = parser.parse_args()
     cpus = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_images(folder / "images", options.images, round(1.5 * options.size))
+        write_images(folder / "images", options.images, options.photo_side or round(1.5 * options.size))
         backbone = make_backbone(folder, options.model, options.width, options.size)
         files = sorted(map(str, (folder / "images").rglob("*.jpg")))
         baseline, expected = plain_loop(backbone, files, cpus)
-        rate, start, features = ours(backbone, str(folder / "images"), folder / "features", cpus)
-    difference = float(np.abs(features - expected).max() / np.abs(expected).max())
+        rates, start, features = ours(backbone, str(folder / "images"), folder / "features", cpus, [FLOAT32, BF16])
+    largest = float(np.abs(expected).max())
     document = {
         "benchmark": "features",
         "images": options.images,
         "size": options.size,
+        "photo_side": options.photo_side or round(1.5 * options.size),
         "model": f"{options.model}-w{options.width:g}",
         "cpus": cpus,
-        "images_per_second": {"swav_ray": round(rate, 1), "dataloader": round(baseline, 1)},
-        "ratio": round(rate / baseline, 2),
+        "images_per_second": {"dataloader": round(baseline, 1)}
+        | {name: round(rate, 1) for name, rate in rates.items()},
+        "ratio": {name: round(rate / baseline, 2) for name, rate in rates.items()},
         "ray_start_s": round(start, 1),
-        "largest_difference": round(difference, 4),
+        "largest_difference": {
+            name: round(float(np.abs(found - expected).max()) / largest, 4) for name, found in features.items()
+        },
     }
     print(json.dumps(document))
 
