@@ -284,6 +284,23 @@ class TrainConfig:
         unit="steps",
         resumable=True,
     )
+    init_from: str = setting(
+        "",
+        "Weights that the run starts from: a run directory (its newest checkpoint), a checkpoint, or a file of "
+        "anybody's weights, local, s3:// or hf://; empty: random weights.",
+    )
+    init_head: bool = setting(
+        True, "Take the projection head and the prototypes of train.init_from too, as far as their shapes match."
+    )
+    init_trunk_epochs: float = setting(
+        0.0,
+        "Time at the start in which the trunk of train.init_from learns at train.init_trunk_lr_factor of the learning "
+        "rate, while new heads warm up.",
+        unit="epochs",
+    )
+    init_trunk_lr_factor: float = setting(
+        0.0, "Learning rate of the trunk during train.init_trunk_epochs; 0: frozen.", unit="fraction of the rate"
+    )
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "train.epochs", self.epochs, "must be at least 1")
@@ -296,6 +313,12 @@ class TrainConfig:
         right = f"must divide train.global_batch_size ({batch}) into parts of at least 2 images"
         _require(ok, "train.batchnorm_groups", groups, right)
         _require(self.max_refused_steps >= 0, "train.max_refused_steps", self.max_refused_steps, "must be 0 or more")
+        held, right = self.init_trunk_epochs, f"must be between 0 and train.epochs ({self.epochs})"
+        _require(0 <= held <= self.epochs, "train.init_trunk_epochs", held, right)
+        right = "needs train.init_from: a trunk of random weights has nothing to keep"
+        _require(not held or bool(self.init_from), "train.init_trunk_epochs", held, right)
+        factor = self.init_trunk_lr_factor
+        _require(0 <= factor <= 1, "train.init_trunk_lr_factor", factor, "must be between 0 (frozen) and 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

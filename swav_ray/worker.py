@@ -19,6 +19,7 @@ from swav_ray.data.holdout import split
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.in_training.measurer import Measurer
+from swav_ray.model.swav import SwAVModel
 from swav_ray.run import messages
 from swav_ray.run.layout import MANIFEST, SUMMARY
 from swav_ray.run.step_record import StepRecord
@@ -27,10 +28,12 @@ from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request, Requests
 from swav_ray.training.coordinator import Coordinator, Feed, failures_reported, leave
+from swav_ray.training.description import about_of, describe
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model
 from swav_ray.training.loop import Hooks, train
 from swav_ray.training.run_files import RunFiles, on_all_workers
+from swav_ray.weights import initial
 
 _REPORT_SECONDS = 0.25  # between records that are reported
 
@@ -55,15 +58,16 @@ class _Worker:
         self._chief = self._world.rank == 0
         _set_up_torch(config, coordinator.device)
         self._manifest = manifests.load(run_dir / MANIFEST)
-        train_ids, held_out = split(self._manifest, config.data)
+        train_ids, self._held_out = split(self._manifest, config.data)
         self._plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
         self._end = config.train.epochs * self._plan.steps_per_epoch
         self._learner = Learner(config, self._plan.steps_per_epoch, device=coordinator.device, world=self._world)
-        data, model = (self._manifest, train_ids, held_out), self._learner.model
+        data, model = (self._manifest, train_ids, self._held_out), self._learner.model
         self._measurer = Measurer(config, model, *data, device=coordinator.device, world=self._world)
         self._requests = Requests(coordinator.request, coordinator.preemption, self._report_preemption)
         self._quarantine = Quarantine(run_dir, len(train_ids), config.data.max_bad_fraction, writes=self._chief)
         self._files: RunFiles | None = None  # of rank 0
+        self._init = initial.record(run_dir) if config.train.init_from else {}
         self._reported = 0.0
 
     def run(self) -> None:
@@ -83,6 +87,8 @@ class _Worker:
             found = self._files.newest()
         found = on_all_workers(found, self._run_dir, self._world)
         if found is None:
+            if self._config.train.init_from:
+                initial.restore(self._learner.model, self._run_dir)
             return 0
         checkpoint.restore(self._learner, found)
         if self._chief:
@@ -93,6 +99,7 @@ class _Worker:
         """Opens the run's files at `start`, unless workers have started there too often."""
         if reason := self._coordinator.begin(start):
             raise RuntimeError(reason)
+        describe(self._run_dir, about_of(self._config, self._learner.model, self._init), self._manifest, self._held_out)
         files.open(start, self._world.size, self._config.checkpoint, self._plan.steps_per_epoch)
 
     def _train(self, start: int) -> None:
@@ -146,7 +153,7 @@ class _Worker:
         if self._files is not None:
             if wait:
                 self._waiting_for(f"the checkpoint before step {step}")
-            state = checkpoint.snapshot(self._learner, step, knn_top1)
+            state = checkpoint.snapshot(self._learner, step, knn_top1, self._init)
             self._requests.save_seconds = self._files.save(state, wait=wait)
         if wait:
             # The others may leave after this, and all workers are ended as soon as one leaves.
@@ -186,11 +193,19 @@ class _Worker:
         if self._files is not None:
             self._files.close_log()
             self._coordinator.report(messages.Finishing())
-        found = self._measurer.knn(untrained=build_model(self._config))
+        found = self._measurer.knn(untrained=build_model(self._config), init=self._initial())
         self._note_measured(self._end, found)
         if self._files is not None:
             self._files.finish(lambda: self._summary(found))
             self._coordinator.saved()
+
+    def _initial(self) -> SwAVModel | None:
+        """The network that the run started with, if not with random weights."""
+        if not self._init:
+            return None
+        model = build_model(self._config)
+        initial.restore(model, self._run_dir)
+        return model
 
     def _summary(self, knn_top1: dict[str, float]) -> dict[str, Any]:
         return summarize(

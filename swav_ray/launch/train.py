@@ -31,6 +31,8 @@ from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import CONFIG, MANIFEST, SUMMARY
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place, place
+from swav_ray.training.learner import build_model
+from swav_ray.weights.initial import Initial, initial
 
 
 def train(config: Config) -> dict[str, Any] | None:
@@ -82,6 +84,10 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
             terminal.line(f"warning: {warning}")
         terminal.waiting_for("listing the images: {}")
         manifest = _check_data(config, run_dir, terminal)
+        start = None
+        if config.train.init_from:
+            terminal.waiting_for(f"reading {config.train.init_from}: {{}}")
+            start = initial(build_model(config), config, run_dir)
         terminal.waiting_for("starting Ray: {}" if "RAY_ADDRESS" not in os.environ else "connecting to Ray: {}")
         local_ray = connect(config.run.ray_logs)
         least = config.scaling.num_workers[0]
@@ -89,7 +95,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
         with stop.noted():
             try:
                 check_room(config.scaling, terminal, grows=local_ray is None)
-                _begin(config, run_dir, manifest, terminal)
+                _begin(config, run_dir, manifest, terminal, start)
                 _fit(config, run_dir, terminal, stop, taken, local_ray)
             finally:
                 if local_ray is not None and not local_ray.ended():  # else it would wait for what has ended
@@ -120,9 +126,15 @@ def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     return manifest
 
 
-def _begin(config: Config, run_dir: Place, manifest: Manifest, terminal: Terminal) -> None:
-    """Writes the run's manifest and its config, with which it has begun."""
+def _begin(
+    config: Config, run_dir: Place, manifest: Manifest, terminal: Terminal, start: Initial | None = None
+) -> None:
+    """Writes the run's manifest, the weights that it starts from if they are given, and its config: it has begun."""
     manifests.save(manifest, run_dir / MANIFEST)
+    if start is not None:
+        start.save(run_dir)
+        for line in start.lines:
+            terminal.line(line)
     (run_dir / CONFIG).write_bytes(settings.to_yaml(config).encode())
     terminal.line(f"run directory: {run_dir}")
 

@@ -14,6 +14,13 @@ from torch.nn import functional as F
 
 from swav_ray.model.resnet import ResNet
 
+_HEAD = ("projection_head.", "prototypes.")
+
+
+def is_trunk(name: str) -> bool:
+    """Whether a parameter or buffer of `SwAVModel` belongs to the trunk, by its name."""
+    return not name.startswith(_HEAD)
+
 
 class MultiPrototypes(nn.Module):
     """Several prototype heads over the same embeddings, named as in the published code."""
@@ -38,6 +45,9 @@ class SwAVModel(ResNet):
         hidden_dim: hidden layer of the projection head (Linear-BatchNorm-ReLU-Linear); 0: one linear layer.
         output_dim: dimension of the embeddings.
         prototypes: number of prototypes of each head.
+
+    Attributes:
+        trunk_learns: whether `forward` remembers what a gradient of the trunk needs; without it a step is cheaper.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class SwAVModel(ResNet):
         prototypes: Sequence[int] = (3000,),
     ) -> None:
         super().__init__(depth, width=width, small_image_stem=small_image_stem)
+        self.trunk_learns = True
         self.projection_head: nn.Module
         if hidden_dim:
             self.projection_head = nn.Sequential(
@@ -90,7 +101,8 @@ class SwAVModel(ResNet):
         Returns:
             embeddings (sum of rows, D), L2-normalised, and for each prototype head scores (sum of rows, K).
         """
-        features = torch.cat([self.features(group) for group in crops])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_learns):
+            features = torch.cat([self.features(group) for group in crops])
         projected = self.projection_head(features)
         # Scores are divided by epsilon and temperature, which would magnify the rounding of half precision.
         with torch.autocast(projected.device.type, enabled=False):

@@ -34,7 +34,7 @@ class LarcSGD(torch.optim.SGD):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         *,
         lr: float,
         momentum: float = 0.9,

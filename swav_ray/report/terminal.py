@@ -191,6 +191,8 @@ class Terminal:
         top1 = summary["knn_top1"]
         if top1:
             table.add_row("kNN top-1, trained backbone", f"{top1['trained']:.1f}%")
+            if "init" in top1:
+                table.add_row("kNN top-1, the weights that it started from", f"{top1['init']:.1f}%")
             table.add_row("kNN top-1, the same backbone untrained", f"{top1['untrained']:.1f}%")
             table.add_row("kNN top-1, raw pixels", f"{top1['pixels']:.1f}%")
             table.add_row("chance", f"{top1['chance']:.1f}%")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 _ENTRY = "swav_ray"  # of the header, with `About` as JSON
 
@@ -16,7 +17,14 @@ class About:
     Attributes:
         run: name of the run. step, samples_seen: how far it has been trained.
         image_size: side of the images that it is evaluated on, in pixels.
-        samples: where the run's list of images lies, which says what was held out of training.
+        samples: where the run's list of images lies.
+        held_out: where the list of images lies that it did not train on.
+        architecture: of trunk and head, by the names of the config's section `model`, with `feature_dim` and the first
+            convolution's `stem_padding` in pixels.
+        preprocessing: `resize_short_side` and `center_crop` in pixels, `interpolation`, `channels`, and `mean` and
+            `std` of images in 0..1.
+        config: the run's settings, section by section: the recipe that it was trained by.
+        init: `place`, `sha256` and `layout` of the weights that the run started from; empty if they were random.
     """
 
     run: str = ""
@@ -24,6 +32,11 @@ class About:
     samples_seen: int = 0
     image_size: int = 0
     samples: str = ""
+    held_out: str = ""
+    architecture: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    init: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of_header(metadata: Mapping[str, str]) -> About:
@@ -40,4 +53,9 @@ class About:
 
     def header(self) -> dict[str, str]:
         """The same as a safetensors header's entries."""
-        return {_ENTRY: json.dumps(asdict(self))}
+        return {"format": "pt", _ENTRY: json.dumps(asdict(self))}  # some readers refuse a file without a format
+
+    def over(self, other: About) -> About:
+        """What this one knows, and what only the other one knows."""
+        own = {item.name: getattr(self, item.name) for item in fields(About)}
+        return About(**{name: value or getattr(other, name) for name, value in own.items()})

@@ -4,7 +4,10 @@ STORAGE/
   _data/manifests/           cached manifests      _data/shapes/    the built-in data set
   NAME/                      a run
     config.yaml              feeds `--config`; with it the run has begun
-    manifest.parquet         the samples that it trains on
+    manifest.parquet         the samples
+    held_out.parquet         those of them that it does not train on
+    about.json               architecture, preprocessing and settings, as in the header of model.safetensors
+    init.safetensors         the network before the first step, if it starts from given weights
     running.json             who runs it (the lease), while it runs
     metrics.jsonl            a line a step            events/       the same for TensorBoard
     measurements.jsonl       a line for each time that the backbone was measured
@@ -28,6 +31,9 @@ from swav_ray.storage.place import Place
 # A run directory.
 CONFIG = "config.yaml"
 MANIFEST = "manifest.parquet"
+HELD_OUT = "held_out.parquet"
+ABOUT = "about.json"
+INIT = "init.safetensors"
 LEASE = "running.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events"

@@ -22,7 +22,6 @@ from swav_ray.run.checkpoint_files import BadCheckpoint, read, steps
 from swav_ray.run.layout import (
     CHECKPOINT_MANIFEST,
     CHECKPOINTS,
-    MANIFEST,
     META,
     METRICS,
     MODEL,
@@ -31,6 +30,7 @@ from swav_ray.run.layout import (
     step_of_file,
 )
 from swav_ray.storage.place import Place
+from swav_ray.training.description import about_of, placed
 from swav_ray.training.learner import Learner
 
 __all__ = [
@@ -86,8 +86,14 @@ class Retention:
     best: int = 0
 
 
-def snapshot(learner: Learner, step: int, knn_top1: float | None = None) -> Snapshot:
-    """Copies a learner's state to host memory; the only part of a checkpoint that a step waits for."""
+def snapshot(
+    learner: Learner, step: int, knn_top1: float | None = None, init: dict[str, str] | None = None
+) -> Snapshot:
+    """Copies a learner's state to host memory; the only part of a checkpoint that a step waits for.
+
+    Args:
+        init: of the weights that the run started from, as `About` has it.
+    """
     training = {}
     names: dict[Tensor, str] = {parameter: name for name, parameter in learner.model.named_parameters()}
     for parameter, state in learner.optimizer.state.items():
@@ -102,12 +108,8 @@ def snapshot(learner: Learner, step: int, knn_top1: float | None = None) -> Snap
         "refused_steps": learner.refused_steps,
         "knn_top1": knn_top1,
     }
-    about = About(
-        run=learner.config.run.name,
-        step=step,
-        samples_seen=meta["samples_seen"],
-        image_size=learner.config.eval.image_size,
-    )
+    about = about_of(learner.config, learner.model, init or {})
+    about = replace(about, step=step, samples_seen=meta["samples_seen"])
     return Snapshot(step, copied(learner.model.state_dict()), copied(training), meta, about)
 
 
@@ -127,9 +129,7 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
     """
     before_commit()
     files = {
-        MODEL: safetensors.torch.save(
-            state.model, metadata=replace(state.about, samples=(run_dir / MANIFEST).uri).header()
-        ),
+        MODEL: safetensors.torch.save(state.model, metadata=placed(state.about, run_dir).header()),
         TRAINING: safetensors.torch.save(state.training),
         META: json.dumps(state.meta, indent=1).encode(),
     }

@@ -18,11 +18,12 @@ from swav_ray.loss.embedding_queue import EmbeddingQueue
 from swav_ray.loss.sinkhorn import sinkhorn
 from swav_ray.loss.swapped_prediction import swapped_prediction
 from swav_ray.model.global_batch_norm import Parts, average_running_statistics, synchronize
-from swav_ray.model.swav import SwAVModel
+from swav_ray.model.swav import SwAVModel, is_trunk
 from swav_ray.optim.larc import LarcSGD
 from swav_ray.optim.schedule import learning_rate
 from swav_ray.training.distributed import World
 from swav_ray.training.passes import passes
+from swav_ray.training.trunk_hold import TrunkHold
 
 
 class Diverged(RuntimeError):
@@ -105,8 +106,9 @@ class Learner:
             synchronize(model, self.world.group, self._parts)
         self.model = model
         self._forward = self.world.average_gradients(model)
+        self._hold = TrunkHold(train, steps_per_epoch)
         self.optimizer = LarcSGD(
-            model.parameters(),
+            self._hold.parameters(model),
             lr=config.optim.base_lr,
             momentum=config.optim.momentum,
             weight_decay=config.optim.weight_decay,
@@ -145,8 +147,8 @@ class Learner:
             step: global batches before this one, through all epochs.
         """
         lr = self.lr(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self._hold.set_rates(self.optimizer, lr, step)
+        self.model.trunk_learns = not self._hold.freezes(step)
         self.model.train()
         self.model.normalize_prototypes()
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
@@ -162,6 +164,10 @@ class Learner:
             _put_back(buffers)
         else:
             self._update(step, embeddings_VBD)
+            if self._hold.freezes(step):
+                # It normalises by the batch, as it will when it learns, so that the heads meet the same features then.
+                names = [name for name, _ in self.model.named_buffers()]
+                _put_back([pair for name, pair in zip(names, buffers, strict=True) if is_trunk(name)])
         return StepResult(loss, lr, codes_ABK, embeddings_VBD, refused)
 
     def _backward(self, crops: Sequence[Tensor], loss_B: Tensor, codes_ABK: list[Tensor]) -> str:

@@ -13,11 +13,10 @@ from swav_ray.data.crops.center_crop import center_crop
 from swav_ray.data.crops.decode import decode
 from swav_ray.model.normalize import MEAN, STD, normalize
 from swav_ray.run.about import About
-from swav_ray.storage.place import Place, place
+from swav_ray.storage.place import Place
 from swav_ray.weights.architecture import Architecture, architecture_of, load_exactly
-from swav_ray.weights.layouts import Recognised, in_float32, recognise
-from swav_ray.weights.ours import find
-from swav_ray.weights.read import stored
+from swav_ray.weights.layouts import PUBLISHED, SOLO_LEARN, Recognised, in_float32, recognise
+from swav_ray.weights.open import open_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,7 +118,7 @@ def load_backbone(
     plain state dicts, as safetensors or as `torch.save` wrote them; nothing in them is executed.
 
     Args:
-        where: a local path or s3://bucket/key.
+        where: a local path, s3://bucket/key, or hf://organisation/name[/file][@revision] (extra `hub`).
         which: of a run's checkpoints: "newest", or "best" by its kNN accuracy.
         prefix: what the trunk's names begin with, needed only if a file holds several networks (a student, a teacher).
         image_size: side of the centre crop in pixels; None: what the run or the file says, else 224, or 32 for a trunk
@@ -130,17 +129,33 @@ def load_backbone(
         WeightsError: there are no weights, or they do not match a known ResNet completely; each name is told.
         PlaceError: the place is of an unknown kind. StorageUnavailable: it does not answer.
     """
-    file, data, about = find(where if isinstance(where, Place) else place(where), which)
-    name = str(file)
-    content = stored(data, name)
-    about = about or About.of_header(content.metadata)
-    parts = recognise(content.tensors, name, prefix)
-    # solo-learn pads its 3 x 3 first convolution by two pixels, which no shape tells.
-    architecture = architecture_of(parts.trunk, name, stem_padding=2 if parts.layout == "solo-learn" else None)
+    opened = open_weights(where, which)
+    name, about = opened.name, opened.about
+    parts = recognise(opened.content.tensors, name, prefix)
+    architecture = architecture_of(parts.trunk, name, stem_padding=stem_padding(parts, about))
     trunk = architecture.build()
     load_exactly(trunk, in_float32(parts.trunk), name)
-    ours = about.run or parts.layout == "SwAV as published"
+    ours = about.run or parts.layout == PUBLISHED
     usual = _SMALL_IMAGE_SIZE if architecture.small_image_stem else _IMAGE_SIZE
-    preprocess = Preprocess(image_size or about.image_size or usual, MEAN, STD if ours else _TORCHVISION_STD)
-    origin = Origin(name, content.sha256, parts.layout, about, parts)
+    preprocess = Preprocess(
+        image_size or about.image_size or usual,
+        _channels(about.preprocessing.get("mean"), MEAN),
+        _channels(about.preprocessing.get("std"), STD if ours else _TORCHVISION_STD),
+    )
+    origin = Origin(name, opened.content.sha256, parts.layout, about, parts)
     return Backbone(trunk.to(device), architecture, preprocess, origin).eval()
+
+
+def stem_padding(parts: Recognised, about: About) -> int | None:
+    """Pixels that a 3 x 3 first convolution pads by, which no shape tells; None if nothing says it."""
+    told = about.architecture.get("stem_padding")
+    if isinstance(told, int):
+        return told
+    return 2 if parts.layout == SOLO_LEARN else None
+
+
+def _channels(told: object, usual: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Three figures of a header; the usual ones if it has none."""
+    if isinstance(told, list) and len(told) == 3 and all(isinstance(value, float) for value in told):
+        return told[0], told[1], told[2]
+    return usual

@@ -22,6 +22,8 @@ from torch import Tensor
 
 from swav_ray.weights.read import WeightsError
 
+PUBLISHED, VISSL, LIGHTLY, SOLO_LEARN = "SwAV as published", "VISSL", "lightly", "solo-learn"
+
 # A sequence's numbers for the children of a ResNet: torchvision's with its ReLU and max-pool, and one without.
 _SEQUENCES = (
     {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"},
@@ -160,13 +162,13 @@ def _reason(name: str) -> str:
 def _layout(root: str, is_sequence: bool, head: Mapping[str, Tensor], renamed: Mapping[str, str]) -> str:
     sources = " ".join(renamed.values())
     if "_feature_blocks." in root:
-        return "VISSL"
+        return VISSL
     if is_sequence:
-        return "lightly" if head else "a sequence of a ResNet's children"
+        return LIGHTLY if head else "a sequence of a ResNet's children"
     if "projector." in sources or "weight_v" in sources:
-        return "solo-learn"
+        return SOLO_LEARN
     if head:
-        return "SwAV as published"
+        return PUBLISHED
     return "a ResNet as torchvision and timm name it"
 
 

@@ -16,8 +16,8 @@ from swav_ray.weights.read import WeightsError
 WHICH = ("newest", "best")
 
 
-def find(where: Place, which: str) -> tuple[Place, bytes, About | None]:
-    """The file of weights that a place stands for, its bytes, and what its run says of it if it is one of ours.
+def find(where: Place, which: str) -> tuple[Place, bytes, About]:
+    """The file of weights that a place stands for, its bytes, and what its run says of it, nothing for other people's.
 
     Args:
         where: a run directory, a checkpoint's folder, or a file.
@@ -33,7 +33,7 @@ def find(where: Place, which: str) -> tuple[Place, bytes, About | None]:
     elif (where / layout.CHECKPOINT_MANIFEST).exists():
         run_dir, folder = where.parent.parent, where
     elif where.is_file():
-        return where, where.read_bytes(), None
+        return where, where.read_bytes(), About()
     else:
         raise WeightsError(f"{where}: holds no weights; give a run directory, a checkpoint, or a file of weights")
     try:

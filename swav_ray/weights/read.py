@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from swav_ray.one_line import one_line
+from swav_ray.storage.place import Place
 
 
 class WeightsError(ValueError):
@@ -61,6 +62,16 @@ def stored(data: bytes, name: str) -> Stored:
     if not tensors:
         raise WeightsError(f"{name}: holds no tensors; give a checkpoint or a state dict")
     return Stored(tensors, metadata, digest)
+
+
+def header(file: Place) -> dict[str, str]:
+    """The text entries of a safetensors file's header, without reading its tensors. Raises WeightsError."""
+    length = int.from_bytes(file.read_range(0, 8), "little")
+    try:
+        found: dict[str, str] = json.loads(file.read_range(8, length)).get("__metadata__", {})
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(f"{file}: is no whole safetensors file ({one_line(error)}); copy it again") from None
+    return found
 
 
 def _safetensors(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:

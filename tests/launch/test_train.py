@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -270,3 +271,19 @@ def test_a_refused_run_leaves_no_directory(cluster: None, shapes: Path, tmp_path
         train(nowhere)
     assert list(folder.glob("nowhere*")) == []
     assert folder.exists()
+
+
+def test_a_run_starts_from_anothers_weights_and_says_what_it_took(
+    undisturbed: Config, shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = place(undisturbed.run.storage) / "undisturbed"
+    train_section = {"epochs": 1, "init_from": source.uri, "init_trunk_epochs": 1.0}
+    config = tiny(shapes, tmp_path, "continued", model={"prototypes": (5,)}, train=train_section)
+    summary = train(config)
+    out = capfd.readouterr().out
+    assert "the projection head is taken\n" in out
+    assert "the prototypes begin anew: of another shape: prototypes.weight (6, 8) instead of (5, 8)" in out
+    assert summary is not None
+    found = summary["knn_top1"]
+    assert found["init"] == json.loads((source / "summary.json").read_bytes())["knn_top1"]["trained"]
+    assert re.search(r"kNN top-1, the weights that it started from +│ +" + f"{found['init']:.1f}%", out)

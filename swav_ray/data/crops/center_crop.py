@@ -5,15 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-SMALL = 64  # up to this side an image is embedded whole, not cut by the 256/224 margin
+from swav_ray.data.crops.short_side import short_side
+
 _LONGEST = 8  # times its short side, of an image that is resized
 
 
 def center_crop(image: np.ndarray, size: int) -> np.ndarray:
     """The middle of an image at the size that is embedded.
 
-    The short side is resized to ``round(size * 256 / 224)``, as on ImageNet; up to a ``size`` of 64 to ``size`` itself,
-    as small-image benchmarks do, whose images have no margin to lose. Shrinking averages over pixel areas. Of an image
+    The short side is resized to `short_side`. Shrinking averages over pixel areas. Of an image
     more than eight times as long as it is wide only the middle is resized, which moves the crop by less than a pixel.
 
     Args:
@@ -28,7 +28,7 @@ def center_crop(image: np.ndarray, size: int) -> np.ndarray:
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape) < 1 or size < 1:
         raise ValueError(f"center_crop: image {image.shape} of {image.dtype}, size {size}: needs (H, W, 3) uint8")
-    short = size if size <= SMALL else round(size * 256 / 224)
+    short = short_side(size)
     image = _without_ends(image)
     height, width = image.shape[:2]
     scale = short / min(height, width)

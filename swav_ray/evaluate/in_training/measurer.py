@@ -39,15 +39,18 @@ class Measurer:
         self._train_ids, self._held_out = train_ids, held_out
         self._device, self._world = device, world
 
-    def knn(self, untrained: SwAVModel | None = None) -> dict[str, float]:
+    def knn(self, untrained: SwAVModel | None = None, init: SwAVModel | None = None) -> dict[str, float]:
         """kNN top-1 in percent on held-out images, by name; empty if there are no labels. On every worker at once.
 
         Args:
-            untrained: the model with its first weights, to be measured too.
+            untrained: the model with random weights, to be measured too.
+            init: the model with the weights that the run started from, if they were others.
         """
         backbones: dict[str, nn.Module] = {"trained": Trunk(self._model)}
         if untrained is not None:
             backbones["untrained"] = Trunk(untrained.to(self._device))
+        if init is not None:
+            backbones["init"] = Trunk(init.to(self._device))
         data = self._manifest, self._train_ids, self._held_out
         return knn(backbones, *data, self._config.eval, device=self._device, world=self._world)
 

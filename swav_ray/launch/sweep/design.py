@@ -18,6 +18,7 @@ from swav_ray.launch.sweep.space import Accept, Points, Space, Translate, Values
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import SWEEP
 from swav_ray.storage.place import Place
+from swav_ray.weights.initial import check as check_initial
 
 _HELD_OUT = 0.1  # of the training images, for kNN, if the data set has labels and no split of its own
 _LABEL_FREE_IMAGES = 1024
@@ -76,6 +77,7 @@ def make_design(
         ConfigError, UnknownSetting, PlaceError: something is wrong.
     """
     manifest = manifest_of(recipe, sweep_dir, terminal, begun=(sweep_dir / SWEEP).exists())
+    check_initial(recipe)
     recipe = _with_held_out(recipe, manifest, terminal)
     base = with_sweep_settings(recipe, scheduler)
     train_ids, held_out = split(manifest, base.data)

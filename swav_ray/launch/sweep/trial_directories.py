@@ -16,6 +16,8 @@ from swav_ray.launch.sweep.space import Values
 from swav_ray.run.layout import CHECKPOINT_MANIFEST, CONFIG, MANIFEST, ORIGIN, TRIAL, checkpoint_folder
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
+from swav_ray.training.learner import build_model
+from swav_ray.weights.initial import initial
 
 
 def trial_directory(trials: Place, trial: str, generation: int) -> Place:
@@ -98,6 +100,8 @@ def make_directory(
     checkpoint would start from random weights.
     """
     run_dir.delete_tree()  # of a start that was killed; its checkpoint may be a later one, of another trial
+    if config.train.init_from and (first := initial(build_model(config), config, run_dir)):
+        first.save(run_dir)
     if start is not None:
         for name in [*json.loads((start.folder / CHECKPOINT_MANIFEST).read_bytes()), CHECKPOINT_MANIFEST]:
             (checkpoint_folder(run_dir, start.origin["step"]) / name).write_bytes((start.folder / name).read_bytes())
