@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ def parser() -> Parser:
     commands = made.add_subparsers(dest="protocol", metavar="PROTOCOL", required=True)
 
     def add(name: str, doc: str, run: Command) -> Parser:
-        one: Parser = commands.add_parser(name, help=doc, description=doc)
+        one: Parser = commands.add_parser(name, help=doc.replace("%", "%%"), description=doc)
         one.set_defaults(run=run)
         return one
 
@@ -59,10 +60,12 @@ def parser() -> Parser:
     _add_backbone(one)
     _add_images(one)
     _add_precision(one)
+    _add_trained(one)
     one = add("compare", "the same for several backbones, side by side", _compare)
     one.add_argument("backbones", nargs="*", metavar="C", help="two or more, each as --checkpoint of the others")
     _add_images(one)
     _add_precision(one)
+    _add_trained(one)
     return made
 
 
@@ -103,6 +106,28 @@ def _add_precision(parser: Parser) -> None:
         default=FLOAT32,
         help="of the network that makes features; bf16 is faster where the machine has it, and moves figures a little",
     )
+
+
+def _add_trained(parser: Parser) -> None:
+    parser.add_argument(
+        "--with",
+        dest="trained",
+        action="append",
+        default=[],
+        metavar="PROTOCOL",
+        help=f"a protocol that trains as well ({', '.join(ON_IMAGES)}), with its own options in quotes: "
+        "--with 'linear --epochs 5'",
+    )
+
+
+def _trained(words: str) -> tuple[str, Options]:
+    """A protocol that trains and its own options, from one argument."""
+    name, *rest = shlex.split(words) or [""]
+    if name not in ON_IMAGES:
+        raise WrongArgument(f"--with {words}: must be one of {', '.join(ON_IMAGES)}, with its own options")
+    own = Parser()
+    ON_IMAGES[name].add_options(own)
+    return name, vars(command_line.read(own, rest))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -152,7 +177,8 @@ def _on_images(name: str, options: Options, terminal: Terminal) -> list[Table]:
 def _all(options: Options, terminal: Terminal) -> list[Table]:
     from swav_ray.launch.evaluate import all_of
 
-    return [table(result) for result in all_of(_request(options), terminal.line).values()]
+    trained = [_trained(words) for words in options["trained"]]
+    return [table(result) for result in all_of(_request(options), terminal, trained).values()]
 
 
 def _compare(options: Options, terminal: Terminal) -> list[Table]:
@@ -161,8 +187,9 @@ def _compare(options: Options, terminal: Terminal) -> list[Table]:
     backbones = options["backbones"]
     if len(backbones) < 2:
         raise WrongArgument("compare: needs two or more backbones and no --checkpoint")
+    trained = [_trained(words) for words in options["trained"]]
     requests = [_request(options | {"checkpoint": word}) for word in backbones]
-    return [comparison(backbones, [all_of(request, terminal.line) for request in requests])]
+    return [comparison(backbones, [all_of(request, terminal, trained) for request in requests])]
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -184,21 +185,32 @@ def _of(protocol: Protocol, backbone: Backbone, train: Split, val: Split) -> Res
     )
 
 
-def all_of(request: Request, say: Callable[[str], None]) -> dict[str, Result]:
-    """Every protocol that the images and the weights allow, by name; why one is left out is said.
+def all_of(
+    request: Request, terminal: Terminal, trained: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> dict[str, Result]:
+    """Every protocol on features that the images and the weights allow, by name; why one is left out is said.
 
-    Raises as `evaluate` does, if no protocol is left.
+    Args:
+        trained: protocols that train, with their options, to run as well.
+
+    Raises as `evaluate` and `train` do, if no protocol is left.
     """
     found: dict[str, Result] = {}
     refused: list[ValueError] = []
     own = connect(request.ray_logs)
+
+    def add(name: str, judge: Callable[[], Result]) -> None:
+        try:
+            found[name] = judge()
+        except ValueError as error:
+            refused.append(error)
+            terminal.line(f"{name} is left out: {error}")
+
     try:
         for name in ON_FEATURES:
-            try:
-                found[name] = evaluate(name, request, say, sparing=True)
-            except ValueError as error:
-                refused.append(error)
-                say(f"{name} is left out: {error}")
+            add(name, functools.partial(evaluate, name, request, terminal.line, sparing=True))
+        for name, options in trained:
+            add(ON_IMAGES[name].protocol(options).name, functools.partial(train, name, request, options, terminal))
     finally:
         if own:
             ray.shutdown()

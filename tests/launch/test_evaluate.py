@@ -105,8 +105,11 @@ def test_a_split_without_a_readable_image_is_told_in_one_line(
 def test_all_protocols_and_a_comparison_with_the_untrained_network(
     run_dir: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["all", "--checkpoint", run_dir.uri]) == 0
-    assert {"knn", "linear-fast", "clusters"} <= {word for word in capsys.readouterr().out.split() if word.isascii()}
+    linear = "linear --epochs 1 --batch 8 --scaling.cpus_per_worker 0.5"
+    assert main(["all", "--checkpoint", run_dir.uri, "--with", linear]) == 0
+    assert {"linear", "knn", "linear-fast", "clusters"} <= {
+        word for word in capsys.readouterr().out.split() if word.isascii()
+    }
     before = parts(run_dir)
     assert main(["compare", run_dir.uri, f"untrained:{run_dir.uri}", f"pixels:{run_dir.uri}"]) == 0
     assert before.items() <= parts(run_dir).items()
@@ -119,6 +122,11 @@ def test_all_protocols_and_a_comparison_with_the_untrained_network(
     ("words", "told"),
     [
         (["compare", "a"], "compare: needs two or more backbones"),
+        (
+            ["all", "--checkpoint", "x", "--with", "knn"],
+            "--with knn: must be one of linear, semisup, finetune, transfer",
+        ),
+        (["all", "--checkpoint", "x", "--with", "linear --epoch 3"], "--epoch: no such option; did you mean --epochs?"),
         (["knn"], "--checkpoint: is missing"),
         (["knn", "--checkpoint", "x", "--val", "y"], "--val, --labels: need --train"),
         (["knn", "x", "--checkpoint", "y"], "x: is not expected here"),

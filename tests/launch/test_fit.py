@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.learner import Learner
 from tests.launch.conftest import tiny
+from tests.launch.test_stopping import processes_of, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 STEPS = 27  # three epochs of nine
@@ -45,8 +48,8 @@ def run_dir(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 def words(protocol: str, run_dir: Place, out: Path, *more: str) -> list[str]:
     own = {"linear": ["--lr", "0.1"], "semisup": ["--percent", "10", "--lr", "0.05"]}[protocol]
     size = ["--batch", "8"] if protocol == "linear" else ["--batch", "2"]
-    given = ["--checkpoint", run_dir.uri, "--out", str(out), "--epochs", "3", "--scaling.cpus_per_worker", "0.5"]
-    return [protocol, *given, *own, *size, *more]
+    given = ["--checkpoint", run_dir.uri, "--out", str(out), "--scaling.cpus_per_worker", "0.5"]
+    return [protocol, *given, "--epochs", "3", *own, *size, *more]
 
 
 def folder_of(out: Path) -> Place:
@@ -145,15 +148,34 @@ def test_killed_workers_cost_nothing(
 
 
 def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_resumes(
-    run_dir: Place, undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run_dir: Place, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "stopped"
-    when(lambda: steps_of(out) > 3, lambda: os.kill(os.getpid(), signal.SIGINT))
-    assert main(words("linear", run_dir, out)) == 128 + signal.SIGINT
+    """So many epochs that they cannot all pass while the request is on its way."""
+    command = words("linear", run_dir, tmp_path, "--epochs", "150")
+    when(lambda: steps_of(tmp_path) > 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert main(command) == 128 + signal.SIGINT
     assert "stopped before step" in capfd.readouterr().out
-    assert checkpoint.steps(folder_of(out)) != []
-    assert main(words("linear", run_dir, out)) == 0
-    assert "resumed from the checkpoint before step" in capfd.readouterr().out
+    (reached,) = checkpoint.steps(folder_of(tmp_path))[-1:]
+    assert 0 < reached < 150 * 9
+    assert main(command) == 0
+    assert f"resumed from the checkpoint before step {reached}" in capfd.readouterr().out
+    records, rows, *_ = outcome(folder_of(tmp_path))
+    assert [step for step, _, _ in records] == list(range(150 * 9))
+    assert [row["epoch"] for row in rows] == list(range(1, 151))
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_with_its_ray_resumes(run_dir: Place, undisturbed: Path, tmp_path: Path) -> None:
+    """Everything of the job at once, as when its machine is switched off, and the same command again."""
+    out = tmp_path / "off"
+    command = [sys.executable, "-m", "swav_ray.evaluate", *words("linear", run_dir, out, "--save-seconds", "0.05")]
+    job = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    thread = when(lambda: steps_of(out) > 12, lambda: [process.kill() for process in processes_of(job.pid)])
+    assert job.wait() == -signal.SIGKILL
+    thread.join()
+    wait_until(lambda: not processes_of(job.pid))
+    assert steps_of(out) < STEPS
+    assert subprocess.run(command, check=False).returncode == 0
     assert outcome(folder_of(out)) == outcome(folder_of(undisturbed))
 
 

@@ -195,8 +195,8 @@ class _Worker:
         last = done == self._task.steps
         if last or request.ends or request & Request.SAVE:
             self._save(done, wait=True)
-        # One that ends is judged when it resumes: a preempted node has no time for it.
-        if done % self._task.steps_per_epoch == 0 and not request.ends:
+        # One that ends before its last step is judged when it resumes: a preempted node has no time for it.
+        if done % self._task.steps_per_epoch == 0 and (last or not request.ends):
             self._judge(done)
         if not last and self._due(done):
             self._save(done, wait=False)

@@ -81,7 +81,7 @@ ON_IMAGES = {
         "a linear layer on frozen features, 100 epochs", linear.add_options, linear.protocol, linear.fit
     ),
     "semisup": OnImages(
-        "the network fine-tuned on 1%% or 10%% of the labels", semisup.add_options, semisup.protocol, semisup.fit
+        "the network fine-tuned on 1% or 10% of the labels", semisup.add_options, semisup.protocol, semisup.fit
     ),
     "finetune": OnImages("the network fine-tuned on all labels", finetune.add_options, finetune.protocol, finetune.fit),
     "transfer": OnImages(

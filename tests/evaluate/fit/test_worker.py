@@ -72,6 +72,12 @@ def test_stopped_after_any_step_it_resumes_as_if_it_had_not_stopped(
     assert outcome(folder) == undisturbed
 
 
+def test_a_stop_at_the_last_step_comes_too_late(tmp_path: Path, undisturbed: tuple[object, ...]) -> None:
+    folder = place(tmp_path / "late")
+    assert run(folder, {STEPS - 1: Request.STOP}).events[-1] == "saved"
+    assert outcome(folder) == undisturbed
+
+
 def test_killed_between_checkpoints_it_computes_again_what_was_lost(
     tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,3 +170,11 @@ def test_it_resumes_on_another_number_of_workers(
     assert [loss for _, loss, _ in records] == pytest.approx([loss for _, loss, _ in undisturbed[0]], rel=1e-5)  # type: ignore[attr-defined]
     assert summary["weight"] == pytest.approx(undisturbed[2]["weight"], rel=1e-5)  # type: ignore[index]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
+
+
+@pytest.mark.s3
+def test_on_s3_it_resumes_as_on_a_disk(s3: str, undisturbed: tuple[object, ...]) -> None:
+    folder = place(s3) / "evaluations" / "line"
+    run(folder, {4: Request.STOP})
+    assert Resumed(5, 1) in run(folder).events
+    assert outcome(folder) == undisturbed
