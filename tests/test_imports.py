@@ -26,7 +26,13 @@ FLOORS = (
     ("swav_ray.evaluate", "swav_ray.embed", "swav_ray.health"),
     ("swav_ray.worker",),
     ("swav_ray.launch",),
-    ("swav_ray.pretrain", "swav_ray.data.__main__", "swav_ray.plan.__main__", "swav_ray.evaluate.__main__"),
+    (
+        "swav_ray.pretrain",
+        "swav_ray.inspect",
+        "swav_ray.data.__main__",
+        "swav_ray.plan.__main__",
+        "swav_ray.evaluate.__main__",
+    ),
     ("swav_ray", "swav_ray.__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ from swav_ray.run.messages import (
     Waiting,
     Warned,
 )
+from swav_ray.run.next_commands import next_commands
 from swav_ray.run.step_record import StepRecord
 
 _NO_STEP = "no step for {}: a slow step, or workers that were lost"
@@ -209,3 +211,6 @@ class Terminal:
         self.line(
             f"next: tensorboard --logdir {run_dir}/{EVENTS}, or your own images: --data.uri PLACE --run.name NAME"
         )
+        self.line(f"and with its weights (python -m swav_ray.inspect {shlex.quote(run_dir)} says what they are):")
+        for command in next_commands(run_dir, labelled=bool(top1)):
+            self.line(f"  {command}")

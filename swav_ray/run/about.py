@@ -15,7 +15,8 @@ class About:
     """What is known of weights beside their tensors; the defaults mean: not known.
 
     Attributes:
-        run: name of the run. step, samples_seen: how far it has been trained.
+        run: name of the run. step, epochs, samples_seen: how far it has been trained.
+        knn_top1: percent, if it was measured with the checkpoint.
         image_size: side of the images that it is evaluated on, in pixels.
         samples: where the run's list of images lies.
         held_out: where the list of images lies that it did not train on.
@@ -29,7 +30,9 @@ class About:
 
     run: str = ""
     step: int = 0
+    epochs: float = 0.0
     samples_seen: int = 0
+    knn_top1: float = 0.0
     image_size: int = 0
     samples: str = ""
     held_out: str = ""

@@ -109,7 +109,8 @@ def snapshot(
         "knn_top1": knn_top1,
     }
     about = about_of(learner.config, learner.model, init or {})
-    about = replace(about, step=step, samples_seen=meta["samples_seen"])
+    epochs, seen = step / learner.steps_per_epoch, meta["samples_seen"]
+    about = replace(about, step=step, epochs=epochs, samples_seen=seen, knn_top1=knn_top1 or 0.0)
     return Snapshot(step, copied(learner.model.state_dict()), copied(training), meta, about)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -69,5 +70,7 @@ def _about(run_dir: Place, meta: dict[str, Any]) -> About:
         run=config.run.name,
         image_size=config.eval.image_size,
         samples=(run_dir / layout.MANIFEST).uri,
+        held_out=(run_dir / layout.HELD_OUT).uri if (run_dir / layout.HELD_OUT).exists() else "",
+        config=dataclasses.asdict(config),
         **progress,
     )
