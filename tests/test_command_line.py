@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swav_ray.command_line import Parser, at_least_one, not_negative, read, whole_number
-from swav_ray.config import replace
+from swav_ray.config import Config, replace
 from swav_ray.recipes import cifar, quickstart
 
 
@@ -78,3 +78,14 @@ def test_numbers_are_what_they_must_be(kind: object, valid: dict[str, float], wr
     for argument in wrong:
         with pytest.raises(ValueError, match=f"argument --n: '{argument}' is not a"):
             read(parser, [f"--n={argument}"])
+
+
+def test_a_command_takes_the_settings_that_it_names_and_no_others() -> None:
+    parser = Parser()
+    parser.add_settings("scaling", "data.max_bad_fraction")
+    options = read(parser, ["--scaling.num_workers", "2", "8", "--data.max_bad_fraction", "0.2"])
+    assert options.config == replace(Config(), scaling={"num_workers": (2, 8)}, data={"max_bad_fraction": 0.2})
+    assert "settings" not in options
+    for name in ("--data.limit", "--optim.base_lr"):
+        with pytest.raises(ValueError, match=rf"^{name}: this command takes no such setting, only those of scaling, "):
+            read(parser, [name, "3"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from swav_ray.config import AugmentConfig
+from swav_ray.data.bad_images import BadImage
 from swav_ray.data.batch import Batch
 from tests.data.makers import CROPS, make, write_images
 
@@ -53,3 +54,19 @@ def test_a_batch_survives_the_journey(tmp_path: Path) -> None:
     colors = copy.colors(CROPS)
     assert colors is not None
     assert [len(group) for group in colors] == [12, 18]
+
+
+def test_a_replacement_is_shown_in_the_place_of_an_unreadable_image(tmp_path: Path) -> None:
+    """Also if it is unreadable itself, and its own row in the same batch has another replacement."""
+    chain = [BadImage(5, "5", "empty", "", 7), BadImage(7, "7", "empty", "", 2), BadImage(7, "7", "empty", "", 9)]
+    empty = np.empty(0, np.uint8)
+    made = Batch(0, np.array([4, 5, 7, 2]), empty, np.empty(0, np.float32), chain, 0.0, 0, 0)
+    assert made.shown_ids().tolist() == [4, 2, 9, 2]
+    write_images(tmp_path, 12, broken=(3, 4))
+    maker = make(tmp_path, AugmentConfig())
+    for step in range(6):
+        (ids,) = maker.plan.batches(step, step + 1)
+        whole = maker.make(step, ids)
+        assert not {3, 4} & set(whole.shown_ids().tolist())
+        if not whole.bad:
+            assert np.array_equal(whole.shown_ids(), ids)

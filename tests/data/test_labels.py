@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swav_ray.data.labels import with_labels
+from swav_ray.data.labels import samples_named, with_labels
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.storage.place import PlaceError, place
 from tests.data.images import image, write_files
@@ -68,3 +68,23 @@ def test_a_missing_or_binary_file_is_told(flat: Manifest, tmp_path: Path) -> Non
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PlaceError, match="is not UTF-8 text"):
         with_labels(flat, place(tmp_path / "x.csv"))
+
+
+def test_a_list_of_names_is_samples_and_a_note_of_what_is_no_image(flat: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("two/c.jpg\nb\n\nnothing.jpg\nb.jpg\n")
+    ids, notes = samples_named(flat, place(tmp_path / "list.txt"))
+    assert [flat.table["uri"][sample].as_py() for sample in ids.tolist()] == ["b.jpg", "two/c.jpg"]
+    assert notes == [f"{tmp_path / 'list.txt'}: 1 names are no image of {flat.root}: nothing.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "no such file; give a list of names"), (b"\xff\xfe", "is not UTF-8 text"), (b"x\ny", "none of its names")],
+)
+def test_a_list_that_names_no_image_is_one_line(
+    content: bytes | None, told: str, flat: Manifest, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(PlaceError, match=told):
+        samples_named(flat, place(tmp_path / "list.txt"))

@@ -10,6 +10,7 @@ from swav_ray.report.silence import duration
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.messages import (
     Finishing,
+    Judged,
     KnnMeasured,
     Leaving,
     Measured,
@@ -21,6 +22,7 @@ from swav_ray.run.messages import (
     Waiting,
     Warned,
 )
+from tests.run.test_fit_record import record as fit_record
 from tests.run.test_metrics_log import record
 
 LIMIT = 15.0
@@ -138,6 +140,11 @@ def test_a_step_that_came_too_soon_for_a_line_is_shown_before_anything_is_missed
         (Finishing(), "kNN on held-out images"),
         (Warned("the disk is full"), "warning: the disk is full"),
         (record(3, loss=None, refused="the loss is nan"), "warning: step 3 was refused: the loss is nan; "),
+        (Judged(3, {"top-1": 45.678, "top-5": 90.0}), "epoch 3/24: top-1 45.68, top-5 90"),
+        (
+            fit_record(4, {"loss": 2.5, "lr": 0.3}),
+            "epoch 2/24  step 5/9  loss 2.5  lr 0.3  80 images/s  waiting for data 50%  ETA -",
+        ),
         (record(3), "epoch 1/24  step 4/9  loss 3.0000  lr 0.1  80 images/s  waiting for data 50%  ETA -"),
     ],
 )
