@@ -25,7 +25,7 @@ from swav_ray.features.embedding import FLOAT32, crops_of
 from swav_ray.launch import fit
 from swav_ray.launch.connect import connect
 from swav_ray.launch.features import labelled
-from swav_ray.launch.signals import StopSignals
+from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.report.terminal import Terminal
 from swav_ray.run import layout
 from swav_ray.storage.place import Place, place
@@ -129,39 +129,52 @@ def train(name: str, request: Request, options: Mapping[str, Any], terminal: Ter
         EvaluationError, WeightsError, PlaceError, ConfigError: something that was given is wrong.
         RunFailed: it cannot continue. Interrupted: a signal stopped it; the same command resumes it.
     """
-    on_images, say = ON_IMAGES[name], terminal.line
-    protocol, config = on_images.protocol(options), options["config"]
+    say = terminal.line
     with StopSignals() as stop:
-        backbone = _backbone(request, say)
-        learn, judge, notes = _splits(request, "one", say)
-        of = _of(protocol, backbone, learn, judge)
-        base = _out(request, backbone)
-        folder = base / (name if protocol.settings["as published"] else f"{name}-{protocol.digest()}")
-        local_ray = connect(request.ray_logs)
         try:
-            material = Material(
-                backbone=backbone,
-                train=learn,
-                val=judge,
-                features=lambda splits: labelled(backbone, splits, base / FEATURES, _Progress(say)),
-                config=config,
-            )
-            made = on_images.fit(options, material)
-            launch = fit.Launch(
-                scaling=config.scaling,
-                saves=Saves(seconds=options["save_seconds"]),
-                terminal=terminal,
-                stop=stop,
-                local_ray=local_ray,
-            )
-            result = fit.run(made, folder, of, launch)
-        finally:
-            if local_ray:
-                ray.shutdown()
-    for note in [*notes, *result.notes]:
+            folder, result = _train(name, request, options, terminal, stop)
+        except fit.Stopped:
+            raise
+        except Interrupted as signal:
+            say(f"{signal}: ended at once; the same command resumes")
+            raise
+    for note in result.notes:
         say(f"note: {note}")
     say(f"results: {folder / results.RESULTS}; picture: {results.PICTURE} beside it")
     return result
+
+
+def _train(
+    name: str, request: Request, options: Mapping[str, Any], terminal: Terminal, stop: StopSignals
+) -> tuple[Place, Result]:
+    """The directory of a protocol that trains, and its result."""
+    protocol, config = ON_IMAGES[name].protocol(options), options["config"]
+    backbone = _backbone(request, terminal.line)
+    learn, judge, notes = _splits(request, "one", terminal.line)
+    of = replace(_of(protocol, backbone, learn, judge), notes=notes)
+    base = _out(request, backbone)
+    folder = base / (name if protocol.settings["as published"] else f"{name}-{protocol.digest()}")
+    local_ray = connect(request.ray_logs)
+    try:
+        material = Material(
+            backbone=backbone,
+            train=learn,
+            val=judge,
+            features=lambda splits: labelled(backbone, splits, base / FEATURES, _Progress(terminal.line)),
+            config=config,
+        )
+        made = ON_IMAGES[name].fit(options, material)
+        launch = fit.Launch(
+            scaling=config.scaling,
+            saves=Saves(seconds=options["save_seconds"]),
+            terminal=terminal,
+            stop=stop,
+            local_ray=local_ray,
+        )
+        return folder, fit.run(made, folder, of, launch)
+    finally:
+        if local_ray:
+            ray.shutdown()
 
 
 def _backbone(request: Request, say: Callable[[str], None]) -> Backbone:

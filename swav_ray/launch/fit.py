@@ -19,7 +19,7 @@ from swav_ray.launch.elastic import Trainer
 from swav_ray.launch.ray_internals.local_ray import LocalRay
 from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import OverRay
-from swav_ray.launch.workers import check_room, make_trainer, run_workers
+from swav_ray.launch.workers import RunFailed, check_room, make_trainer, run_workers
 from swav_ray.report.terminal import Terminal
 from swav_ray.run import measurements
 from swav_ray.run.layout import SUMMARY
@@ -27,6 +27,10 @@ from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place
 
 _MORE = "--ray-logs"
+
+
+class Stopped(Interrupted):
+    """The first signal has stopped it, as the terminal has said: with a checkpoint, or before it began."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +55,22 @@ def run(fit: Fit, folder: Place, of: Result, launch: Launch) -> Result:
 
     Args:
         folder: its own directory.
-        of: what is judged, without figures.
+        of: what is judged, without figures; its notes come first in the result's.
 
     Raises:
         EvaluationError: the directory holds something else. ConfigError: it is being written, or workers do not fit.
-        RunFailed: it cannot continue. Interrupted: it was stopped; the same command resumes it.
+        RunFailed: it cannot continue. Stopped, Interrupted: a first, a second signal ended it.
     """
     taken = threading.Event()
     lease = Lease(folder, folder.name, launch.terminal.line, lost=taken.set, setting="--out")
     lease.acquire()
     try:
         with launch.stop.noted():
+            if not (folder / SUMMARY).exists():
+                check_room(launch.scaling, launch.terminal, grows=launch.local_ray is None)
             directory.claim(folder, directory.about(of))
             if not (folder / SUMMARY).exists():
                 _train(fit, folder, launch, taken)
-            if not (folder / SUMMARY).exists():
-                raise Interrupted(int(launch.stop.asked or 0))
             return _conclude(fit, folder, of)
     finally:
         lease.release()
@@ -75,7 +79,6 @@ def run(fit: Fit, folder: Place, of: Result, launch: Launch) -> Result:
 def _train(fit: Fit, folder: Place, launch: Launch, taken: threading.Event) -> None:
     launch.terminal.line(f"evaluation directory: {folder}")
     launch.terminal.waiting_for("starting workers: {}")
-    check_room(launch.scaling, launch.terminal, grows=launch.local_ray is None)
     shared = ray.put(fit)  # held here until the workers have ended
 
     def make(monitor: Any) -> Trainer:
@@ -92,6 +95,11 @@ def _train(fit: Fit, folder: Place, launch: Launch, taken: threading.Event) -> N
         epochs=fit.epochs,
         more=_MORE,
     )
+    if (folder / SUMMARY).exists():
+        return
+    if launch.stop.asked is None:
+        raise RunFailed(f"the workers ended without a result; {_MORE} shows more")
+    raise Stopped(launch.stop.asked)
 
 
 def work(payload: dict[str, Any]) -> None:
@@ -108,7 +116,7 @@ def work(payload: dict[str, Any]) -> None:
 def _conclude(fit: Fit, folder: Place, of: Result) -> Result:
     finished = json.loads((folder / SUMMARY).read_bytes())
     judged = fit.judged(finished, measurements.read(folder))
-    notes = [*fit.notes, *judged.notes]
+    notes = [*of.notes, *fit.notes, *judged.notes]
     result = replace(of, figures=judged.figures, correct=judged.correct, notes=notes)
     results.write(folder, result)
     (folder / results.PICTURE).write_bytes(judged.picture)

@@ -206,6 +206,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     shown = capsys.readouterr().err
     assert shown.startswith(f"swav_ray: {told}")
     assert shown.count("\n") == 1
+    assert list(tmp_path.rglob("linear*")) == []
 
 
 def test_files_that_no_evaluation_wrote_are_left_alone(
