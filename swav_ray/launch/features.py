@@ -76,15 +76,14 @@ def _store(backbone: Backbone, manifest: Manifest, ids: np.ndarray, folder: Plac
 
 
 def _with_features(split: Split, store: FeatureStore) -> Labelled:
-    features, positions = store.read(split.ids)
-    wanted = set(split.ids.tolist())
+    features, positions, unreadable = store.read(split.ids)
     return Labelled(
         ids=split.ids[positions],
         features=features,
         labels=split.labels[positions],
         classes=split.classes,
         place=split.manifest.root,
-        unreadable=[f"{split.manifest.uri_of(i)}: {why}" for i, why in store.unreadable().items() if i in wanted],
+        unreadable=[f"{split.manifest.uri_of(sample)}: {why}" for sample, why in unreadable.items()],
         targets=None if split.targets is None else split.targets[positions],
     )
 

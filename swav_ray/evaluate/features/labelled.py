@@ -57,12 +57,16 @@ def check(train: Labelled, val: Labelled, *, labelled: bool = True) -> list[str]
     if labelled and (unseen := sorted(_shown(val) - _shown(train))):
         names = ", ".join(val.classes[label] for label in unseen[:_EXAMPLES])
         raise EvaluationError(f"--val {val.place}: {len(unseen)} of its classes have no image in --train: {names}")
-    return [
+    notes = [
         f"{len(split.unreadable)} images of {split.place} cannot be read and are left out: "
         f"{'; '.join(split.unreadable[:_EXAMPLES])}"
         for split in (train, val)
         if split.unreadable
     ]
+    if labelled and (unjudged := sorted(_shown(train) - _shown(val))):
+        names = ", ".join(val.classes[label] for label in unjudged[:_EXAMPLES])
+        notes.append(f"--val {val.place}: has no image of {len(unjudged)} of the {len(val.classes)} classes: {names}")
+    return notes
 
 
 def _shown(split: Labelled) -> set[int]:

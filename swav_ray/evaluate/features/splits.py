@@ -201,9 +201,14 @@ def _pair(
     train = _split("train", first, train_ids, labelled)
     if not labelled:
         return train, _split("val", second, val_ids, labelled)
+    learned = [first.classes[label] for label in np.unique(train.labels)]
+    if len(learned) < 2:
+        raise EvaluationError(
+            f"--train {first.root}: its labelled images are all of one class, {learned[0]}; give more"
+        )
     _check_apart(first, train_ids, second, val_ids)
-    used = {second.classes[label] for label in np.unique(second.labels[val_ids]) if label >= 0}
-    _check_known(first, first.classes, second, [name for name in second.classes if name in used])
+    used = [second.classes[label] for label in np.unique(second.labels[val_ids]) if label >= 0]
+    _check_known(first, learned, second, used)
     rank = {name: label for label, name in enumerate(first.classes)}
     val = _split("val", second, val_ids, labelled)
     # A name that only images without a part in this have may be missing: it is never looked up.
@@ -216,8 +221,7 @@ def _pair_sets(first: Manifest, learned: LabelSets, second: Manifest, judged: La
         if not (sets.targets == label_sets.PRESENT).any():
             raise EvaluationError(f"--{what} {found.root}: none of its images has a label")
     _check_apart(first, learned.ids, second, judged.ids)
-    shown = (judged.targets == label_sets.PRESENT).any(axis=0)
-    _check_known(first, learned.classes, second, [judged.classes[column] for column in np.flatnonzero(shown)])
+    _check_known(first, _present(learned), second, _present(judged))
     targets = np.full((len(judged.ids), len(learned.classes)), label_sets.ABSENT, np.int8)
     for column, name in enumerate(learned.classes):
         if name in judged.classes:
@@ -225,6 +229,12 @@ def _pair_sets(first: Manifest, learned: LabelSets, second: Manifest, judged: La
     splits = ((first, learned.ids, learned.targets), (second, judged.ids, targets))
     train, val = (Split(found, ids, np.full(len(ids), -1), learned.classes, wanted) for found, ids, wanted in splits)
     return train, val
+
+
+def _present(sets: LabelSets) -> list[str]:
+    """The classes of which some image is."""
+    shown = (sets.targets == label_sets.PRESENT).any(axis=0)
+    return [sets.classes[column] for column in np.flatnonzero(shown)]
 
 
 def _check_apart(first: Manifest, train_ids: np.ndarray, second: Manifest, val_ids: np.ndarray) -> None:
@@ -236,7 +246,7 @@ def _check_known(first: Manifest, known: list[str], second: Manifest, used: list
     if unseen := [name for name in used if name not in set(known)]:
         some = ", ".join(unseen[:_EXAMPLES])
         raise EvaluationError(
-            f"--val {second.root}: {len(unseen)} of its classes are not in --train {first.root}: {some}"
+            f"--val {second.root}: {len(unseen)} of its classes have no image in --train {first.root}: {some}"
         )
 
 

@@ -102,14 +102,15 @@ class FeatureStore:
         )
         self._parts.write(part, table, again=again)
 
-    def read(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
         """Features of these samples, and which of them are readable.
 
         Args:
             wanted: sample ids of this store, ascending.
 
         Returns:
-            (readable, feature_dim) float32 and their positions in `wanted`, int64.
+            (readable, feature_dim) float32; their positions in `wanted`, int64; and why the others are not readable, by
+            sample id.
 
         Raises:
             EvaluationError: a part is missing.
@@ -118,30 +119,24 @@ class FeatureStore:
         # Filled in place: a million features of a wide network are gigabytes, and there must not be two of them.
         features = np.empty((len(wanted), self.of.feature_dim), np.float32)
         positions, filled = np.empty(len(wanted), np.int64), 0
+        unreadable: dict[int, str] = {}
         for part in np.unique(places // PART_ROWS).tolist():
             inside = np.flatnonzero(places // PART_ROWS == part)
-            values, readable = self._part(part)
             rows = places[inside] - part * PART_ROWS
+            values, readable, reasons = self._part(part)
             keep = readable[rows]
             end = filled + int(keep.sum())
             features[filled:end], positions[filled:end] = values[rows[keep]], inside[keep]
             filled = end
-        return features[:filled], positions[:filled]
+            unreadable |= {int(wanted[at]): reasons[row] for at, row in zip(inside[~keep], rows[~keep], strict=True)}
+        return features[:filled], positions[:filled], unreadable
 
-    def unreadable(self) -> dict[int, str]:
-        """Sample ids of unreadable images and why; raises EvaluationError if a part is missing."""
-        found: dict[int, str] = {}
-        for part in range(self.parts):
-            table = self._read(part, ["sample_id", "reason"])
-            pairs = zip(table["sample_id"].to_pylist(), table["reason"].to_pylist(), strict=True)
-            found |= {sample: reason for sample, reason in pairs if reason is not None}
-        return dict(sorted(found.items()))
-
-    def _part(self, part: int) -> tuple[np.ndarray, np.ndarray]:
-        """All rows of a part, (rows, feature_dim), and which are readable; the others hold anything."""
-        column = self._read(part, ["feature"])["feature"].combine_chunks()
+    def _part(self, part: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """All rows of a part, (rows, feature_dim), which are readable, and why not: the others hold anything."""
+        table = self._read(part, ["feature", "reason"])
+        column = table["feature"].combine_chunks()
         values = column.values.to_numpy(zero_copy_only=False).reshape(-1, self.of.feature_dim)
-        return values, np.asarray(column.is_valid())
+        return values, np.asarray(column.is_valid()), table["reason"].to_pylist()
 
     def _read(self, part: int, columns: list[str]) -> pa.Table:
         try:

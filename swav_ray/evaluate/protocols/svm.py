@@ -72,7 +72,7 @@ def run(given: Given) -> Judged:
     check_classes(train, targets)
     scores = scores_of(normalise(train.features), targets, normalise(val.features))
     figures = _figures(scores.values, wanted, published=_is_voc07(train))
-    notes = _notes(scores, wanted, val)
+    notes = _notes(scores)
     return Judged(figures=figures, picture=_picture(given, scores.values, wanted, figures), notes=notes)
 
 
@@ -112,14 +112,10 @@ def _mean(measure: AveragePrecision, scores: np.ndarray, wanted: np.ndarray) -> 
     return 100 * float(values[known].mean()) if known.any() else 0.0
 
 
-def _notes(scores: Scores, wanted: np.ndarray, val: Labelled) -> list[str]:
+def _notes(scores: Scores) -> list[str]:
     notes = [f"costs from {scores.costs.min():g} to {scores.costs.max():g} were chosen"]
     if scores.stopped:
         notes.append(f"{scores.stopped} fits were stopped after {ITERATIONS} iterations, as the public benchmark's are")
-    missing = np.flatnonzero(~(wanted == PRESENT).any(axis=0))
-    if len(missing):
-        names = ", ".join(val.classes[column] for column in missing[:_EXAMPLES])
-        notes.append(f"{len(missing)} classes have no image to judge by and are left out of the means: {names}")
     return notes
 
 

@@ -74,7 +74,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"--val .*flat: has no labels"):
         of_places(train, str(tmp_path / "flat"), "", cache)
     other = folder(tmp_path / "v", ["bee", "yak", "zebra"])
-    with pytest.raises(EvaluationError, match=r"--val .*: 2 of its classes are not in --train .*: yak, zebra"):
+    with pytest.raises(EvaluationError, match=r"--val .*: 2 of its classes have no image in --train .*: yak, zebra"):
         of_places(train, other, "", cache)
 
 
@@ -110,7 +110,7 @@ def test_voc_is_learned_from_trainval_and_judged_by_test(tmp_path: Path) -> None
         of_places_with_sets(str(tmp_path / "kit"), "", "", place(tmp_path / "cache"))
     for name in ("c", "d", "e"):  # as in VOC2012, whose test set has no annotations
         (tmp_path / "kit" / "VOC2007" / "Annotations" / f"{name}.xml").unlink()
-    with pytest.raises(EvaluationError, match=r"1 of its classes are not in --train .*: cat"):
+    with pytest.raises(EvaluationError, match=r"1 of its classes have no image in --train .*: cat"):
         of_places_with_sets(where, "", "", place(tmp_path / "cache"))
 
 
@@ -127,7 +127,7 @@ def test_a_csv_of_several_labels_gives_both_places_the_classes_of_the_first(tmp_
     (tmp_path / "l.csv").write_text("t0,dog|cat\nt1,ant\nt2,\nv0,dog\nv1,cat\n")
     assert of_places_with_sets(*words)[1].about()["labels"] != before["labels"]
     (tmp_path / "l.csv").write_text("t0,dog|cat\nv0,dog|yak\nv1,\n")
-    with pytest.raises(EvaluationError, match=r"--val .*: 1 of its classes are not in --train .*: yak"):
+    with pytest.raises(EvaluationError, match=r"--val .*: 1 of its classes have no image in --train .*: yak"):
         of_places_with_sets(*words)
     (tmp_path / "l.csv").write_text("t0,dog|cat\nv0,\n")
     with pytest.raises(EvaluationError, match=r"--val .*: none of its images has a label"):

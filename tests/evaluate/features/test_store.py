@@ -45,12 +45,12 @@ def filled(folder: Place) -> FeatureStore:
 def test_what_is_read_is_what_was_written_in_the_order_of_ids(folder: Place) -> None:
     store = filled(folder)
     wanted = IDS[5:-3]
-    features, positions = store.read(wanted)
+    features, positions, unreadable = store.read(wanted)
     assert features[:, 0].tolist() == wanted[positions].tolist()
     rows = np.arange(len(IDS)) % PART_ROWS
     readable = IDS[rows % 7 != 0]
     assert wanted[positions].tolist() == [i for i in readable.tolist() if i in set(wanted.tolist())]
-    assert set(store.unreadable()) == set(IDS[rows % 7 == 0].tolist())
+    assert unreadable == {i: "truncated" for i in wanted.tolist() if i not in readable}
 
 
 def test_missing_parts_are_the_work_that_is_left(folder: Place) -> None:
@@ -79,7 +79,7 @@ def test_a_part_that_another_try_may_complete_is_read_now_and_made_again_later(f
     store.write(0, np.ones((4, 3), np.float32), [None, "no such file", None, None], again=True)
     assert store.missing() == [0]
     assert store.read(IDS[:4])[1].tolist() == [0, 2, 3]
-    assert store.unreadable() == {int(IDS[1]): "no such file"}
+    assert store.read(IDS[:4])[2] == {int(IDS[1]): "no such file"}
     store.write(0, np.ones((4, 3), np.float32), [None] * 4)
     assert store.missing() == []
     assert store.read(IDS[:4])[1].tolist() == [0, 1, 2, 3]
@@ -89,6 +89,7 @@ def test_a_part_that_another_try_may_complete_is_read_now_and_made_again_later(f
 def test_a_part_of_unreadable_images_alone_can_be_written_and_read(folder: Place) -> None:
     store = FeatureStore(folder, OF, IDS[:4])
     store.write(0, np.zeros((4, 3), np.float32), ["gone"] * 4)
-    features, positions = store.read(IDS[:4])
+    features, positions, unreadable = store.read(IDS[:4])
     assert features.shape == (0, 3)
     assert len(positions) == 0
+    assert list(unreadable.values()) == ["gone"] * 4

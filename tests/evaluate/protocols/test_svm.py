@@ -45,7 +45,7 @@ def test_the_published_figure_stands_beside_those_of_voc07() -> None:
     assert svm._is_voc07(replace(voc, ids=np.arange(5011)))
 
 
-def test_a_class_that_cannot_be_learned_or_judged_is_named() -> None:
+def test_a_class_that_cannot_be_learned_is_named_and_one_that_cannot_be_judged_left_out() -> None:
     train, val = label_sets(60, 1), label_sets(50, 2)
     train.targets[:, 1] = 0
     with pytest.raises(EvaluationError, match=r"--train split 1: has no image of 1 of its classes, as svm.*: class 1$"):
@@ -55,5 +55,7 @@ def test_a_class_that_cannot_be_learned_or_judged_is_named() -> None:
         svm.run(given(train, val))
     train.targets[::2, 1] = 0
     val.targets[:, 2] = 0
-    judged = svm.run(given(train, val))
-    assert "1 classes have no image to judge by and are left out of the means: class 2" in judged.notes
+    scores = scores_of(normalise(train.features), train.targets, normalise(val.features)).values
+    values = of_classes(eleven_points, scores, val.targets)
+    assert np.isnan(values).tolist() == [False, False, True, False]
+    assert svm.run(given(train, val)).figures["mAP, 11 points"].value == pytest.approx(100 * np.nanmean(values))
