@@ -8,7 +8,7 @@ How another evaluation that trains is added:
 1. A class with the members of `task.Task`: what one worker trains.
 2. A picklable class with the members of `task.Fit`: what it is, how a worker makes its task, and what it says at the
    end. It is handed to the workers through Ray's object store.
-3. `launch.fit.run` with that object, an evaluation directory and `directory.of` what it judges: that trains it.
+3. `launch.fit.run` with that object, a directory of its own, and a `Result` without figures that says what is judged.
 4. A command in `evaluate.__main__`. One that learns from labelled images of the usual places is an entry of
    `protocols.ON_IMAGES` and needs no other; one with places of its own adds a parser and calls a function in launch/.
 """

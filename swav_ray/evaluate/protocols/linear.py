@@ -71,8 +71,8 @@ def fit(options: Mapping[str, Any], material: Material) -> FrozenFit:
         train, held_out = _hold_out(train)
         pairs = list(itertools.product(_SWEEP_LRS, _SWEEP_WEIGHT_DECAYS))
     replace(material, train=train).check(training.batch)
-    splits = [material.val] if held_out is None else [material.val, held_out]
-    found, said = material.readable(*splits)
+    splits = {"val": material.val} if held_out is None else {"val": material.val, "train": held_out}
+    found, notes = material.readable(**splits)
     return FrozenFit(
         protocol=protocol(options),
         training=training,
@@ -80,10 +80,10 @@ def fit(options: Mapping[str, Any], material: Material) -> FrozenFit:
         weight_decays=[decay for _, decay in pairs],
         images=LabelledImages.of(material, train, training),
         backbone=material.backbone,
-        val=found[0],
-        held_out=found[1] if held_out is not None else None,
+        val=found["val"],
+        held_out=found.get("train"),
         published={TOP1: _PUBLISHED_TOP1} if len(train.classes) == _IMAGENET_CLASSES else {},
-        notes=changes(PUBLISHED, training) + said,
+        notes=changes(PUBLISHED, training) + notes,
     )
 
 

@@ -55,7 +55,7 @@ def fit(options: Mapping[str, Any], material: Material) -> FrozenFit:
     training = trained_with(PUBLISHED[options["like"]], options)
     classes, top1 = _FIGURES[options["like"]]
     material.check(training.batch)
-    (val,), notes = material.readable(material.val)
+    found, notes = material.readable(val=material.val)
     return FrozenFit(
         protocol=protocol(options),
         training=training,
@@ -63,7 +63,7 @@ def fit(options: Mapping[str, Any], material: Material) -> FrozenFit:
         weight_decays=[training.weight_decay],
         images=LabelledImages.of(material, material.train, training),
         backbone=material.backbone,
-        val=val,
+        val=found["val"],
         held_out=None,
         published={TOP1: top1} if len(material.train.classes) == classes else {},
         notes=changes(PUBLISHED[options["like"]], training) + notes,

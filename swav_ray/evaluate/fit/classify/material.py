@@ -53,19 +53,25 @@ class Material:
         if workers > batch:
             raise EvaluationError(f"--batch {batch}: is less than the {workers} workers of scaling.num_workers")
 
-    def readable(self, *splits: Split) -> tuple[list[Labelled], list[str]]:
+    def readable(self, **splits: Split) -> tuple[dict[str, Labelled], list[str]]:
         """Frozen features of splits, and notes on what could not be read.
+
+        Args:
+            splits: by the option that they come from: val, train.
 
         Raises:
             EvaluationError: nothing of a split can be read, or features are not finite.
         """
-        found, notes = self.features(splits), []
-        for split in found:
+        found, notes = dict(zip(splits, self.features(list(splits.values())), strict=True)), []
+        for what, split in found.items():
             some = "; ".join(split.unreadable[:_EXAMPLES])
+            place = f"--{what} {split.place}"
             if not len(split):
-                raise EvaluationError(f"{split.place}: none of its {len(split.unreadable)} images can be read; {some}")
+                raise EvaluationError(
+                    f"{place}: none of its {len(split.unreadable)} labelled images can be read; {some}"
+                )
             if not np.isfinite(split.features).all():
-                raise EvaluationError(f"{split.place}: some features are not finite: the network has diverged")
+                raise EvaluationError(f"{place}: some features are not finite: the network has diverged")
             if split.unreadable:
                 notes.append(f"{len(split.unreadable)} images of {split.place} cannot be read and are left out: {some}")
         return found, notes

@@ -175,7 +175,7 @@ def test_a_validation_split_of_which_nothing_can_be_read_is_one_line(tmp_path: P
     small.write_images(tmp_path / "i", 12, 1)
     for file in (tmp_path / "i" / "val").rglob("*.png"):
         file.write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"none of its 3 images can be read; .*red"):
+    with pytest.raises(ValueError, match=r"^--val .*: none of its 3 labelled images can be read; .*red"):
         fit_of("linear", tmp_path / "i")
     worker = small.Worker()
     with pytest.raises(ValueError, match="none of its 3 labelled images can be read"):
