@@ -5,10 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 
 from swav_ray.data.formats.listing import Listing
+from swav_ray.data.formats.metadata import labels_of
 from swav_ray.data.formats.names import chunked, common_folder, encode_labels, split_word, splits_of
 from swav_ray.data.formats.rows import Rows
 
 _TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing")
+_UNLABELLED = ("unlabeled", "unlabelled")  # beside train/ and test/: images without a class, as STL-10 has them
 _SPLIT_FOLDERS = frozenset(("train", "training", *_TEST_FOLDERS))
 
 
@@ -16,7 +18,8 @@ def index_folder(listing: Listing) -> Rows:
     """Rows of a listing of image files.
 
     Folders that all images are in say nothing and are skipped. Then ``train/`` beside ``val/``, ``dev/``, ``test/``
-    or the like are splits, and the next folder is the class, if images lie in more than one.
+    or the like are splits, and the next folder is the class, if images lie in more than one. If folders name no
+    classes, a metadata file beside the images may.
     """
     names = listing.files["name"]
     start = len(common_folder(names))
@@ -30,16 +33,32 @@ def index_folder(listing: Listing) -> Rows:
     def classes_of(part: list[str]) -> list[str | None]:
         folders = [name[start:].split("/")[:-1] for name in part]
         splits.append(pa.array([split_of_top[f[0]] if f else 0 for f in folders], pa.int8()))
-        depth = [1 if has_splits and f and words[f[0]] else 0 for f in folders]
-        return [f[d] if len(f) > d else None for f, d in zip(folders, depth, strict=True)]
+        if not has_splits:
+            return [f[0] if f else None for f in folders]
+        return [_class_in(f, words) for f in folders]
 
     labels, classes = encode_labels(classes_of(part) for part in chunked(names))
+    notes: tuple[str, ...] = ()
     if len(classes) < 2:
         labels, classes = None, []
+        if listing.metadata:
+            named, notes = labels_of(listing.place, listing.metadata, names.to_pylist())
+            if named is not None:
+                numbers = all(word is None or word.isdecimal() for word in named)
+                labels, classes = encode_labels([named], int if numbers else None)
     return Rows(
         uri=names,
         length=listing.files["size"],
         label=labels,
         split=pa.chunked_array(splits, pa.int8()),
         classes=classes,
+        notes=notes,
     )
+
+
+def _class_in(folders: list[str], words: dict[str, str | None]) -> str | None:
+    """The class of an image in these folders, of which the first may be a split."""
+    if not folders or folders[0].lower() in _UNLABELLED:
+        return None
+    inside = folders[1:] if words[folders[0]] else folders
+    return inside[0] if inside else None

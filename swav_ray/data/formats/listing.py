@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swav_ray.data.formats import metadata
 from swav_ray.data.formats.names import KINDS, kind_of
 from swav_ray.run.layout import IN_STORAGE_CACHE, LEASE, MANIFEST
 from swav_ray.storage.place import Entry, Place, PlaceError
@@ -31,13 +32,17 @@ _RUN_MANIFEST = f"/{MANIFEST}"  # in the directory of every run and sweep
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a place. ``files`` (name string, size int64) are sorted by name, bytewise."""
+    """The files of a place. ``files`` (name string, size int64) are sorted by name, bytewise.
+
+    ``metadata`` are names of files that may have labels of images.
+    """
 
     place: Place
     kind: str
     files: pa.Table
     fingerprint: str
     notes: tuple[str, ...]
+    metadata: tuple[str, ...] = ()
 
 
 def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listing:
@@ -63,7 +68,8 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
             f"{where}: {'does not exist' if missing else 'holds no files'}; give a folder or s3://bucket/prefix of "
             "images, Parquet shards, tars or IDX files"
         )
-    return Listing(where, found.kind(where), found.table(found.kind(where)), found.fingerprint, found.notes())
+    kind = found.kind(where)
+    return Listing(where, kind, found.table(kind), found.fingerprint, found.notes(), found.metadata(kind))
 
 
 def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Survey:
@@ -110,11 +116,12 @@ class _Survey:
         self._example = ""
         self._compressed = ""
         self._dangling: list[str] = []
+        self._metadata: list[Entry] = []
         self._sum = 0
 
     @property
     def is_empty(self) -> bool:
-        return not self._counts and not self._others
+        return not self._counts and not self._others and not self._metadata
 
     @property
     def fingerprint(self) -> str:
@@ -129,6 +136,12 @@ class _Survey:
         text = f"{entry.name}\0{entry.size}\0{entry.etag_or_mtime}".encode(errors="surrogateescape")
         digest = hashlib.blake2b(text, digest_size=16).digest()
         self._sum = (self._sum + int.from_bytes(digest, "big")) % (1 << 128)
+        if os.path.basename(entry.name) in metadata.NAMES:
+            self._metadata.append(entry)
+            return
+        self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
         kind = kind_of(entry.name) if _is_text(entry.name) else None
         if kind is None:
             self._others[_suffix_of(entry.name)] += 1
@@ -153,7 +166,15 @@ class _Survey:
         batch = pa.record_batch({"name": pa.array(names, pa.string()), "size": pa.array(sizes, pa.int64())})
         self._chunks.setdefault(kind, []).append(batch)
 
+    def metadata(self, kind: str) -> tuple[str, ...]:
+        """Names of the files that may have labels of images; what is not images has its own."""
+        return tuple(sorted(entry.name for entry in self._metadata)) if kind == "image" else ()
+
     def kind(self, where: Place) -> str:
+        if not self._counts["image"]:  # there they are files like any other: a shard may have such a name
+            for entry in self._metadata:
+                self._take(entry)
+            self._metadata = []
         kinds = [kind for kind in KINDS if self._counts[kind]]
         if len(kinds) == 1:
             return kinds[0]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif", ".jp2", ".j2k")
 IMAGE_SUFFIXES = frozenset((*PHOTO_SUFFIXES, ".png", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
+LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
 KINDS = {"image": "image files", "parquet": "Parquet shards", "tar": "tars", "idx": "IDX files"}
 TRAIN, TEST = 0, 1
 SPLITS = ("train", "test")

@@ -19,7 +19,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from swav_ray.data.formats.listing import Listing
-from swav_ray.data.formats.names import MOST_CLASSES, TEST, TRAIN, encode_labels, split_word, splits_of_files
+from swav_ray.data.formats.names import (
+    LABEL_COLUMNS,
+    MOST_CLASSES,
+    TEST,
+    TRAIN,
+    encode_labels,
+    split_word,
+    splits_of_files,
+)
 from swav_ray.data.formats.rows import Rows, concatenate
 from swav_ray.one_line import one_line
 from swav_ray.storage.counters import counters
@@ -31,7 +39,6 @@ RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-en
 IMPORT_FILE = "_import.json"  # beside the shards that `import` writes: how many there will be
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
-_LABEL_COLUMNS = ("label", "labels", "cls", "class", "class_id", "target", "fine_label", "category")
 _THREADS = 8
 _LARGE_GROUP = 2 << 20  # bytes read for one sample above which `index` gives advice
 _CACHED_BYTES = 64 << 20  # of row groups that a process caches, for neighbours that the next call asks for
@@ -152,7 +159,7 @@ def _label_column(schema: pa.Schema) -> str | None:
     def fits(kind: pa.DataType) -> bool:
         return pa.types.is_integer(_values(kind)) or _is_words(kind)
 
-    return next((name for name in _LABEL_COLUMNS if name in schema.names and fits(schema.field(name).type)), None)
+    return next((name for name in LABEL_COLUMNS if name in schema.names and fits(schema.field(name).type)), None)
 
 
 def _values(kind: pa.DataType) -> pa.DataType:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from swav_ray.data.formats.rows import SCHEMA
 from swav_ray.data.manifest import build
-from tests.data.images import write_files
+from tests.data.images import write_files, write_parquet
 
 
 def test_class_folders_become_labels_in_alphabetical_order(tmp_path: Path) -> None:
@@ -40,3 +42,55 @@ def test_images_without_class_folders_have_no_labels(tmp_path: Path) -> None:
     found = build(str(write_files(tmp_path, {f"all/deep/{i}.JPG": b"x" for i in range(3)})))
     assert found.classes == []
     assert found.labels.tolist() == [-1, -1, -1]
+
+
+def test_unlabelled_images_beside_splits_are_no_class(tmp_path: Path) -> None:
+    files = {f"{folder}/{i}.jpg": b"x" for folder in ("train/a", "train/b", "test/a", "unlabeled") for i in range(2)}
+    found = build(str(write_files(tmp_path, files)))
+    assert found.classes == ["a", "b"]
+    assert found.labels.tolist() == [0, 0, 0, 0, 1, 1, -1, -1]
+    assert found.test_ids().tolist() == [0, 1]
+
+
+METADATA = {
+    "metadata.csv": b"file_name,label\na.jpg,dog\nb.jpg,cat\n",
+    "metadata.jsonl": b'{"file_name": "a.jpg", "label": "dog"}\n{"file_name": "b.jpg", "label": "cat"}\n',
+}
+
+
+@pytest.mark.parametrize("name", [*METADATA, "metadata.parquet"])
+def test_a_metadata_file_beside_images_has_their_labels(tmp_path: Path, name: str) -> None:
+    write_files(tmp_path, {"x/a.jpg": b"x", "x/b.jpg": b"x", "x/c.jpg": b"x"})
+    if name in METADATA:
+        (tmp_path / "x" / name).write_bytes(METADATA[name])
+    else:
+        table = pa.table({"file_name": ["a.jpg", "b.jpg"], "label": ["dog", "cat"]})
+        pq.write_table(table, tmp_path / "x" / name)
+    found = build(str(tmp_path))
+    assert (found.classes, found.labels.tolist(), found.notes) == (["cat", "dog"], [1, 0, -1], ())
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (b"a,b\n1,2\n", "has no columns file_name and label"),
+        (b"file_name,label\nz.jpg,1\n", "names no image that is here"),
+        (b"file_name,label\n1\n", "cannot be read"),
+    ],
+)
+def test_a_metadata_file_without_labels_is_left_out_with_a_note(tmp_path: Path, content: bytes, note: str) -> None:
+    found = build(str(write_files(tmp_path, {"a.jpg": b"x", "metadata.csv": content})))
+    assert found.classes == []
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith("left out")
+    assert note in found.notes[0]
+
+
+def test_class_folders_come_before_a_metadata_file(tmp_path: Path) -> None:
+    files = {"a/1.jpg": b"x", "b/1.jpg": b"x", "metadata.csv": b"file_name,label\na/1.jpg,z\n"}
+    assert build(str(write_files(tmp_path, files))).classes == ["a", "b"]
+
+
+def test_a_shard_may_be_called_metadata(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "metadata.parquet", 3)
+    assert len(build(str(tmp_path))) == 3
