@@ -64,6 +64,7 @@ class DataConfig:
         "Images: a local folder or s3://bucket/prefix of image files, Parquet shards, tars or IDX files; "
         "shapes:// is the built-in data set.",
     )
+    labels: str = setting("", "A CSV of name,label (a place) for images whose folders or files name no class.")
     limit: int = setting(0, "Use at most this many images, spread evenly over the manifest; 0: all.", unit="images")
     holdout_fraction: float = setting(
         0.0, "Fraction of the images held out of training for kNN; needs labels; 0: none.", unit="fraction"

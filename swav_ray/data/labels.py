@@ -53,16 +53,19 @@ def _read_labels(where: Place) -> list[tuple[str, set[str]]]:
     return [(name, {label.strip() for label in cell.split(_SEPARATOR)} - {""}) for name, cell in rows]
 
 
-def with_labels(manifest: Manifest, where: Place) -> tuple[Manifest, tuple[str, ...]]:
+def with_labels(manifest: Manifest, where: Place, *, keep_own: bool = False) -> tuple[Manifest, tuple[str, ...]]:
     """The manifest with one label an image from a CSV, in place of its own, and notes for the user.
 
-    Images that the CSV does not name have no label.
+    Images that the CSV does not name have no label, or with `keep_own` the one that they had.
 
     Raises:
         PlaceError: the file is missing or is no CSV of name,label; no name is an image's; or an image has two labels.
     """
     found, notes = read_label_sets(manifest, where)
     label_of: dict[int, str] = {}
+    if keep_own:
+        own = manifest.labels
+        label_of = {int(sample): manifest.classes[own[sample]] for sample in np.flatnonzero(own >= 0)}
     for sample, several in found.items():
         if len(several) > 1:
             some = " and ".join(sorted(several)[:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from swav_ray.config import Config, ConfigError
 from swav_ray.data import manifest as manifests
+from swav_ray.data.labels import with_labels
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.shapes import write_shapes
 from swav_ray.report.terminal import Terminal
@@ -35,9 +36,12 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
     uri = images_of(config)
     place(uri).exists(patience=FIRST_CONTACT)
     found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
+    said: tuple[str, ...] = ()
+    if config.data.labels:
+        found, said = with_labels(found, place(config.data.labels), keep_own=True)
     found = found.decoded_by(config.data)
     looks = found.looks.notes(found.decoding) if found.looks else []
-    for note in (*found.notes, *looks):
+    for note in (*found.notes, *said, *looks):
         terminal.line(f"note: {note}")
     if not begun or not (run_dir / MANIFEST).exists():
         return found

@@ -16,7 +16,7 @@ import ray.util
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, check_resume
 from swav_ray.data import manifest as manifests
-from swav_ray.data.holdout import split
+from swav_ray.data.holdout import check_new, split, why_none
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.launch.connect import connect
@@ -116,13 +116,18 @@ def _check_same_run(config: Config, run_dir: Place) -> None:
 
 def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     """The samples of the run. Raises ConfigError, PlaceError if they and the settings do not fit each other."""
-    manifest = manifest_of(config, run_dir, terminal, begun=(run_dir / CONFIG).exists())
+    begun = (run_dir / CONFIG).exists()
+    manifest = manifest_of(config, run_dir, terminal, begun=begun)
+    if not begun:
+        check_new(manifest, config.data)
     train_ids, held_out = split(manifest, config.data)
     plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
     terminal.line(
         f"{manifest.root}: {len(train_ids):,} images to train on, {len(held_out):,} held out for kNN; "
         f"{plan.steps_per_epoch} steps an epoch, {plan.dropped_per_epoch} images of each epoch's tail left out"
     )
+    if not len(held_out):
+        terminal.line(f"note: {why_none(manifest)}")
     return manifest
 
 

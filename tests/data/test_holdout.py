@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from swav_ray.config import ConfigError, DataConfig
 from swav_ray.data.formats.rows import Rows
-from swav_ray.data.holdout import evenly, split
+from swav_ray.data.holdout import check_new, evenly, split, why_none
 from swav_ray.data.manifest import Manifest
 
 
@@ -51,3 +53,24 @@ def test_evenly_takes_all_of_few() -> None:
     ids = np.array([3, 5, 8])
     assert evenly(ids, 0).tolist() == evenly(ids, 3).tolist() == evenly(ids, 9).tolist() == [3, 5, 8]
     assert evenly(np.arange(10), 3).tolist() == [0, 3, 6]
+
+
+def test_a_fraction_beside_a_test_split_is_refused_and_not_ignored() -> None:
+    with pytest.raises(ConfigError, match=r"a test split of their own \(2\), which is held out; set it to 0$"):
+        check_new(manifest([0, 1, 0, 1], [0, 0, 1, 1]), DataConfig(holdout_fraction=0.1))
+    with pytest.raises(ConfigError, match=r"give its labels by data\.labels"):
+        check_new(manifest([0, 1, -1, -1], [0, 0, 1, 1]), DataConfig(holdout_fraction=0.1))
+    check_new(manifest([0, 1, 0, 1]), DataConfig(holdout_fraction=0.1))
+    check_new(manifest([0, 1, 0, 1], [0, 0, 1, 1]), DataConfig())
+
+
+@pytest.mark.parametrize(
+    ("labels", "splits", "why"),
+    [
+        ([0, 1, -1, -1], [0, 0, 1, 1], "none of the 2 test images has a label.*data.labels FILE"),
+        ([0, 1], [0, 0], "no images are held out.*data.holdout_fraction 0.1"),
+        ([-1, -1], [0, 0], "the images have no labels.*data.labels FILE"),
+    ],
+)
+def test_why_there_is_no_knn_is_said_with_what_to_do(labels: list[int], splits: list[int], why: str) -> None:
+    assert re.match(why, why_none(manifest(labels, splits)))

@@ -88,3 +88,12 @@ def test_a_list_that_names_no_image_is_one_line(
         (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(PlaceError, match=told):
         samples_named(flat, place(tmp_path / "list.txt"))
+
+
+def test_labels_are_added_to_those_that_there_are(tmp_path: Path) -> None:
+    files = {"train/b/1.jpg": b"x", "train/a/2.jpg": b"x", "val/3.jpg": b"x", "val/4.jpg": b"x"}
+    found = build(str(write_files(tmp_path / "in", files)))
+    assert found.labels.tolist() == [0, 1, -1, -1]
+    labelled, _ = with_labels(found, csv(tmp_path, "3,b\n4,c\n"), keep_own=True)
+    assert labelled.classes == ["a", "b", "c"]
+    assert labelled.labels.tolist() == [0, 1, 1, 2]
