@@ -7,12 +7,17 @@ greyscale, CMYK, 16-bit, alpha (see `Decoding`), EXIF-rotated (turned upright), 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
+import logging
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import simplejpeg
 from PIL import Image, TiffImagePlugin
 
@@ -30,6 +35,17 @@ _DEFAULTS = Decoding()
 
 # PIL warns of broken metadata, and of large images, which have a limit here: bare lines on every worker's stderr.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _silence_libtiff() -> None:
+    """libtiff writes its errors to stderr before PIL raises them."""
+    for library in (Path(PIL.__file__).parents[1] / "pillow.libs").glob("libtiff*"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
+
+
+_silence_libtiff()
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class UnreadableImage(ValueError):
@@ -169,7 +185,8 @@ class SourceImage:
             raise UnreadableImage("truncated", f"JPEG: {message}")
         if "corrupt" in message and "extraneous" not in message:
             raise UnreadableImage("corrupt", f"JPEG: {message}")
-        if "extraneous" not in message:  # perhaps an error, after which what it returns is anything
+        # Perhaps an error, after which what it returns is anything; or a scan is behind a marker that is damaged.
+        if "extraneous" not in message or not jpeg.has_all_scans(data):
             return self._pil_pixels(_open_pil(self._data), None)
         try:
             return simplejpeg.decode_jpeg(data, "RGB", **least, strict=False)
