@@ -15,7 +15,10 @@ PACKAGE = Path(swav_ray.__file__).parent
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
 # Declared and imported by another library on our behalf.
 THROUGH_OTHERS = {"tensorboard": "torch.utils.tensorboard"}
-EXTRAS = ("hub",)  # what the package imports beyond what it always needs
+EXTRAS = (
+    "heic",
+    "hub",
+)  # what the package imports beyond what it always needs
 
 
 def name_of(requirement: str) -> str:

@@ -40,7 +40,7 @@ def crops_of(
             failed.set()
             return str(sample)
         try:
-            crops[position] = center_crop(decode(sample), image_size)
+            crops[position] = center_crop(decode(sample, manifest.decoding), image_size)
         except UnreadableImage as error:
             return str(error)
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,7 @@ def _store(backbone: Backbone, manifest: Manifest, ids: np.ndarray, folder: Plac
         samples=digest(ids),
         feature_dim=backbone.feature_dim,
         precision=precision,
+        decoding=asdict(manifest.decoding),
     )
     return FeatureStore(folder, of, ids)
 

@@ -44,6 +44,10 @@ def _silence_libtiff() -> None:
             ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
+with contextlib.suppress(ImportError):  # the extra heic
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 _silence_libtiff()
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,7 @@ class FeaturesOf:
         samples: digest of the sample ids, as `sample_plan.digest`.
         feature_dim: length of a feature.
         precision: of the network, as of `embedding.embed`.
+        decoding: how images became 8-bit RGB, field by field of `Decoding`.
     """
 
     weights: str
@@ -47,6 +49,7 @@ class FeaturesOf:
     samples: str
     feature_dim: int
     precision: str
+    decoding: Mapping[str, Any]
     format: int = _FORMAT
 
     def digest(self) -> str:

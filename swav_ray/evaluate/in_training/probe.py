@@ -44,7 +44,7 @@ def _images(manifest: Manifest, ids: np.ndarray, size: int) -> Iterator[tuple[np
 
     def load(data: bytes | np.ndarray | Exception) -> np.ndarray | None:
         try:
-            return None if isinstance(data, Exception) else center_crop(decode(data), size)
+            return None if isinstance(data, Exception) else center_crop(decode(data, manifest.decoding), size)
         except UnreadableImage:
             return None
 

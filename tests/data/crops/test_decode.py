@@ -35,7 +35,7 @@ def test_a_jpeg_decodes_to_the_pixels_pil_sees() -> None:
     assert difference(decode(data), np.asarray(Image.open(io.BytesIO(data)))) < 0.5
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF"])
 def test_other_formats_decode_as_pil_converts_them(kind: str) -> None:
     data = encoded(photo(), kind)
     assert np.array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))

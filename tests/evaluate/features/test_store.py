@@ -23,6 +23,7 @@ OF = FeaturesOf(
     samples="s",
     feature_dim=3,
     precision="float32",
+    decoding={"alpha": "drop"},
 )
 IDS = np.arange(0, 3 * PART_ROWS + 20, 2)  # every other sample
 
