@@ -24,6 +24,10 @@ _EXAMPLES = 3
 _SEPARATOR = "|"
 
 
+class SeveralLabels(PlaceError):
+    """An image has several labels where one is needed."""
+
+
 def _read_labels(where: Place) -> list[tuple[str, set[str]]]:
     """Names and labels of a CSV's lines, in order; a header of name,label is optional.
 
@@ -59,7 +63,8 @@ def with_labels(manifest: Manifest, where: Place, *, keep_own: bool = False) -> 
     Images that the CSV does not name have no label, or with `keep_own` the one that they had.
 
     Raises:
-        PlaceError: the file is missing or is no CSV of name,label; no name is an image's; or an image has two labels.
+        PlaceError: the file is missing or is no CSV of name,label, or no name is an image's. SeveralLabels: an image
+            has two.
     """
     found, notes = read_label_sets(manifest, where)
     label_of: dict[int, str] = {}
@@ -69,7 +74,7 @@ def with_labels(manifest: Manifest, where: Place, *, keep_own: bool = False) -> 
     for sample, several in found.items():
         if len(several) > 1:
             some = " and ".join(sorted(several)[:2])
-            raise PlaceError(f"{where}: {manifest.uri_of(sample)} has the labels {some}; this protocol needs one")
+            raise SeveralLabels(f"{where}: {manifest.uri_of(sample)} has the labels {some}; this protocol needs one")
         for label in several:
             label_of[sample] = label
     classes = sorted_names(set(label_of.values()))

@@ -86,6 +86,7 @@ def of_places(
         labels_csv: place of a CSV of name,label for both; empty: the places' own labels.
         cache: folder of cached manifests.
         labelled: only images with a label; else all, and a place without splits and without `val` is its own `val`.
+            Labels are then given if each image has at most one.
 
     Returns:
         The two splits and notes for the user.
@@ -97,11 +98,18 @@ def of_places(
     notes: list[str] = []
 
     def read(uri: str) -> Manifest:
-        found = manifest.load_or_build(uri, cache, progress=progress)
+        where = place(uri)
+        if not labelled and voc.is_voc(where):
+            where /= voc.IMAGES  # its other folders are of masks
+        found = manifest.load_or_build(where.uri, cache, progress=progress)
         notes.extend(found.notes)
         if labels_csv:
-            found, said = labels.with_labels(found, place(labels_csv))
-            notes.extend(said)
+            try:
+                found, said = labels.with_labels(found, place(labels_csv))
+                notes.extend(said)
+            except labels.SeveralLabels:
+                if labelled:
+                    raise
         elif labelled:
             _check_no_voc("val" if uri == val else "train", found)
         return found

@@ -134,6 +134,20 @@ def test_a_csv_of_several_labels_gives_both_places_the_classes_of_the_first(tmp_
         of_places_with_sets(*words)
 
 
+def test_label_sets_are_no_hindrance_if_labels_do_not_matter(tmp_path: Path) -> None:
+    write_files(tmp_path / "flat", {f"{i}.jpg": image(i) for i in range(3)})
+    (tmp_path / "l.csv").write_text("0,dog|cat\n1,ant\n")
+    words = str(tmp_path / "flat"), "", str(tmp_path / "l.csv"), place(tmp_path / "cache")
+    first, _, _ = of_places(*words, labelled=False)
+    assert first.labels.tolist() == [-1, -1, -1]
+    (tmp_path / "l.csv").write_text("0,dog\n1,ant\n")
+    assert of_places(*words, labelled=False)[0].labels.tolist() == [1, 0, -1]
+    voc = write_voc(tmp_path / "voc", {"a": ["cow"], "b": ["ant"]}, {"train": ["a"], "val": ["b"]})
+    write_files(voc, {"SegmentationClass/a.png": image(1, "PNG")})
+    first, _, _ = of_places(str(voc), "", "", place(tmp_path / "cache"), labelled=False)
+    assert (len(first.ids), first.labels.tolist()) == (2, [-1, -1])
+
+
 def test_places_of_one_label_each_will_do_for_label_sets(tmp_path: Path) -> None:
     train, val = folder(tmp_path / "t", ["ant", "bee", "cow"], each=1), folder(tmp_path / "v", ["cow", "bee"], each=1)
     first, second, _ = of_places_with_sets(train, val, "", place(tmp_path / "cache"))
