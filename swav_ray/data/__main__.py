@@ -83,6 +83,10 @@ def _parser() -> Parser:
     command.add_argument("source", help=f"{_PLACE}; or torchvision:CLASS:ROOT[:SPLIT], as in torchvision:CIFAR10:/data")
     command.add_argument("out", help="an empty folder or prefix, or the one of an import that was cut short")
     command.add_argument("--shard-mib", type=at_least_one, default=64, help="size of a shard in MiB (default: 64)")
+    command.add_argument(
+        "--max-side", type=at_least_one, default=0, help="make larger images smaller, in pixels (default: as they are)"
+    )
+    command.add_argument("--deduplicate", action="store_true", help="keep one of several byte-identical images")
     command.set_defaults(run=_import)
 
     command = commands.add_parser("check", help="find images that cannot be read", description=_check.__doc__)
@@ -130,11 +134,19 @@ def _import(options: argparse.Namespace) -> Answer:
 
     _reach(place(options.out))
     progress = _ProgressLine("imported")
-    done = import_shards(options.source, options.out, shard_bytes=options.shard_mib << 20, progress=progress)
+    done = import_shards(
+        options.source,
+        options.out,
+        shard_bytes=options.shard_mib << 20,
+        max_side=options.max_side,
+        deduplicate=options.deduplicate,
+        progress=progress,
+    )
     progress.end()
     before = "" if done.written == done.shards else f", {done.shards - done.written:,} of which were there already"
     skipped = f"; {done.skipped:,} skipped that are not there, see {SKIPPED}*.csv in it" if done.skipped else ""
-    return Answer(f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}{skipped}")
+    copies = f"; {done.duplicates:,} byte-identical copies left out" if done.duplicates else ""
+    return Answer(f"{place(options.out)}: {done.images:,} images in {done.shards:,} shards{before}{skipped}{copies}")
 
 
 def _check(options: argparse.Namespace) -> Answer:

@@ -81,7 +81,7 @@ class SourceImage:
 
     def __init__(self, data: bytes | np.ndarray, decoding: Decoding = _DEFAULTS) -> None:
         self._data, self._decoding = data, decoding
-        self._pil: Image.Image | None = None
+        self._pil: Any = None
         self._pixels: np.ndarray | None = None
         self._orientation = 1
         self._eighths = 8  # at most
@@ -143,7 +143,7 @@ class SourceImage:
             image = self._jpeg_pixels(min(eighths, self._eighths))
         else:
             image = self._pil_pixels(self._pil, background)
-        return image if self._orientation == 1 else np.ascontiguousarray(_upright(image, self._orientation))
+        return self.upright(image)
 
     def deep_samples(self) -> tuple[np.ndarray, tuple[float, float] | None] | None:
         """Samples of more than 8 bits (H, W) as they are, and the range that the file declares, if it does.
@@ -162,6 +162,15 @@ class SourceImage:
             return False
         _load(self._pil)
         return bool(np.asarray(self._pil.convert("RGBA"))[..., 3].min() < 255)
+
+    def rgba(self) -> np.ndarray:
+        """(H, W, 4) uint8 of an image with transparency, not turned upright. Raises UnreadableImage."""
+        _load(self._pil)
+        return np.array(self._pil.convert("RGBA"))
+
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """Samples of this image as they lie in the file, turned upright."""
+        return array if self._orientation == 1 else np.ascontiguousarray(_upright(array, self._orientation))
 
     def _jpeg_pixels(self, eighths: int) -> np.ndarray:
         height, width = (self.height, self.width) if self._orientation < 5 else (self.width, self.height)
@@ -273,7 +282,7 @@ def _slim(data: bytes, error: Exception) -> bytes | None:
     return slim if len(slim) < len(data) else None
 
 
-def _load(image: Image.Image) -> None:
+def _load(image: Any) -> None:
     """Decodes the pixels of an opened image, at most once: PIL's second attempt returns what the first one left."""
     try:
         image.load()

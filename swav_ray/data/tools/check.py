@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import multiprocessing
 import os
@@ -18,9 +17,9 @@ from swav_ray.data.bad_images import BadImage
 from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import read_samples
+from swav_ray.data.tools.duplicates import DIGEST, content_digest, equal_rows
 
 _BLOCK = 128  # samples a task
-_DIGEST = 16  # bytes
 _WORST_CLASSES = 10
 _COLUMNS = ("sample_id", "uri", "kind", "reason")
 
@@ -126,7 +125,7 @@ def check(
     """
     count, done = len(manifest), 0
     workers = workers or len(os.sched_getaffinity(0))
-    digests = np.zeros((count, _DIGEST), np.uint8)
+    digests = np.zeros((count, DIGEST), np.uint8)
     found: list[_Block] = []
     blocks = iter(np.split(np.arange(count), np.arange(_BLOCK, count, _BLOCK)))
     # Spawned, not forked: this process may hold threads and an S3 client.
@@ -141,7 +140,7 @@ def check(
         except BrokenProcessPool:
             raise MemoryError("a worker was killed, most likely for its memory; use fewer --workers") from None
     bad = sorted((image for block in found for image in block.bad), key=lambda image: image.sample_id)
-    sets = _equal_rows(digests)
+    sets = equal_rows(digests)
     return CheckResult(
         images=count,
         bad=tuple(bad),
@@ -152,15 +151,6 @@ def check(
         twins=_twins(sets, set(manifest.test_ids().tolist())),
         classes=_by_class(manifest, bad),
     )
-
-
-def _equal_rows(digests: np.ndarray) -> list[list[int]]:
-    """Sets of two or more rows that are equal and not zero, in the order of their first."""
-    keys = digests.reshape(-1).view(f"V{_DIGEST}")
-    order = np.argsort(keys, kind="stable")
-    bounds = np.flatnonzero(keys[order][1:] != keys[order][:-1]) + 1
-    sets = [rows for rows in np.split(order, bounds) if len(rows) > 1 and digests[rows[0]].any()]
-    return sorted(rows.tolist() for rows in sets)
 
 
 def _twins(sets: list[list[int]], held_out: set[int]) -> int:
@@ -194,7 +184,7 @@ def _in_flight(
 
 
 def _check_block(block: Manifest, sample_ids: np.ndarray) -> _Block:
-    digests = np.zeros((len(block), _DIGEST), np.uint8)
+    digests = np.zeros((len(block), DIGEST), np.uint8)
     bad: list[BadImage] = []
     no_end = transparent = constant = 0
     for i, (sample_id, sample) in enumerate(zip(sample_ids, read_samples(block, np.arange(len(block))), strict=True)):
@@ -207,8 +197,7 @@ def _check_block(block: Manifest, sample_ids: np.ndarray) -> _Block:
             no_end += source.flaw == NO_END_MARKER
             transparent += source.is_transparent()
             constant += bool((pixels == pixels[0, 0]).all())
-            content = sample.tobytes() if isinstance(sample, np.ndarray) else sample
-            digests[i] = np.frombuffer(hashlib.blake2b(content, digest_size=_DIGEST).digest(), np.uint8)
+            digests[i] = content_digest(sample)
         except UnreadableImage as error:
             bad.append(BadImage(int(sample_id), block.uri_of(i), error.kind, str(error)))
     return _Block(digests, bad, no_end, transparent, constant)

@@ -22,6 +22,8 @@ from swav_ray.data.formats.shard_writer import StoredImage, imported_layout, wri
 from swav_ray.data.formats.shards import IMPORT_FILE
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sources import read_samples
+from swav_ray.data.tools.duplicates import first_of_equals
+from swav_ray.data.tools.shrink import shrunk
 from swav_ray.data.tools.torchvision_source import PREFIX, TorchvisionSource
 from swav_ray.storage.place import Place, PlaceError, is_leftover, place
 
@@ -40,12 +42,14 @@ class Imported:
     Attributes:
         skipped: samples that are not there: rows without bytes, files gone since they were listed. SKIPPED files in the
             output name them.
+        duplicates: byte-identical copies that were left out.
     """
 
     images: int
     shards: int
     written: int
     skipped: int = 0
+    duplicates: int = 0
 
 
 class Skipped(NamedTuple):
@@ -64,6 +68,7 @@ class _Source(Protocol):
     fingerprint: str
     counts: dict[str, int]
     threads: int
+    duplicates: int
 
     def mean_bytes(self) -> float: ...
 
@@ -75,9 +80,14 @@ class _PlaceSource:
 
     threads = 4  # shards written at a time, each a few times SHARD_BYTES of memory
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, deduplicate: bool) -> None:
         self._manifest = manifest
         self._ids = dict(zip(SPLITS, (manifest.train_ids(), manifest.test_ids()), strict=True))
+        self.duplicates = 0
+        if deduplicate:
+            kept = first_of_equals(manifest)
+            self._ids = {split: ids[np.isin(ids, kept)] for split, ids in self._ids.items()}
+            self.duplicates = len(manifest) - len(kept)
         self.name = manifest.root
         self.classes = manifest.classes
         self.has_labels = bool((manifest.labels >= 0).any())
@@ -117,6 +127,7 @@ class _Shards:
     fingerprint: str
     counts: dict[str, int]
     shards: dict[str, int]
+    max_side: int = 0
 
     def names(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """Name, split and indices (into the split) of every shard; sizes differ by at most one."""
@@ -127,16 +138,25 @@ class _Shards:
 
 
 def import_shards(
-    source: str, out: str, *, shard_bytes: int = SHARD_BYTES, progress: Callable[[int, int], None] | None = None
+    source: str,
+    out: str,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    max_side: int = 0,
+    deduplicate: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
     """Writes the images of ``source`` into Parquet shards in ``out``, byte for byte; arrays become PNG.
+
+    Above 0, ``max_side`` makes images smaller whose longer side has more pixels (see `shrunk`). ``deduplicate`` keeps
+    one of several byte-identical images; of a training image and one of the test split, the latter.
 
     ``source`` is a place or ``torchvision:CLASS:ROOT``; ``progress(images done, images in all)``. Samples that are not
     there are skipped and listed. Raises PlaceError if the source cannot be read or ``out`` holds something else.
     """
     target = place(out)
-    reader = _open(source)
-    shards = _shards_for(reader, target, shard_bytes)
+    reader = _open(source, deduplicate)
+    shards = _shards_for(reader, target, shard_bytes, max_side)
     there = {entry.name for entry in target.list()}
     for name in filter(is_leftover, there):
         (target / name).delete()
@@ -155,7 +175,7 @@ def import_shards(
                 if isinstance(sample, Skipped):
                     skipped.append(sample)
                 else:
-                    yield sample
+                    yield sample._replace(data=shrunk(sample.data, max_side)) if max_side else sample
 
         shard = write_shard(images(), layout)
         if skipped:  # first, so that a shard that is there has its list
@@ -176,7 +196,7 @@ def import_shards(
         for entry in target.list()
         if entry.name.startswith(SKIPPED)
     )
-    return Imported(total - missing, sum(shards.shards.values()), len(work), missing)
+    return Imported(total - missing, sum(shards.shards.values()), len(work), missing, reader.duplicates)
 
 
 def _as_csv(skipped: list[Skipped]) -> bytes:
@@ -185,11 +205,15 @@ def _as_csv(skipped: list[Skipped]) -> bytes:
     return lines.getvalue().encode(errors="surrogateescape")
 
 
-def _open(source: str) -> _Source:
-    return TorchvisionSource(source) if source.startswith(PREFIX) else _PlaceSource(build(source))
+def _open(source: str, deduplicate: bool) -> _Source:
+    if not source.startswith(PREFIX):
+        return _PlaceSource(build(source), deduplicate)
+    if deduplicate:
+        raise PlaceError(f"{source}: has no files to compare; import it first, and then its shards with --deduplicate")
+    return TorchvisionSource(source)
 
 
-def _shards_for(source: _Source, target: Place, shard_bytes: int) -> _Shards:
+def _shards_for(source: _Source, target: Place, shard_bytes: int, max_side: int) -> _Shards:
     """The shards that ``target`` was begun with, or new ones, written there."""
     try:
         begun = json.loads((target / IMPORT_FILE).read_bytes())
@@ -201,12 +225,16 @@ def _shards_for(source: _Source, target: Place, shard_bytes: int) -> _Shards:
     if begun is not None:
         if (begun["format"], begun["fingerprint"], begun["counts"]) != (_FORMAT, source.fingerprint, source.counts):
             raise PlaceError(
-                f"{target}: was begun from {begun['source']} as that was then; give another folder or delete this one"
+                f"{target}: was begun from {begun['source']} as that was then, or with another --deduplicate; give "
+                "another folder or delete this one"
             )
+        if begun.get("max_side", 0) != max_side:
+            before = begun.get("max_side", 0)
+            raise PlaceError(f"{target}: was begun with --max-side {before}; give that, or another folder")
         return _Shards(**begun)
     rows = int(np.clip(shard_bytes / max(1.0, source.mean_bytes()), 1, _LARGEST_SHARD_ROWS))
     numbers = {split: -(-count // rows) for split, count in source.counts.items()}
-    shards = _Shards(_FORMAT, source.name, source.fingerprint, source.counts, numbers)
+    shards = _Shards(_FORMAT, source.name, source.fingerprint, source.counts, numbers, max_side)
     (target / IMPORT_FILE).write_bytes(json.dumps(asdict(shards), indent=1).encode())
     return shards
 

@@ -31,6 +31,7 @@ log = logging.getLogger("swav_ray.data")
 class TorchvisionSource:
     """``torchvision:CLASS:ROOT``, train and test, or ``torchvision:CLASS:ROOT:SPLIT``, that split as training data."""
 
+    duplicates = 0
     threads = 1  # nothing says that a data set may be used from several
 
     def __init__(self, text: str) -> None:

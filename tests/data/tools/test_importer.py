@@ -20,6 +20,7 @@ from swav_ray.data.sources import read_samples
 from swav_ray.data.tools import importer
 from swav_ray.data.tools.importer import import_shards
 from swav_ray.storage.place import PlaceError, place
+from tests.data.crops.test_decode import encoded, photo
 from tests.data.images import image, write_files, write_idx, write_parquet, write_photos, write_tar
 
 
@@ -156,3 +157,19 @@ def test_tars_and_foreign_parquet_are_sources_too(tmp_path: Path) -> None:
         manifest = build(str(tmp_path / f"out-{name}"))
         assert all_samples(manifest) == [image(i) for i in range(4)]
         assert manifest.labels.tolist() == labels
+
+
+def test_an_import_makes_images_smaller_and_leaves_copies_out_if_asked(tmp_path: Path) -> None:
+    large = encoded(photo(300, 200), "JPEG")
+    files = {"train/a/1.jpg": image(1), "train/a/2.jpg": large, "train/b/3.jpg": large, "val/a/4.jpg": image(1)}
+    write_files(tmp_path / "in", files)
+    done = import_shards(str(tmp_path / "in"), str(tmp_path / "out"), max_side=60, deduplicate=True)
+    assert (done.images, done.duplicates) == (2, 2)
+    manifest = build(str(tmp_path / "out"))
+    (held_out,) = read_samples(manifest, manifest.test_ids())
+    (train,) = read_samples(manifest, manifest.train_ids())
+    assert held_out == image(1)
+    assert decode(train).shape == (40, 60, 3)
+    for other in ({"deduplicate": True}, {"max_side": 60}):
+        with pytest.raises(PlaceError, match="was begun"):
+            import_shards(str(tmp_path / "in"), str(tmp_path / "out"), **other)
