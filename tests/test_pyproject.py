@@ -18,6 +18,7 @@ THROUGH_OTHERS = {"tensorboard": "torch.utils.tensorboard"}
 EXTRAS = (
     "heic",
     "hub",
+    "eval",
 )  # what the package imports beyond what it always needs
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from swav_ray import command_line
 from swav_ray.command_line import Parser, WrongArgument
+from swav_ray.evaluate.detect import protocol as detection
 from swav_ray.evaluate.protocols import ON_FEATURES, ON_IMAGES
 from swav_ray.evaluate.results.files import comparison, table
 from swav_ray.features.embedding import BF16, FLOAT32
@@ -56,6 +57,10 @@ def parser() -> Parser:
         _add_backbone(one)
         _add_images(one)
         on_images.add_options(one)
+    one = add(detection.NAME, "a detector on the network, trained on boxes and masks: PASCAL VOC or COCO", _detect)
+    _add_backbone(one)
+    _add_annotated(one)
+    detection.add_options(one)
     one = add("all", "every protocol on frozen features that the images and the weights allow", _all)
     _add_backbone(one)
     _add_images(one)
@@ -79,9 +84,16 @@ def _add_backbone(parser: Parser) -> None:
     )
 
 
+def _add_annotated(parser: Parser) -> None:
+    """What detection is given beside its backbone."""
+    annotations = "a COCO JSON file, the folder around it, or a folder of PASCAL VOC (a year or VOCdevkit), local or S3"
+    parser.add_argument("--train", default="", metavar="PLACE", help=f"annotated images to learn from: {annotations}")
+    parser.add_argument("--val", default="", metavar="PLACE", help="to judge by; without it, --train's own")
+    _add_common(parser)
+
+
 def _add_images(parser: Parser) -> None:
     """What every protocol on labelled images of a place is given beside its backbone."""
-    parser.add_argument("--which", choices=["newest", "best"], default="newest", help="of a run's checkpoints")
     parser.add_argument(
         "--train", default="", metavar="PLACE", help=f"images to learn from: {_PLACE}; without it, the run's own"
     )
@@ -89,11 +101,17 @@ def _add_images(parser: Parser) -> None:
         "--val", default="", metavar="PLACE", help="images to judge by; without it, --train's test split"
     )
     parser.add_argument("--labels", default="", metavar="CSV", help="name,label for images that have no class folders")
-    parser.add_argument("--out", default="", metavar="DIR", help="where results go (default: evaluations/ in the run)")
-    parser.add_argument("--storage", default="runs", metavar="PLACE", help="where manifests are cached (%(default)s)")
     parser.add_argument(
         "--image-size", type=command_line.at_least_one, default=0, help="side of the centre crop, in pixels (the run's)"
     )
+    _add_common(parser)
+
+
+def _add_common(parser: Parser) -> None:
+    """Where results go, and how much of what is given is taken."""
+    parser.add_argument("--which", choices=["newest", "best"], default="newest", help="of a run's checkpoints")
+    parser.add_argument("--out", default="", metavar="DIR", help="where results go (default: evaluations/ in the run)")
+    parser.add_argument("--storage", default="runs", metavar="PLACE", help="where manifests are cached (%(default)s)")
     parser.add_argument("--prefix", default="", help="what the names begin with, if a file holds several networks")
     parser.add_argument("--limit", type=command_line.at_least_one, default=0, help="most images of a split (all)")
     parser.add_argument("--ray-logs", action="store_true", help="show Ray's own messages")
@@ -138,7 +156,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         options = vars(command_line.read(parser(), sys.argv[1:] if words is None else words))
         protocol, run = options.pop("protocol"), options.pop("run")
-        if not options.get("train", True) and (options["val"] or options["labels"]):
+        if not options.get("train", True) and (options["val"] or options.get("labels")):
             raise WrongArgument("--val, --labels: need --train; without it the run's own images are used")
         if not options.get("checkpoint", True):
             raise WrongArgument("--checkpoint: is missing; give a run directory or a file of weights")
@@ -172,6 +190,13 @@ def _on_images(name: str, options: Options, terminal: Terminal) -> list[Table]:
     from swav_ray.launch.evaluate import train
 
     return [table(train(name, _request(options), options, terminal))]
+
+
+def _detect(options: Options, terminal: Terminal) -> list[Table]:
+    from swav_ray.launch.detect import detect
+
+    # --image-size is the detector's: the weights say what the network was trained with.
+    return [table(detect(_request(options | {"image_size": 0}), options, terminal))]
 
 
 def _all(options: Options, terminal: Terminal) -> list[Table]:

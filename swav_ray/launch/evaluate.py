@@ -80,11 +80,11 @@ def evaluate(
         EvaluationError, WeightsError, PlaceError, ConfigError: something that was given is wrong.
     """
     protocol = ON_FEATURES[name].flags[flag] if flag else ON_FEATURES[name]
-    backbone = _backbone(request, say)
+    backbone = loaded_backbone(request, say)
     train, val, notes = _splits(request, protocol.labels, say)
     if sparing and protocol.labels == "sets" and not train.has_sets:
         raise EvaluationError(f"each image has one label; {name} by itself would judge them as well")
-    folder = _out(request, backbone) / protocol.protocol.name
+    folder = evaluations_of(request, backbone) / protocol.protocol.name
     result = _of(protocol.protocol, backbone, train, val)
     if request.precision != FLOAT32:
         result = replace(result, preprocessing={**result.preprocessing, "precision": request.precision})
@@ -149,10 +149,10 @@ def _train(
 ) -> tuple[Place, Result]:
     """The directory of a protocol that trains, and its result."""
     protocol, config = ON_IMAGES[name].protocol(options), options["config"]
-    backbone = _backbone(request, terminal.line)
+    backbone = loaded_backbone(request, terminal.line)
     learn, judge, notes = _splits(request, "one", terminal.line)
     of = replace(_of(protocol, backbone, learn, judge), notes=notes)
-    base = _out(request, backbone)
+    base = evaluations_of(request, backbone)
     folder = base / (name if protocol.settings["as published"] else f"{name}-{protocol.digest()}")
     local_ray = connect(request.ray_logs)
     try:
@@ -177,7 +177,8 @@ def _train(
             ray.shutdown()
 
 
-def _backbone(request: Request, say: Callable[[str], None]) -> Backbone:
+def loaded_backbone(request: Request, say: Callable[[str], None]) -> Backbone:
+    """What is judged; what it is is said."""
     chosen = {"which": request.which, "prefix": request.prefix or None, "image_size": request.image_size or None}
     backbone = backbone_of(request.checkpoint, **chosen)
     for line in backbone.describe().splitlines()[:2]:
@@ -270,7 +271,7 @@ def _run_dir(checkpoint: str) -> Place | None:
     return place(word) if (place(word) / layout.CONFIG).exists() else None
 
 
-def _out(request: Request, backbone: Backbone) -> Place:
+def evaluations_of(request: Request, backbone: Backbone) -> Place:
     """Each backbone has a folder of its own, so that nothing is ever taken for another's."""
     run_dir = _run_dir(request.checkpoint)
     base = place(request.out) if request.out else (run_dir or place(request.storage)) / EVALUATIONS

@@ -1,0 +1,1 @@
+"""Object detection: torchvision's detectors on a backbone, trained whole, and judged by average precision."""
