@@ -90,18 +90,23 @@ def test_stopped_and_killed_it_ends_bit_for_bit_as_if_it_had_not_been(
     assert outcome(folder) == whole
 
 
+# A net this small magnifies rounding a thousandfold within a few steps at a rate that it learns at.
+SLOWLY = {"linear": (), "finetune": ("--batch", "9", "--lr", "0.002", "--trunk-lr", "0.0002")}
+
+
 def work(world: World, which: str, images: str, folder: str) -> None:
-    small.run(fit_of(which, Path(images)), place(folder), world=world)
+    small.run(fit_of(which, Path(images), *SLOWLY[which]), place(folder), world=world)
 
 
-@pytest.mark.parametrize("which", ["linear", "semisup"])
+@pytest.mark.parametrize("which", SLOWLY)
 def test_two_workers_train_as_one_does(which: str, images: Path, tmp_path: Path, gloo_pool: GlooPool) -> None:
+    """Uneven slices of nine images; in the second one, BatchNorm over both workers."""
     for workers in (1, 2):
         gloo_pool.run(workers, work, which, str(images), str(tmp_path / str(workers)))
     one, two = outcome(place(tmp_path / "1")), outcome(place(tmp_path / "2"))
     assert [(step, ids) for step, _, ids in two[0]] == [(step, ids) for step, _, ids in one[0]]
     losses = [[loss for _, loss, _ in records] for records in (one[0], two[0])]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert two[2]["ids"] == one[2]["ids"]
 
 
