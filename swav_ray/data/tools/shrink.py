@@ -60,6 +60,7 @@ def _resized_with_alpha(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray
 
 def _encoded(pixels: np.ndarray, kind: str) -> bytes:
     sink = io.BytesIO()
-    options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {}
+    # Colour at full resolution: what was fine detail is now a pixel or two.
+    options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}
     Image.fromarray(pixels).save(sink, kind, **options)
     return sink.getvalue()
