@@ -108,11 +108,20 @@ def _trunk_root(tensors: Mapping[str, Tensor], name: str, prefix: str | None) ->
             raise WeightsError(f"{name}: no ResNet below {prefix!r}; {_choices(found)}")
         return prefix, found[prefix]
     if not found:
-        some = ", ".join(list(tensors)[:3])
-        raise WeightsError(f"{name}: holds no ResNet that is known (no conv1 and layer1); its names begin with {some}")
+        raise WeightsError(f"{name}: {_other_network(tensors)}")
     if len(found) > 1:
         raise WeightsError(f"{name}: holds {len(found)} networks; {_choices(found)}")
     return next(iter(found.items()))
+
+
+def _other_network(tensors: Mapping[str, Tensor]) -> str:
+    """What a file holds that has no ResNet of this package."""
+    if any(re.search(r"attn|attention|cls_token|class_token", key) for key in tensors):
+        return "holds a transformer; this package knows ResNets alone"
+    if any(key.endswith("conv1.0.weight") for key in tensors) and any("layer1.0." in key for key in tensors):
+        return "holds a ResNet with several convolutions in its stem (ResNet-C or -D), which SwAV's have not"
+    some = ", ".join(list(tensors)[:3])
+    return f"holds no ResNet that is known (no conv1 and layer1); its names begin with {some}"
 
 
 def _choices(found: Mapping[str, object]) -> str:

@@ -5,6 +5,7 @@ Knows nothing of networks: what the names mean is told by layouts.py.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -21,6 +23,16 @@ from torch import Tensor
 
 from swav_ray.one_line import one_line
 from swav_ray.storage.place import Place
+
+_SCALAR = np.float64(0).__reduce__()[0]  # what a pickled number of numpy calls
+# Plain values that published checkpoints hold beside their tensors: arguments of a command line, numbers of numpy.
+_PLAIN: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"},
+    _SCALAR,
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # before numpy 2
+]
 
 
 class WeightsError(ValueError):
@@ -86,7 +98,8 @@ def _safetensors(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, s
 
 def _torch_save(data: bytes, name: str) -> dict[str, Tensor]:
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_PLAIN):
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{name}: its pickle wants to run code, which is refused ({_wanted(error)}); "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -63,3 +65,10 @@ def test_a_file_of_another_kind_is_told(data: bytes) -> None:
 def test_a_file_without_tensors_is_told() -> None:
     with pytest.raises(WeightsError, match="x: holds no tensors"):
         stored(saved({"epoch": 3}), "x")
+
+
+def test_plain_values_of_argparse_and_numpy_beside_the_tensors_are_no_code() -> None:
+    arguments = argparse.Namespace(lr=0.1, sizes=[224, 96])
+    content = {"w": torch.ones(2), "args": arguments, "best": np.float32(3.0), "loss": np.float64(1.0)}
+    counts = {"epoch": np.int64(7), "done": np.bool_(True)}
+    assert list(stored(saved(content | counts), "x").tensors) == ["w"]
