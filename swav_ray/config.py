@@ -10,6 +10,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+# Beyond them SwAV is known to stay at ln K; recipes.from_dataset_size stays within.
+MOST_PROTOTYPES_A_SAMPLE = 4  # of batch and queue
+LEAST_IMAGES_A_PROTOTYPE = 5
+
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
@@ -467,6 +471,31 @@ class Config:
             lines.append(
                 f"assignment.iterations = {self.assignment.iterations}: with fewer than 3 the codes are far from "
                 "equipartition and the paper's loss did not converge (1 iteration): use 3"
+            )
+        most, assigned = max(self.model.prototypes), self.train.global_batch_size + self.queue.length
+        if most > MOST_PROTOTYPES_A_SAMPLE * assigned:
+            lines.append(
+                f"model.prototypes = {self.model.prototypes}: codes are shared out equally over {most:,} prototypes, and "
+                f"batch and queue bring {assigned:,} samples; below one sample for {MOST_PROTOTYPES_A_SAMPLE} prototypes "
+                "the loss tends to stay at ln K (the paper: 4,096 samples for 3,000): use fewer prototypes, a larger "
+                "train.global_batch_size, or queue.length"
+            )
+        return lines
+
+    def data_warnings(self, images: int) -> list[str]:
+        """The same for settings that do not suit the number of images that are trained on."""
+        lines = []
+        most, queue = max(self.model.prototypes), self.queue.length
+        if images < LEAST_IMAGES_A_PROTOTYPE * most:
+            lines.append(
+                f"model.prototypes = {self.model.prototypes}: {images:,} images for {most:,} prototypes are fewer than "
+                f"{LEAST_IMAGES_A_PROTOTYPE} each, and equal shares then part images that are alike: use about ten "
+                "prototypes a class, or one for 50 images; recipes.from_dataset_size does"
+            )
+        if queue > images / 2:
+            lines.append(
+                f"queue.length = {queue}: is more than half of the {images:,} images, so that the queue holds older "
+                "embeddings of the batch's own images: use at most half"
             )
         return lines
 

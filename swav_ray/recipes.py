@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 
 from swav_ray.config import (
+    LEAST_IMAGES_A_PROTOTYPE,
+    MOST_PROTOTYPES_A_SAMPLE,
     AssignmentConfig,
     AugmentConfig,
     Config,
@@ -252,7 +254,7 @@ def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Confi
         config: the recipe to adapt; data sets of 200,000 images or more leave it as it is.
         images: number of images that are trained on, without those held out (`data.holdout_fraction`, or a test split).
         classes: number of classes one expects, for ten prototypes each; 0: unknown, then one prototype for 50 images.
-            Of either at least 10, at most 3,000 and four a sample of the batch.
+            Of either at least 10, and at most 3,000, four a sample of the batch, and one for five images.
 
     Raises:
         ConfigError: fewer than 64 images.
@@ -263,7 +265,7 @@ def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Confi
         return config
     batch = 2 ** int(math.log2(min(config.train.global_batch_size, 256, max(images // 16, 16))))
     prototypes = 10 * classes if classes else images // 50
-    prototypes = max(min(prototypes, 3000, 4 * batch), 10)
+    prototypes = max(min(prototypes, 3000, MOST_PROTOTYPES_A_SAMPLE * batch, images // LEAST_IMAGES_A_PROTOTYPE), 10)
     steps = images // batch
     epochs = max(config.train.epochs, min(1000, -(-20_000 // steps)))
     # Batch and queue together should bring each prototype some samples, or equipartition is noise.

@@ -62,6 +62,16 @@ def test_small_data_sets_get_prototypes_that_batch_and_queue_can_fill(name: str,
     assert config.optim.freeze_prototypes_steps >= 300
 
 
+@pytest.mark.parametrize("classes", [0, 2, 10, 1000])
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_no_recipe_draws_a_warning_and_none_that_is_adapted_to_a_data_set_does(name: str, classes: int) -> None:
+    base = recipes.RECIPES[name]()
+    assert base.warnings() == []
+    for images in (64, 100, 333, 1000, 5000, 20_000, 199_999):
+        config = recipes.from_dataset_size(base, images, classes=classes)
+        assert (config.warnings(), config.data_warnings(images)) == ([], []), images
+
+
 def test_small_data_sets_get_ten_prototypes_a_class() -> None:
     assert recipes.from_dataset_size(recipes.swav_100ep(), 5000, classes=10).model.prototypes == (100,)
 

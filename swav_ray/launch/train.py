@@ -128,6 +128,8 @@ def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     )
     if not len(held_out):
         terminal.line(f"note: {why_none(manifest)}")
+    for warning in config.data_warnings(len(train_ids)):
+        terminal.line(f"warning: {warning}")
     return manifest
 
 
