@@ -475,8 +475,8 @@ class Config:
         most, assigned = max(self.model.prototypes), self.train.global_batch_size + self.queue.length
         if most > MOST_PROTOTYPES_A_SAMPLE * assigned:
             lines.append(
-                f"model.prototypes = {self.model.prototypes}: codes are shared out equally over {most:,} prototypes, and "
-                f"batch and queue bring {assigned:,} samples; below one sample for {MOST_PROTOTYPES_A_SAMPLE} prototypes "
+                f"model.prototypes = {self.model.prototypes}: codes are shared out equally over {most:,} prototypes, "
+                f"and batch and queue bring {assigned:,} samples; below one for {MOST_PROTOTYPES_A_SAMPLE} prototypes "
                 "the loss tends to stay at ln K (the paper: 4,096 samples for 3,000): use fewer prototypes, a larger "
                 "train.global_batch_size, or queue.length"
             )
