@@ -11,6 +11,7 @@ import ray
 
 from swav_ray.config import ConfigError
 from swav_ray.launch.ray_internals.local_ray import LocalRay, keep_sigterm_handler, start_ray
+from swav_ray.launch.ray_internals.temp_dir import check_temp_dir
 from swav_ray.one_line import last_line
 
 _FIRST_CONTACT = 10.0  # seconds after which an address that never answered is taken for a wrong one
@@ -36,7 +37,7 @@ def connect(logs: bool) -> LocalRay | None:
         The Ray that was started here, which `ray.shutdown()` ends, or None.
 
     Raises:
-        ConfigError: no cluster answers at RAY_ADDRESS.
+        ConfigError: no cluster answers at RAY_ADDRESS, or TMPDIR is too long for Ray's sockets.
     """
     if ray.is_initialized():
         return None
@@ -53,6 +54,7 @@ def connect(logs: bool) -> LocalRay | None:
         except (ConnectionError, ValueError) as error:
             raise ConfigError("RAY_ADDRESS", address, f"{_ADDRESS_HELP}: {last_line(error)}") from error
         return None
+    check_temp_dir()
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     # "local", since another run's private cluster on this machine would end with that run. One CPU for the training

@@ -23,6 +23,7 @@ from swav_ray.launch.connect import connect
 from swav_ray.launch.dataset import FIRST_CONTACT, manifest_of
 from swav_ray.launch.elastic import Trainer
 from swav_ray.launch.ray_internals.local_ray import LocalRay
+from swav_ray.launch.ray_internals.temp_dir import check_temp_dir
 from swav_ray.launch.ray_internals.tested import untested_ray
 from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
@@ -53,6 +54,8 @@ def train(config: Config) -> dict[str, Any] | None:
 def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
     if not config.run.name:
         raise ConfigError("run.name", "", "names no run; its directory gets that name, as a recipe's does")
+    if "RAY_ADDRESS" not in os.environ and not ray.is_initialized():
+        check_temp_dir()  # before anything is written
     run_dir = place(config.run.storage) / config.run.name
     terminal.waiting_for(f"waiting for {run_dir}: {{}}")
     run_dir.exists(patience=FIRST_CONTACT)
