@@ -23,6 +23,8 @@ from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.report.terminal import Terminal
 from swav_ray.storage.place import Place
 
+_LEAST_SIDE = 32  # pixels: the smallest boxes that are looked for would be less than one
+
 
 def detect(request: Request, options: Mapping[str, Any], terminal: Terminal) -> Result:
     """Trains a detector and judges it, or resumes it.
@@ -88,6 +90,8 @@ def _fit(request: Request, options: Mapping[str, Any], terminal: Terminal) -> De
         raise EvaluationError("--train: is missing; give a COCO JSON file or its folder, or a folder of PASCAL VOC")
     if request.checkpoint.startswith(PIXELS):
         raise EvaluationError(f"{request.checkpoint}: pixels have no layers to train; untrained:C is the baseline here")
+    if 0 < options["image_size"] < _LEAST_SIDE:
+        raise EvaluationError(f"--image-size {options['image_size']}: must be at least {_LEAST_SIDE} pixels")
     check_installed()
     backbone = loaded_backbone(request, terminal.line)
     terminal.waiting_for("reading annotations: {}")

@@ -112,6 +112,7 @@ def test_it_learns_a_small_set_by_heart(
         (["--train", ""], "--train: is missing; give a COCO JSON file"),
         (["--checkpoint", "pixels:x"], "pixels:x: pixels have no layers to train; untrained:C is the baseline here"),
         (["--train", "/nowhere"], "--train /nowhere: does not exist; give a COCO JSON file"),
+        (["--image-size", "9"], "--image-size 9: must be at least 32 pixels"),
         (["--batch", "9"], "a step takes 9 images, and 8 have annotations; give --batch 8 or less"),
     ],
 )

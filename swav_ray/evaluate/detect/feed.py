@@ -19,6 +19,7 @@ from swav_ray.evaluate.detect.annotations import Annotated
 from swav_ray.evaluate.detect.examples import Augment, Example, training_example
 
 _AHEAD = 3  # batches that are made or waiting
+_THREADS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class DetectionFeed:
         own: slice,
         start: int,
         end: int,
-        threads: int = 2,
+        threads: int = _THREADS,
     ) -> None:
         self._annotated, self._plan, self._augment, self._own = annotated, plan, augment, own
         self._steps = iter(range(start, end))

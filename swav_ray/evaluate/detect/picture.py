@@ -34,7 +34,7 @@ def picture(annotated: Annotated, found: Mapping[int, Found], rows: Sequence[Map
         except UnreadableImage:
             continue
     figure = new_figure(max(4.0, 2.3 * len(images)), 7.0)
-    grid = figure.add_gridspec(3, max(1, len(images)), height_ratios=(3, 3, 2))
+    grid = figure.add_gridspec(3, max(1, len(images)), height_ratios=(3, 3, 1.4))
     for column, (index, image) in enumerate(images.items()):
         truth, guess = annotated.objects[index], found[index]
         above, below = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
@@ -78,5 +78,7 @@ def _draw(
     for color, box, name in zip(colors, boxes.tolist(), names, strict=True):
         left, top, right, bottom = box
         axes.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=color, lw=1.5))
-        axes.text(left, top, name, fontsize=6, color="white", va="bottom", backgroundcolor=(*color, 0.8))
+        axes.text(
+            left, top, name, fontsize=6, color="white", va="bottom", bbox={"pad": 1, "color": (*color, 0.8), "lw": 0}
+        )
     axes.set_axis_off()
