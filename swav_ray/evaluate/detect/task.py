@@ -21,7 +21,7 @@ from swav_ray.evaluate.detect.feed import DetectionBatch, DetectionFeed
 from swav_ray.evaluate.detect.outcome import as_json, finished, judged
 from swav_ray.evaluate.detect.settings import Settings
 from swav_ray.evaluate.errors import EvaluationError
-from swav_ray.evaluate.fit.task import State
+from swav_ray.evaluate.fit.task import MOMENTUM, State
 from swav_ray.evaluate.results.judged import Judged
 from swav_ray.evaluate.results.protocol import Protocol
 from swav_ray.model.global_batch_norm import Parts, synchronize
@@ -29,7 +29,6 @@ from swav_ray.training.coordinator import Coordinator
 from swav_ray.training.distributed import World
 from swav_ray.weights.backbone import Backbone
 
-_MOMENTUM = "momentum."  # before a parameter's name, in a checkpoint
 _THREADS = 4  # that decode images to find objects in
 _POINTS = 20  # of the curve of the loss
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -103,17 +102,17 @@ class Detect:
         for name, parameter in self._model.named_parameters():
             velocity = self._optimizer.state.get(parameter, {}).get("momentum_buffer")
             if velocity is not None:
-                tensors[_MOMENTUM + name] = velocity
+                tensors[MOMENTUM + name] = velocity
         return State(tensors)
 
     def load_state(self, state: State) -> None:
         """Puts back what `state` gave."""
         tensors = state.tensors
-        self._model.load_state_dict({name: one for name, one in tensors.items() if not name.startswith(_MOMENTUM)})
+        self._model.load_state_dict({name: one for name, one in tensors.items() if not name.startswith(MOMENTUM)})
         self._optimizer.state.clear()
         for name, parameter in self._model.named_parameters():
-            if _MOMENTUM + name in tensors:
-                velocity = torch.empty_like(parameter).copy_(tensors[_MOMENTUM + name])
+            if MOMENTUM + name in tensors:
+                velocity = torch.empty_like(parameter).copy_(tensors[MOMENTUM + name])
                 self._optimizer.state[parameter]["momentum_buffer"] = velocity
 
     def feed(self, coordinator: Coordinator, world: World, start: int, end: int) -> DetectionFeed:  # noqa: ARG002

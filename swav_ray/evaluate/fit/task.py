@@ -17,13 +17,17 @@ from swav_ray.evaluate.results.protocol import Protocol
 from swav_ray.training.coordinator import Coordinator
 from swav_ray.training.distributed import World
 
+MOMENTUM = "momentum."
+"""Before the names of an optimizer's tensors. A checkpoint has them in a file of their own, beside the weights."""
+
 
 @dataclass(frozen=True)
 class State:
     """Everything that training changes, between two steps.
 
     Attributes:
-        tensors: by name: weights, momentum, the buffers of BatchNorm. They may be the live ones: they are copied.
+        tensors: by name: weights, the buffers of BatchNorm, and what the optimizer keeps, with MOMENTUM before its
+            names. They may be the live ones: they are copied.
         progress: what else there is, as JSON. The number of the step is no part of it.
     """
 

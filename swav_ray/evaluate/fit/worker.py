@@ -18,7 +18,7 @@ from swav_ray.config import CheckpointConfig
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import digest
 from swav_ray.evaluate.errors import EvaluationError
-from swav_ray.evaluate.fit.task import Fit, FitFeed, State, Task
+from swav_ray.evaluate.fit.task import MOMENTUM, Fit, FitFeed, State, Task
 from swav_ray.run import messages
 from swav_ray.run.about import About
 from swav_ray.run.fit_record import FitRecord
@@ -111,7 +111,7 @@ class _Worker:
         found = on_all_workers(found, self._folder, self._world)
         start = found.step if found else 0
         if found is not None:
-            self._task.load_state(State(found.training, found.meta["progress"]))
+            self._task.load_state(State({**found.model, **found.training}, found.meta["progress"]))
         if self._files is not None:
             if found is not None:
                 self._coordinator.report(messages.Resumed(start, self._world.size))
@@ -267,8 +267,11 @@ class _Worker:
 
 
 def _snapshot(state: State, step: int) -> checkpoint.Snapshot:
-    meta = {"schema": checkpoint.SCHEMA, "step": step, "progress": dict(state.progress)}
-    return checkpoint.Snapshot(step, {}, checkpoint.copied(state.tensors), meta, About(step=step))
+    meta = {"schema": checkpoint.SCHEMA, "step": step, "samples_seen": 0, "progress": dict(state.progress)}
+    tensors = checkpoint.copied(state.tensors)
+    model = {name: tensor for name, tensor in tensors.items() if not name.startswith(MOMENTUM)}
+    training = {name: tensor for name, tensor in tensors.items() if name not in model}
+    return checkpoint.Snapshot(step, model, training, meta, About(step=step))
 
 
 def _signed(digits: str) -> int:

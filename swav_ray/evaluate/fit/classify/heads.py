@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swav_ray.evaluate.fit.task import MOMENTUM
 from swav_ray.training.distributed import World
 
 _INITIAL_STD = 0.01  # of the weights, as in the published script
@@ -79,8 +80,8 @@ class Heads:
         return {
             "weight": self.weight_HCD,
             "bias": self.bias_HC,
-            "momentum.weight": self._velocity[0],
-            "momentum.bias": self._velocity[1],
+            f"{MOMENTUM}weight": self._velocity[0],
+            f"{MOMENTUM}bias": self._velocity[1],
         }
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:

@@ -22,7 +22,7 @@ from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.fit.classify import outcome
 from swav_ray.evaluate.fit.classify.images import LabelledImages
 from swav_ray.evaluate.fit.classify.training import Training
-from swav_ray.evaluate.fit.task import State
+from swav_ray.evaluate.fit.task import MOMENTUM, State
 from swav_ray.evaluate.results.judged import Judged
 from swav_ray.evaluate.results.protocol import Protocol
 from swav_ray.features.embedding import crops_of
@@ -34,7 +34,6 @@ from swav_ray.weights.backbone import Backbone
 
 _CHUNK = 256  # images of the validation split that are read and classified at a time
 _THREADS = 4  # that decode them
-_MOMENTUM = "momentum."  # before a parameter's name, in a checkpoint
 _EXAMPLES = 5
 
 
@@ -110,17 +109,17 @@ class Network:
         for name, parameter in self._model.named_parameters():
             velocity = self._optimizer.state.get(parameter, {}).get("momentum_buffer")
             if velocity is not None:
-                tensors[_MOMENTUM + name] = velocity
+                tensors[MOMENTUM + name] = velocity
         return State(tensors)
 
     def load_state(self, state: State) -> None:
         """Puts back what `state` gave."""
         tensors = state.tensors
-        self._model.load_state_dict({name: one for name, one in tensors.items() if not name.startswith(_MOMENTUM)})
+        self._model.load_state_dict({name: one for name, one in tensors.items() if not name.startswith(MOMENTUM)})
         self._optimizer.state.clear()
         for name, parameter in self._model.named_parameters():
-            if _MOMENTUM + name in tensors:
-                velocity = torch.empty_like(parameter).copy_(tensors[_MOMENTUM + name])
+            if MOMENTUM + name in tensors:
+                velocity = torch.empty_like(parameter).copy_(tensors[MOMENTUM + name])
                 self._optimizer.state[parameter]["momentum_buffer"] = velocity
 
     def feed(self, coordinator: Coordinator, world: World, start: int, end: int) -> Feed:

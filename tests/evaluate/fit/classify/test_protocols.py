@@ -16,13 +16,14 @@ from swav_ray.evaluate.backbones import _pixels, _untrained
 from swav_ray.evaluate.fit.classify import network
 from swav_ray.evaluate.protocols import ON_IMAGES
 from swav_ray.run import measurements
-from swav_ray.run.layout import SUMMARY
+from swav_ray.run.layout import SUMMARY, checkpoint_folder
 from swav_ray.run.messages import Resumed
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
 from swav_ray.training.distributed import World
+from swav_ray.weights.backbone import load_backbone
 from tests.evaluate.fit.classify import small
 from tests.evaluate.protocols.given import backbone as narrow
 
@@ -62,7 +63,7 @@ def outcome(folder: Place) -> tuple[Any, ...]:
     records = [(record["step"], record["loss"], record["ids"]) for record in read_metrics(folder)]
     state, _ = checkpoint.load_newest(folder)
     assert state is not None
-    tensors = {name: tensor.numpy().tobytes() for name, tensor in state.training.items()}
+    tensors = {name: tensor.numpy().tobytes() for name, tensor in (state.model | state.training).items()}
     return records, measurements.read(folder), json.loads((folder / SUMMARY).read_bytes()), tensors
 
 
@@ -126,12 +127,22 @@ def test_the_trunk_of_a_linear_classifier_stays_as_it_is(images: Path, tmp_path:
     before = {name: tensor.clone() for name, tensor in fit.backbone.state_dict().items()}
     small.run(fit, place(tmp_path))
     assert all(torch.equal(before[name], tensor) for name, tensor in fit.backbone.state_dict().items())
-    assert set(checkpoint.load_newest(place(tmp_path))[0].training) == {  # type: ignore[union-attr]
-        "weight",
-        "bias",
-        "momentum.weight",
-        "momentum.bias",
-    }
+    saved, _ = checkpoint.load_newest(place(tmp_path))
+    assert saved is not None
+    assert (set(saved.model), set(saved.training)) == ({"weight", "bias"}, {"momentum.weight", "momentum.bias"})
+
+
+def test_a_fine_tuned_trunk_is_a_backbone_like_any(images: Path, tmp_path: Path) -> None:
+    fit = fit_of("finetune", images)
+    small.run(fit, place(tmp_path))
+    (step,) = checkpoint.steps(place(tmp_path))[-1:]
+    tuned = load_backbone(checkpoint_folder(place(tmp_path), step), image_size=16)
+    saved = checkpoint.load(place(tmp_path), step)
+    assert torch.equal(tuned.trunk.conv1.weight, saved.model["trunk.conv1.weight"])
+    assert not torch.equal(tuned.trunk.conv1.weight, fit.backbone.trunk.conv1.weight)
+    assert tuned.origin.parts.left_out == dict.fromkeys(
+        ("head.bias", "head.weight"), "a classifier, which is no part of a backbone"
+    )
 
 
 def test_a_sweep_chooses_by_images_that_it_neither_trains_on_nor_is_judged_by(images: Path, tmp_path: Path) -> None:
