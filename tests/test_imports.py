@@ -32,6 +32,7 @@ FLOORS = (
         "swav_ray.data.__main__",
         "swav_ray.plan.__main__",
         "swav_ray.evaluate.__main__",
+        "swav_ray.embed.__main__",
     ),
     ("swav_ray", "swav_ray.__main__"),
 )

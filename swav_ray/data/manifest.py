@@ -30,8 +30,9 @@ from swav_ray.data.formats.tars import index_tars
 from swav_ray.data.looks import Looks, look
 from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
+from swav_ray.storage.ranges import RangeFile
 
-__all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_or_build", "save"]
+__all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_group", "load_or_build", "save"]
 
 _FORMAT = 2  # of the file; a cached one of an earlier format is built anew. 2: looks and decoding
 
@@ -145,8 +146,8 @@ def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -
     return made
 
 
-def save(manifest: Manifest, where: Place) -> None:
-    """Writes a manifest as one Parquet file."""
+def save(manifest: Manifest, where: Place, *, group_rows: int | None = None) -> None:
+    """Writes a manifest as one Parquet file. `group_rows`: samples of a row group, for `load_group`."""
     about = {
         "format": _FORMAT,
         "root": manifest.root,
@@ -158,8 +159,22 @@ def save(manifest: Manifest, where: Place) -> None:
     }
     sink = io.BytesIO()
     table = manifest.table.replace_schema_metadata({MANIFEST_KEY: json.dumps(about).encode()})
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=group_rows)
     where.write_bytes(sink.getvalue())
+
+
+def load_group(where: Place, group: int) -> Manifest:
+    """Some samples of what `save` wrote with `group_rows`, renumbered from 0, without reading the others.
+
+    Raises FileNotFoundError, or PlaceError if it is something else.
+    """
+    try:
+        with pq.ParquetFile(RangeFile(where, where.stat().size)) as file:
+            about = json.loads(file.schema_arrow.metadata[MANIFEST_KEY])
+            table = file.read_row_group(group).replace_schema_metadata(None).combine_chunks()
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise PlaceError(f"{where}: is not a manifest of this version ({error}); index the place again") from None
+    return Manifest(table, about["root"], about["classes"], about["fingerprint"])
 
 
 def load(where: Place) -> Manifest:

@@ -58,11 +58,12 @@ def embed(backbone: Backbone, crops: np.ndarray, device: torch.device, precision
         precision: FLOAT32, or BF16: convolutions in bfloat16, of which features keep about two decimal digits.
     """
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == BF16):
-        parts = [backbone(batch).float().cpu().numpy() for batch in _batches(backbone, crops, device)]
+        parts = [backbone(batch).float().cpu().numpy() for batch in batches(backbone, crops, device)]
     return np.concatenate(parts) if parts else np.empty((0, backbone.feature_dim), np.float32)
 
 
-def _batches(backbone: Backbone, crops: np.ndarray, device: torch.device) -> Iterator[torch.Tensor]:
+def batches(backbone: Backbone, crops: np.ndarray, device: torch.device) -> Iterator[torch.Tensor]:
+    """(N, S, S, 3) uint8 crops as a backbone's input, normalised, so many at a time."""
     preprocess = backbone.preprocess
     for start in range(0, len(crops), _BATCH):
         pixels = torch.from_numpy(crops[start : start + _BATCH]).to(device)
