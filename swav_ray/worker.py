@@ -67,7 +67,8 @@ class _Worker:
         self._requests = Requests(coordinator.request, coordinator.preemption, self._report_preemption)
         self._quarantine = Quarantine(run_dir, len(train_ids), config.data.max_bad_fraction, writes=self._chief)
         self._files: RunFiles | None = None  # of rank 0
-        self._init = initial.record(run_dir) if config.train.init_from else {}
+        init = initial.record(run_dir) if config.train.init_from else {}
+        self._about = about_of(config, self._learner.model, self._manifest.decoding, init)
         self._reported = 0.0
 
     def run(self) -> None:
@@ -99,7 +100,7 @@ class _Worker:
         """Opens the run's files at `start`, unless workers have started there too often."""
         if reason := self._coordinator.begin(start):
             raise RuntimeError(reason)
-        describe(self._run_dir, about_of(self._config, self._learner.model, self._init), self._manifest, self._held_out)
+        describe(self._run_dir, self._about, self._manifest, self._held_out)
         files.open(start, self._world.size, self._config.checkpoint, self._plan.steps_per_epoch)
 
     def _train(self, start: int) -> None:
@@ -153,7 +154,7 @@ class _Worker:
         if self._files is not None:
             if wait:
                 self._waiting_for(f"the checkpoint before step {step}")
-            state = checkpoint.snapshot(self._learner, step, knn_top1, self._init)
+            state = checkpoint.snapshot(self._learner, step, knn_top1, self._about)
             self._requests.save_seconds = self._files.save(state, wait=wait)
         if wait:
             # The others may leave after this, and all workers are ended as soon as one leaves.
@@ -201,7 +202,7 @@ class _Worker:
 
     def _initial(self) -> SwAVModel | None:
         """The network that the run started with, if not with random weights."""
-        if not self._init:
+        if not self._about.init:
             return None
         model = build_model(self._config)
         initial.restore(model, self._run_dir)

@@ -22,8 +22,8 @@ class About:
         held_out: where the list of images lies that it did not train on.
         architecture: of trunk and head, by the names of the config's section `model`, with `feature_dim` and the first
             convolution's `stem_padding` in pixels.
-        preprocessing: `resize_short_side` and `center_crop` in pixels, `interpolation`, `channels`, and `mean` and
-            `std` of images in 0..1.
+        preprocessing: `decoding` (the settings of deep and transparent images), `resize_short_side` and `center_crop`
+            in pixels, `interpolation`, `channels`, and `mean` and `std` of images in 0..1.
         config: the run's settings, section by section: the recipe that it was trained by.
         init: `place`, `sha256` and `layout` of the weights that the run started from; empty if they were random.
     """

@@ -86,13 +86,11 @@ class Retention:
     best: int = 0
 
 
-def snapshot(
-    learner: Learner, step: int, knn_top1: float | None = None, init: dict[str, str] | None = None
-) -> Snapshot:
+def snapshot(learner: Learner, step: int, knn_top1: float | None = None, about: About | None = None) -> Snapshot:
     """Copies a learner's state to host memory; the only part of a checkpoint that a step waits for.
 
     Args:
-        init: of the weights that the run started from, as `About` has it.
+        about: what is known of the run, without its progress; None: what the learner's config says.
     """
     training = {}
     names: dict[Tensor, str] = {parameter: name for name, parameter in learner.model.named_parameters()}
@@ -108,7 +106,7 @@ def snapshot(
         "refused_steps": learner.refused_steps,
         "knn_top1": knn_top1,
     }
-    about = about_of(learner.config, learner.model, init or {})
+    about = about or about_of(learner.config, learner.model)
     epochs, seen = step / learner.steps_per_epoch, meta["samples_seen"]
     about = replace(about, step=step, epochs=epochs, samples_seen=seen, knn_top1=knn_top1 or 0.0)
     return Snapshot(step, copied(learner.model.state_dict()), copied(training), meta, about)

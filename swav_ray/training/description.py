@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swav_ray.config import Config
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.short_side import short_side
 from swav_ray.data.manifest import Manifest
 from swav_ray.model.normalize import MEAN, STD
@@ -20,11 +21,14 @@ from swav_ray.run.layout import ABOUT, HELD_OUT, MANIFEST
 from swav_ray.storage.place import Place
 
 
-def about_of(config: Config, model: SwAVModel, init: dict[str, str]) -> About:
+def about_of(
+    config: Config, model: SwAVModel, decoding: Decoding | None = None, init: dict[str, str] | None = None
+) -> About:
     """What is known of a run's weights before the first step; where its lists lie is not part of it.
 
     Args:
-        init: of the weights that it starts from, as `About` has it; empty for random ones.
+        decoding: how its images are decoded; None: as usual.
+        init: of the weights that it starts from, as `About` has it; None: random ones.
     """
     size = config.eval.image_size
     return About(
@@ -33,6 +37,7 @@ def about_of(config: Config, model: SwAVModel, init: dict[str, str]) -> About:
         architecture=dataclasses.asdict(config.model)
         | {"feature_dim": model.feature_dim, "stem_padding": int(model.conv1.padding[0])},
         preprocessing={
+            "decoding": dataclasses.asdict(decoding or Decoding()),
             "channels": "RGB",
             "resize_short_side": short_side(size),
             "interpolation": "OpenCV INTER_AREA, or INTER_LINEAR if the image grows",
@@ -41,7 +46,7 @@ def about_of(config: Config, model: SwAVModel, init: dict[str, str]) -> About:
             "std": STD,
         },
         config=dataclasses.asdict(config),
-        init=init,
+        init=init or {},
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from swav_ray.data.crops.center_crop import center_crop
 from swav_ray.data.crops.decode import decode
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.model.normalize import MEAN, STD, normalize
 from swav_ray.run.about import About
 from swav_ray.storage.place import Place
@@ -31,11 +32,13 @@ class Preprocess:
 
     Attributes:
         image_size: side of the centre crop in pixels. mean, std: of the channels, in units of 255.
+        decoding: what an encoded file's deep and transparent pixels become.
     """
 
     image_size: int
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    decoding: Decoding = field(default_factory=Decoding)
 
     def __call__(self, image: np.ndarray | bytes | Image) -> Tensor:
         """(3, image_size, image_size) float32 of an image: (H, W, 3) uint8, a PIL image, or an encoded file's bytes.
@@ -44,7 +47,7 @@ class Preprocess:
             UnreadableImage: the bytes are no image. ValueError: the array has another shape or type.
         """
         if isinstance(image, bytes):
-            array = decode(image)
+            array = decode(image, self.decoding)
         elif isinstance(image, np.ndarray):
             array = image
         else:
@@ -141,6 +144,7 @@ def load_backbone(
         image_size or about.image_size or usual,
         _channels(about.preprocessing.get("mean"), MEAN),
         _channels(about.preprocessing.get("std"), STD if ours else _TORCHVISION_STD),
+        _decoding(about.preprocessing.get("decoding")),
     )
     origin = Origin(name, opened.content.sha256, parts.layout, about, parts)
     return Backbone(trunk.to(device), architecture, preprocess, origin).eval()
@@ -159,3 +163,11 @@ def _channels(told: object, usual: tuple[float, float, float]) -> tuple[float, f
     if isinstance(told, list) and len(told) == 3 and all(isinstance(value, float) for value in told):
         return told[0], told[1], told[2]
     return usual
+
+
+def _decoding(told: object) -> Decoding:
+    """The decoding that a header tells; the usual one if it tells none, or one of a later version."""
+    if not isinstance(told, dict) or told.keys() - {item.name for item in fields(Decoding)}:
+        return Decoding()
+    own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return Decoding(**own)

@@ -18,3 +18,15 @@ def test_unknown_entries_and_damage_are_passed_over() -> None:
     entry = json.loads(ABOUT.header()["swav_ray"]) | {"colour": "red"}
     assert About.of_header({"swav_ray": json.dumps(entry)}) == ABOUT
     assert About.of_header({"swav_ray": "{"}) == About()
+
+
+def test_what_one_source_does_not_know_another_may() -> None:
+    moved = About(samples="/elsewhere/manifest.parquet")
+    known = moved.over(ABOUT)
+    assert (known.samples, known.run, known.step) == ("/elsewhere/manifest.parquet", "quickstart", 3)
+    assert About().over(ABOUT) == ABOUT
+
+
+def test_an_entry_of_another_type_counts_as_not_there() -> None:
+    entry = json.loads(ABOUT.header()["swav_ray"]) | {"config": "none", "epochs": "many"}
+    assert About.of_header({"swav_ray": json.dumps(entry)}) == ABOUT

@@ -19,12 +19,16 @@ from PIL import Image
 from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.data.crops.center_crop import center_crop
+from swav_ray.data.crops.decode import decode
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.model.normalize import normalize
 from swav_ray.recipes import quickstart
+from swav_ray.run.about import About
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
+from swav_ray.training.description import about_of
 from swav_ray.training.learner import Learner
-from swav_ray.weights.backbone import load_backbone
+from swav_ray.weights.backbone import Preprocess, load_backbone
 from swav_ray.weights.read import WeightsError
 from tests.weights import foreign
 
@@ -146,3 +150,37 @@ def test_loading_needs_no_ray() -> None:
     code = "import sys, swav_ray.weights.backbone; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_preprocessing_decodes_deep_images_as_the_run_did(tmp_path: Path) -> None:
+    """16-bit greyscale of a small range is black unless the range is known."""
+    learner, run_dir = Learner(tiny(), 10), place(tmp_path)
+    decoding = Decoding(value_range=(100.0, 1100.0))
+    about = about_of(tiny(), learner.model, decoding)
+    folder = checkpoint.write(run_dir, checkpoint.snapshot(learner, 1, about=about))
+    sink = io.BytesIO()
+    Image.fromarray(np.linspace(0, 1500, 64 * 64).reshape(64, 64).astype(np.uint16)).save(sink, "PNG")
+    preprocess = load_backbone(str(folder / "model.safetensors")).preprocess
+    assert preprocess.decoding == decoding
+    expected = normalize(torch.from_numpy(center_crop(decode(sink.getvalue(), decoding), 40))[None])[0]
+    assert torch.equal(preprocess(sink.getvalue()), expected)
+    assert not torch.equal(Preprocess(40)(sink.getvalue()), expected)
+
+
+def test_a_header_says_mean_deviation_and_padding_of_other_peoples_weights(tmp_path: Path) -> None:
+    """What an export of a foreign network must not lose."""
+    network = foreign.model(small=True)
+    about = About(architecture={"stem_padding": 2}, preprocessing={"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]})
+    trunk, _ = foreign.split(network.state_dict())
+    safetensors.torch.save_file(trunk, tmp_path / "x.safetensors", metadata=about.header())
+    backbone = load_backbone(str(tmp_path / "x.safetensors"))
+    assert (backbone.preprocess.mean, backbone.preprocess.std) == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    network.conv1.padding = (2, 2)
+    with torch.no_grad():
+        assert torch.equal(backbone(IMAGES), network.features(IMAGES))
+
+
+def test_a_damaged_header_counts_as_none(tmp_path: Path) -> None:
+    about = About(run="r", preprocessing={"mean": "grey", "std": [1], "decoding": {"of_a_later_version": 1}})
+    safetensors.torch.save_file(foreign.model().state_dict(), tmp_path / "x.safetensors", metadata=about.header())
+    assert load_backbone(str(tmp_path / "x.safetensors")).preprocess == Preprocess(224)
