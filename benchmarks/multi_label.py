@@ -1,6 +1,6 @@
 """A small set of real images with several labels each: Fashion-MNIST items, up to four of them on a canvas.
 
-    python -m benchmarks.multi_label FASHION_MNIST OUT [--train 4000] [--val 2000]
+    python -m benchmarks.multi_label FASHION_MNIST OUT [--train 1000] [--val 1000]
 
 FASHION_MNIST is a place of its four IDX files. OUT gets `train/` and `val/`, flat folders of PNGs of 56 x 56 pixels,
 and `labels.csv` for both, with the names of the items on each, separated by `|`. Items of `val/` are those of the test
@@ -72,8 +72,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("fashion_mnist", metavar="FASHION_MNIST")
     parser.add_argument("out", metavar="OUT", type=Path)
-    parser.add_argument("--train", type=int, default=4000)
-    parser.add_argument("--val", type=int, default=2000)
+    parser.add_argument("--train", type=int, default=1000)
+    parser.add_argument("--val", type=int, default=1000)
     options = parser.parse_args()
     write(options.fashion_mnist, options.out, options.train, options.val)
 

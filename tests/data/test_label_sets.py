@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks.multi_label import NAMES
+from benchmarks.multi_label import write as compose
 from swav_ray.data import manifest as manifests
 from swav_ray.data.label_sets import IGNORED, of_csv, of_labels, of_voc
 from swav_ray.storage.place import PlaceError, place
 from tests.data.formats.voc_files import write_voc
-from tests.data.images import image, write_files
+from tests.data.images import image, write_files, write_idx
 
 
 def flat(folder: Path, names: str = "abcd") -> manifests.Manifest:
@@ -51,3 +54,20 @@ def test_images_of_a_set_that_are_not_there_are_told(tmp_path: Path) -> None:
 
 def test_one_label_each_is_a_label_set() -> None:
     assert of_labels(np.array([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_a_composed_set_has_the_labels_of_what_is_on_each_canvas(tmp_path: Path) -> None:
+    labels = np.arange(50) % 10
+    for split in ("train", "t10k"):
+        # The grey of an item is ten times its label, and five.
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", np.tile(10 * labels[:, None, None] + 5, (1, 28, 28)))
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", labels)
+    compose(str(tmp_path), tmp_path / "out", train=40, val=20)
+    images = manifests.build(str(tmp_path / "out" / "val"))
+    found, notes = of_csv(images, place(tmp_path / "out" / "labels.csv"))
+    assert (len(found.ids), found.classes) == (20, sorted(NAMES))
+    assert ["40 names are no image of" in note for note in notes] == [True]
+    for row, name in zip(found.targets, images.table["uri"].to_pylist(), strict=True):
+        greys = np.unique(np.asarray(Image.open(tmp_path / "out" / "val" / name)))
+        shown = {NAMES[grey // 10] for grey in greys[greys > 0]}
+        assert {found.classes[column] for column in np.flatnonzero(row)} == shown
