@@ -23,7 +23,7 @@ from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
-from swav_ray.data.sources import Sample, read_samples
+from swav_ray.data.sources import Sample, name_of, read_samples
 from swav_ray.storage import place as storage
 
 Job = TypeVar("Job")
@@ -140,7 +140,7 @@ class BatchMaker:
                 return bad
             except UnreadableImage as error:
                 stand_in = self.plan.replacement(epoch, sample_id, attempt)
-                bad.append(BadImage(current, self.manifest.uri_of(current), error.kind, str(error), stand_in))
+                bad.append(BadImage(current, name_of(self.manifest, current), error.kind, str(error), stand_in))
                 current = stand_in
                 data = next(read_samples(self.manifest, np.array([current])))
         raise TooManyBadImages(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from swav_ray.data.formats.idx import read_idx
+from swav_ray.data.formats.original_paths import original_path
 from swav_ray.data.formats.shards import read_row_groups
 from swav_ray.storage.place import Place, place
 from swav_ray.storage.ranges import read_spans
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from swav_ray.data.manifest import Manifest
 
 Sample = bytes | np.ndarray | Exception
+
+
+def name_of(manifest: Manifest, sample_id: int) -> str:
+    """What people know a sample by: the path that it had before an import, else where it is now. May read a footer."""
+    row = {name: manifest.table[name][int(sample_id)].as_py() for name in ("uri", "offset", "row_group", "row")}
+    if row["uri"].endswith((".parquet", ".pq")):
+        shard = place(manifest.root) / row.pop("uri")
+        original = original_path(shard, **row)
+        if original is not None:
+            return f"{original} (in {shard})"
+    return manifest.uri_of(sample_id)
 
 
 def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> Iterator[Sample]:

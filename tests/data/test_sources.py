@@ -14,7 +14,7 @@ import pytest
 from benchmarks.parts.s3_server import S3Server
 from swav_ray.data.formats.idx import images_of
 from swav_ray.data.manifest import build
-from swav_ray.data.sources import read_samples
+from swav_ray.data.sources import name_of, read_samples
 from swav_ray.data.tools.importer import import_shards
 from swav_ray.storage.errors import SettingsError
 from swav_ray.storage.place import Place, StorageUnavailable, place, stats
@@ -119,3 +119,20 @@ def test_samples_are_read_through_an_outage(s3: str, s3_server: S3Server) -> Non
         assert stats()["retries"] > before
     finally:
         back.join()
+
+
+def test_people_know_an_imported_sample_by_the_path_that_it_had(tmp_path: Path) -> None:
+    files = {f"train/{name}/{i}.jpg": image(i) for i in range(200) for name in ("cat", "dog")}
+    import_shards(str(write_files(tmp_path / "in", files)), str(tmp_path / "out"), shard_bytes=40_000)
+    manifest = build(str(tmp_path / "out"))
+    shown = [name_of(manifest, sample) for sample in range(len(manifest))]
+    shards = [f"{tmp_path / 'out'}/{uri}" for uri in manifest.table["uri"].to_pylist()]
+    assert len(set(shards)) > 2
+    assert shown == [f"{path} (in {shard})" for path, shard in zip(sorted(files), shards, strict=True)]
+
+
+def test_a_sample_without_an_original_path_is_known_by_where_it_is(tmp_path: Path) -> None:
+    manifest = build(str(write_parquet(tmp_path / "x.parquet", 3)))
+    assert name_of(manifest, 1) == manifest.uri_of(1)
+    (tmp_path / "x.parquet").unlink()
+    assert name_of(manifest, 2) == manifest.uri_of(2)

@@ -78,7 +78,7 @@ def _require_whole_import(where: Place, names: Sequence[str]) -> None:
 def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
     """Rows of one shard; ``label`` is the column as it is, numbers or names, or None."""
     path = root / name
-    file = _open(path, size)
+    file = open_shard(path, size)
     schema, metadata = file.schema_arrow, file.metadata
     image = _image_column(path, schema)
     count = metadata.num_rows
@@ -200,7 +200,8 @@ def _joined_labels(parts: list[Rows]) -> tuple[pa.ChunkedArray | None, list[str]
     return labels, classes if len(classes) > top else [str(label) for label in range(top + 1)]
 
 
-def _open(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+def open_shard(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """A shard ready to read. Raises PlaceError if it is damaged."""
     source = path.uri if path.is_local else pa.PythonFile(RangeFile(path, size), mode="r")
     try:
         return pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
@@ -209,10 +210,10 @@ def _open(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq
 
 
 @functools.lru_cache(maxsize=1024)
-def _footer(path: Place) -> tuple[int, pq.FileMetaData, str]:
+def footer(path: Place) -> tuple[int, pq.FileMetaData, str]:
     """Size, metadata and image column of a shard; cached, since every read needs it."""
     size = path.stat().size
-    file = _open(path, size)
+    file = open_shard(path, size)
     return size, file.metadata, _image_column(path, file.schema_arrow)
 
 
@@ -249,9 +250,9 @@ def _images(path: Place, group: int) -> pa.ChunkedArray:
     cached = _group_cache().get((path, group))
     if cached is not None:
         return cached
-    size, metadata, name = _footer(path)
+    size, metadata, name = footer(path)
     try:
-        table = _open(path, size, metadata).read_row_group(group, columns=[name], use_threads=False)
+        table = open_shard(path, size, metadata).read_row_group(group, columns=[name], use_threads=False)
     except (pa.ArrowInvalid, IndexError) as error:
         raise OSError(f"{path}: row group {group} cannot be read ({one_line(error)})") from None
     column = table.column(0)
@@ -285,5 +286,5 @@ def _group_cache() -> _GroupCache:
 
 def drop_cache() -> None:
     """Drops all footers and row groups that this process has read."""
-    _footer.cache_clear()
+    footer.cache_clear()
     _group_cache.cache_clear()

@@ -16,7 +16,7 @@ import numpy as np
 from swav_ray.data.bad_images import BadImage
 from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.sources import read_samples
+from swav_ray.data.sources import name_of, read_samples
 from swav_ray.data.tools.duplicates import DIGEST, content_digest, equal_rows
 
 _BLOCK = 128  # samples a task
@@ -147,7 +147,7 @@ def check(
         no_end=sum(block.no_end for block in found),
         transparent=sum(block.transparent for block in found),
         constant=sum(block.constant for block in found),
-        duplicates=tuple(tuple(manifest.uri_of(sample) for sample in equal) for equal in sets),
+        duplicates=tuple(tuple(name_of(manifest, sample) for sample in equal) for equal in sets),
         twins=_twins(sets, set(manifest.test_ids().tolist())),
         classes=_by_class(manifest, bad),
     )
@@ -199,5 +199,5 @@ def _check_block(block: Manifest, sample_ids: np.ndarray) -> _Block:
             constant += bool((pixels == pixels[0, 0]).all())
             digests[i] = content_digest(sample)
         except UnreadableImage as error:
-            bad.append(BadImage(int(sample_id), block.uri_of(i), error.kind, str(error)))
+            bad.append(BadImage(int(sample_id), name_of(block, i), error.kind, str(error)))
     return _Block(digests, bad, no_end, transparent, constant)

@@ -12,7 +12,7 @@ from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.sources import Sample, read_samples
+from swav_ray.data.sources import Sample, name_of, read_samples
 
 _GAP, _CAPTION = 4, 14  # pixels
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
@@ -44,7 +44,7 @@ def contact_sheet(manifest: Manifest, config: Config, *, samples: int = 8, epoch
 def _title(manifest: Manifest, sample_id: int) -> str:
     label = int(manifest.labels[sample_id])
     name = f"  {manifest.classes[label]}" if 0 <= label < len(manifest.classes) else ""
-    return f"{sample_id}{name}  {manifest.uri_of(sample_id).removeprefix(manifest.root).lstrip('/')}"
+    return f"{sample_id}{name}  {name_of(manifest, sample_id).removeprefix(manifest.root).lstrip('/')}"
 
 
 def _row(
