@@ -125,10 +125,16 @@ def _fitted(model: SwAVModel, config: Config, opened: Opened) -> Initial:
             f"its first convolution pads by {shape.stem_padding} pixels, this run's by {model.conv1.padding[0]}: "
             "features differ at the borders of an image"
         )
-    taken, more = _head(config, {name: value for name, value in state.items() if not is_trunk(name)}, parts.head)
+    taken, told = _head(config, {name: value for name, value in state.items() if not is_trunk(name)}, parts.head)
+    lines += told
+    if not any(name.startswith("projection_head.") for name in taken) and not config.train.init_trunk_epochs:
+        lines.append(
+            "warning: the trunk learns from a new head's first steps on, which can destroy it; "
+            "--train.init_trunk_epochs N freezes it for N epochs"
+        )
     _copy(state, parts.trunk | taken)
     about = {"place": opened.name, "sha256": opened.content.sha256, "layout": parts.layout}
-    return Initial(state, about, (*lines, *more))
+    return Initial(state, about, tuple(lines))
 
 
 def _head(

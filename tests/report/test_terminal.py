@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -159,3 +160,32 @@ def test_each_message_is_a_line(message: Message, line: str, capsys: pytest.Capt
 def test_a_measurement_is_for_sweeps_alone(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal(0.0).show(Measured({"step": 3}))
     assert capsys.readouterr().out == ""
+
+
+def summary(**knn_top1: float) -> dict[str, Any]:
+    """What summary.json of a finished run holds."""
+    figures = {"loss_last_epoch": 2.0, "ln_k": 4.6, "images_per_second": 100.0, "data_wait": 0.1}
+    return figures | {"seconds": {"goodput": 0.9}, "refused_steps": 0, "bad_images": 0, "knn_top1": knn_top1}
+
+
+KNN = {"trained": 54.4, "untrained": 34.9, "pixels": 24.2, "chance": 10.0}
+
+
+def test_a_run_that_started_from_weights_shows_them_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal(0.0).summary(summary(**KNN, init=40.0), "/runs/mine")
+    with_init = capsys.readouterr().out
+    Terminal(0.0).summary(summary(**KNN), "/runs/mine")
+    without = capsys.readouterr().out
+    added = [line for line in with_init.splitlines() if line not in without.splitlines()]
+    assert [line.strip("│ ") for line in added] == ["kNN top-1, the weights that it started from │ 40.0%"]
+
+
+def test_a_run_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal(0.0).summary(summary(**KNN), "/my runs/mine")
+    *_, says, judge, embed, export = capsys.readouterr().out.splitlines()
+    assert "python -m swav_ray.inspect '/my runs/mine'" in says
+    assert judge == "  python -m swav_ray.evaluate all --checkpoint '/my runs/mine'"
+    assert embed.startswith("  python -m swav_ray.embed --checkpoint '/my runs/mine' --data PLACE ")
+    assert export.startswith("  python -m swav_ray.export --checkpoint '/my runs/mine' --format torchvision ")
+    Terminal(0.0).summary(summary(), "/runs/mine")
+    assert "evaluate all --checkpoint /runs/mine --train PLACE --val PLACE" in capsys.readouterr().out

@@ -90,17 +90,20 @@ def test_prototypes_do_not_come_without_their_head(weights: Path, run_dir: Place
     assert kinds(config, start) == {"trunk": {"taken"}, "projection_head": {"random"}, "prototypes": {"random"}}
     assert start.lines[1].startswith("the projection head begins anew: of another shape: projection_head.0.bias (6,)")
     assert start.lines[2] == "the prototypes begin anew: they belong to the projection head, which does"
+    assert start.lines[3].startswith("warning: the trunk learns from a new head's first steps on")
+    held = begin(config_of(weights, model={"hidden_dim": 9}, train={"init_trunk_epochs": 1.0}), run_dir)
+    assert held.lines == start.lines[:3]
 
 
 def test_a_head_can_be_left_and_may_be_missing(weights: Path, run_dir: Place) -> None:
     config = config_of(weights, train={"init_head": False})
     start = begin(config, run_dir)
     assert kinds(config, start) == {"trunk": {"taken"}, "projection_head": {"random"}, "prototypes": {"random"}}
-    assert start.lines[-1] == "train.init_head is false: projection head and prototypes begin anew"
+    assert start.lines[1] == "train.init_head is false: projection head and prototypes begin anew"
     trunk, _ = foreign.split(foreign.model().state_dict())
     weights.write_bytes(foreign.saved(trunk))
     start = begin(config_of(weights), run_dir)
-    assert start.lines[-1] == "the weights hold no head: projection head and prototypes begin anew"
+    assert start.lines[1] == "the weights hold no head: projection head and prototypes begin anew"
 
 
 @pytest.mark.parametrize(
