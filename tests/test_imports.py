@@ -29,6 +29,7 @@ FLOORS = (
     (
         "swav_ray.pretrain",
         "swav_ray.inspect",
+        "swav_ray.export",
         "swav_ray.data.__main__",
         "swav_ray.plan.__main__",
         "swav_ray.evaluate.__main__",

@@ -19,6 +19,7 @@ EXTRAS = (
     "heic",
     "hub",
     "eval",
+    "export",
 )  # what the package imports beyond what it always needs
 
 

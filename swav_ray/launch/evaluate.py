@@ -32,7 +32,6 @@ from swav_ray.storage.place import Place, place
 from swav_ray.weights.backbone import Backbone
 
 FEATURES = "features"
-EVALUATIONS = "evaluations"
 
 _THREADS = 4  # that decode
 _PROGRESS_SECONDS = 5.0
@@ -114,7 +113,7 @@ def evaluate(
     (folder / results.PICTURE).write_bytes(judged.picture)
     for note in notes:
         say(f"note: {note}")
-    say(f"results: {folder / results.RESULTS}; picture: {results.PICTURE} beside it")
+    say(f"results: {folder / layout.RESULTS}; picture: {results.PICTURE} beside it")
     return result
 
 
@@ -140,7 +139,7 @@ def train(name: str, request: Request, options: Mapping[str, Any], terminal: Ter
             raise
     for note in result.notes:
         say(f"note: {note}")
-    say(f"results: {folder / results.RESULTS}; picture: {results.PICTURE} beside it")
+    say(f"results: {folder / layout.RESULTS}; picture: {results.PICTURE} beside it")
     return result
 
 
@@ -274,5 +273,5 @@ def _run_dir(checkpoint: str) -> Place | None:
 def evaluations_of(request: Request, backbone: Backbone) -> Place:
     """Each backbone has a folder of its own, so that nothing is ever taken for another's."""
     run_dir = _run_dir(request.checkpoint)
-    base = place(request.out) if request.out else (run_dir or place(request.storage)) / EVALUATIONS
+    base = place(request.out) if request.out else (run_dir or place(request.storage)) / layout.EVALUATIONS
     return base / backbone.origin.sha256[:12]

@@ -14,6 +14,7 @@ STORAGE/
     history.jsonl            starts and stops of its workers
     quarantine.jsonl         unreadable images
     checkpoints/step-000000123/   model.safetensors, training.safetensors, meta.json; manifest.json, written last
+    evaluations/WEIGHTS/PROTOCOL/results.json     what the weights of that checksum were judged
     ray/                     Ray Train's own snapshot, while it runs
     summary.json             marks the run as finished
   sweeps/NAME/               a sweep
@@ -43,12 +44,16 @@ QUARANTINE = "quarantine.jsonl"
 SUMMARY = "summary.json"
 RAY = "ray"
 CHECKPOINTS = "checkpoints"
+EVALUATIONS = "evaluations"
 
 # A checkpoint.
 MODEL = "model.safetensors"
 TRAINING = "training.safetensors"
 META = "meta.json"
 CHECKPOINT_MANIFEST = "manifest.json"
+
+# An evaluation of a backbone by one protocol.
+RESULTS = "results.json"
 
 # A sweep directory, and what its trials have more than other runs.
 SWEEP = "sweep.yaml"

@@ -20,5 +20,5 @@ def next_commands(checkpoint: str, *, images: str = "", labelled: bool = False) 
     return [
         f"python -m swav_ray.evaluate all {given}{judged_on}",
         f"python -m swav_ray.embed {given} --data {shlex.quote(images) if images else _IMAGES} embeddings",
-        f"python -m swav_ray.export {given} --format torchvision backbone.pth",
+        f"python -m swav_ray.export {given} --format safetensors exported",
     ]

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.results.protocol import Result, paired_test
+from swav_ray.run.layout import RESULTS
 from swav_ray.storage.place import Place
 
-RESULTS = "results.json"
 PICTURE = "picture.png"
 
 
