@@ -33,7 +33,7 @@ def per_class(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], values: Mappi
 
 def per_shots(few: Mapping[int, Sequence[float]], title: str) -> bytes:
     """A PNG: mean average precision in percent of each draw, and their mean, by labelled images a class."""
-    figure, axes = new_axes(6, 4.2)
+    figure, axes = new_axes(8, 4.2)
     axes.plot(list(few), [np.mean(draws) for draws in few.values()], color=_BLUE, marker="o", label="mean")
     for row, (k, draws) in enumerate(few.items()):
         axes.plot([k] * len(draws), draws, ".", color=_PALE, zorder=0, label=None if row else "a draw")
@@ -42,7 +42,7 @@ def per_shots(few: Mapping[int, Sequence[float]], title: str) -> bytes:
     axes.minorticks_off()
     axes.set_xlabel("labelled images a class")
     axes.set_ylabel("mean average precision, %")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=9)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return png(figure)
