@@ -46,3 +46,8 @@ def open_weights(where: str | Place, which: str = "newest") -> Opened:
     content = stored(data, name)
     # What the run directory says comes first: it may have been moved since the header was written.
     return Opened(name, content, about.over(About.of_header(content.metadata)))
+
+
+def absolute(where: str) -> str:
+    """The same name for a process that runs in another folder; '' stays ''. Raises PlaceError."""
+    return where if not where or where.startswith(hub.SCHEME) else place(where).uri

@@ -39,6 +39,7 @@ from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import BEST, MANIFEST, SWEEP, SWEEP_PAGE, SWEEPS, TRIALS
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place, place
+from swav_ray.weights.open import absolute
 
 _FIRST_CONTACT = 10.0
 _KILLED_SECONDS = 5.0  # for trials to release what they hold after Tune was interrupted and has killed them
@@ -145,7 +146,8 @@ def _run(design: Design, concurrent: int, terminal: Terminal, *, grows: bool) ->
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     holder = Groups.options(name=groups, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     inputs = TrialInputs(
-        base=replace(base, run={"storage": trials.uri}),
+        # A trial reads the weights in a process of its own, perhaps from another folder.
+        base=replace(base, run={"storage": trials.uri}, train={"init_from": absolute(base.train.init_from)}),
         translate=design.translate,
         manifest=sweep_dir / MANIFEST,
         images=design.images,

@@ -37,8 +37,9 @@ def begin(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     monkeypatch.setattr(sweep_module, "connect", lambda _: True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
 
-    def call(space: dict[str, Any] = SPACE, **keywords: Any) -> None:
-        sweep(tiny(shapes, tmp_path, "tiny"), space, **keywords)
+    def call(space: dict[str, Any] = SPACE, init_from: str = "", **keywords: Any) -> None:
+        train = {"epochs": 3, "global_batch_size": 8, "init_from": init_from}
+        sweep(tiny(shapes, tmp_path, "tiny", train=train), space, **keywords)
 
     return call
 
@@ -51,6 +52,7 @@ def begin(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         ({"searcher": "optuna", "scheduler": "pbt"}, "searcher = 'optuna': suggests values once"),
         ({"searcher": "best"}, "searcher = 'best': must be one of"),
         ({"scheduler": "best"}, "scheduler = 'best': must be one of"),
+        ({"init_from": "missing.pth"}, r"train\.init_from = 'missing\.pth': .*missing\.pth: holds no weights"),
         ({"num_samples": 0}, "num_samples = 0: must be at least 1"),
         ({"space": {"queue.length": 3}}, "no valid mix; .* queue.length = 3: must be 0 or at least"),
         ({}, "cpus_per_worker = 1.0: a trial needs 2 CPUs .* the cluster has 1"),
