@@ -50,7 +50,7 @@ def outcome(folder: Place) -> tuple[Any, ...]:
     records = [(record["step"], record["loss"], record["ids"]) for record in read_metrics(folder)]
     state, _ = checkpoint.load_newest(folder)
     assert state is not None
-    tensors = {name: tensor.numpy().tobytes() for name, tensor in state.training.items()}
+    tensors = {name: tensor.numpy().tobytes() for name, tensor in (state.model | state.training).items()}
     figures = json.loads((folder / "results.json").read_bytes())["figures"]
     return records, measurements.read(folder), figures, (folder / "picture.png").read_bytes(), tensors
 
