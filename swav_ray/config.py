@@ -294,6 +294,9 @@ class TrainConfig:
         "Weights that the run starts from: a run directory (its newest checkpoint), a checkpoint, or a file of "
         "anybody's weights, local, s3:// or hf://; empty: random weights.",
     )
+    init_prefix: str = setting(
+        "", "What the trunk's names in train.init_from begin with, needed only if the file holds several networks."
+    )
     init_head: bool = setting(
         True, "Take the projection head and the prototypes of train.init_from too, as far as their shapes match."
     )

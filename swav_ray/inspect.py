@@ -67,7 +67,7 @@ def describe(
     lines = [f"{name:12} {text}" for name, text in rows]
     if with_keys:
         lines += ["", *inspection.keys(backbone)]
-    images = about.config.get("data", {}).get("uri", "")
+    images = inspection.images_of(about, run_dir)
     commands = next_commands(checkpoint, images=images, labelled=inspection.has_labels(run_dir))
     return [*lines, "", "next:", *(f"  {command}" for command in commands)]
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from swav_ray import settings
+from swav_ray import command_line, export, settings
 from swav_ray.config import replace
+from swav_ray.embed import __main__ as embed
+from swav_ray.evaluate import __main__ as evaluate
 from swav_ray.inspect import describe, main
 from swav_ray.recipes import quickstart
 from swav_ray.run import layout, measurements
@@ -22,6 +24,8 @@ from swav_ray.training.learner import Learner, build_model
 from swav_ray.weights.initial import initial
 from swav_ray.weights.read import WeightsError
 from tests.weights import foreign
+
+PARSERS = {"evaluate": evaluate.parser, "embed": embed.parser, "export": export.parser}
 
 
 def tiny(**train: object):  # type: ignore[no-untyped-def]
@@ -100,16 +104,18 @@ def test_every_name_in_the_file_is_told_if_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_next_commands_can_be_pasted(tmp_path: Path) -> None:
-    folder = tmp_path / "my runs"
-    run_dir = make_run(folder)
+    run_dir = make_run(tmp_path / "my runs")
     lines = describe(run_dir.uri)
     commands = [shlex.split(line) for line in lines[lines.index("next:") + 1 :]]
-    assert [command[:3] for command in commands] == [
-        ["python", "-m", f"swav_ray.{name}"] for name in ("evaluate", "embed", "export")
-    ]
-    assert all(command[command.index("--checkpoint") + 1] == run_dir.uri for command in commands)
-    assert commands[0][3:] == ["all", "--checkpoint", run_dir.uri], "its own images have labels"
-    file = folder / "x.pth"
+    assert [command[:3] for command in commands] == [["python", "-m", f"swav_ray.{name}"] for name in PARSERS]
+    for parser, command in zip(PARSERS.values(), commands, strict=True):
+        assert command_line.read(parser(), command[3:]).checkpoint == run_dir.uri
+    assert "--train" not in lines[-3], "its own images have labels"
+    assert commands[1][commands[1].index("--data") + 1] == f"{run_dir.parent}/_data/shapes"
+
+
+def test_a_file_of_unknown_origin_is_judged_on_images_that_are_given(tmp_path: Path) -> None:
+    file = tmp_path / "x.pth"
     file.write_bytes(foreign.saved(foreign.model().state_dict()))
     assert "--train PLACE --val PLACE" in describe(str(file))[-3]
 

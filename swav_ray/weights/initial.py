@@ -21,7 +21,7 @@ from swav_ray.run.layout import INIT
 from swav_ray.storage.place import Place
 from swav_ray.weights.architecture import Architecture, architecture_of
 from swav_ray.weights.backbone import stem_padding
-from swav_ray.weights.layouts import in_float32, recognise
+from swav_ray.weights.layouts import Recognised, in_float32, recognise
 from swav_ray.weights.open import Opened, open_weights
 from swav_ray.weights.read import WeightsError, header
 
@@ -85,7 +85,7 @@ def check(config: Config) -> None:
     if config.train.init_from:
         opened = _opened(config.train.init_from)
         try:
-            architecture_of(recognise(opened.content.tensors, opened.name).trunk, opened.name)
+            architecture_of(_recognised(opened, config).trunk, opened.name)
         except WeightsError as error:
             raise ConfigError(_FIELD, config.train.init_from, str(error)) from None
 
@@ -95,6 +95,10 @@ def _opened(where: str) -> Opened:
         return open_weights(where)
     except WeightsError as error:
         raise ConfigError(_FIELD, where, str(error)) from None
+
+
+def _recognised(opened: Opened, config: Config) -> Recognised:
+    return recognise(opened.content.tensors, opened.name, config.train.init_prefix or None)
 
 
 def record(run_dir: Place) -> dict[str, str]:
@@ -112,7 +116,7 @@ def restore(model: SwAVModel, run_dir: Place) -> None:
 
 
 def _fitted(model: SwAVModel, config: Config, opened: Opened) -> Initial:
-    parts = recognise(opened.content.tensors, opened.name)
+    parts = _recognised(opened, config)
     state = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
     shape = architecture_of(parts.trunk, opened.name, stem_padding=stem_padding(parts, opened.about))
     own = {name: value for name, value in state.items() if is_trunk(name)}

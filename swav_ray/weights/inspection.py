@@ -12,6 +12,7 @@ from swav_ray.storage.place import Place, PlaceError, place
 from swav_ray.weights.backbone import Backbone
 from swav_ray.weights.movement import moved
 
+_BUILT_IN = "shapes://"  # of a run alone, which writes them into its storage
 Rows = list[tuple[str, str]]
 
 
@@ -91,6 +92,14 @@ def run_directory(about: About) -> Place | None:
         return run_dir if (run_dir / layout.CONFIG).exists() else None
     except (PlaceError, OSError):  # the weights came from another machine
         return None
+
+
+def images_of(about: About, run_dir: Place | None) -> str:
+    """The place of the images that weights were trained on, as other commands take it; '' if it is not known."""
+    uri: str = about.config.get("data", {}).get("uri", "")
+    if not uri.startswith(_BUILT_IN):
+        return uri
+    return layout.shapes_folder(run_dir.parent).uri if run_dir is not None else ""
 
 
 def keys(backbone: Backbone) -> list[str]:

@@ -171,3 +171,13 @@ def test_changed_weights_are_refused_until_there_is_a_checkpoint_and_not_needed_
     checkpoint.write(run_dir, checkpoint.snapshot(Learner(config, 3), 3))
     weights.unlink()
     assert initial(build_model(config), config, run_dir) is None
+
+
+def test_of_several_networks_in_a_file_one_is_chosen(weights: Path, run_dir: Place) -> None:
+    state = foreign.model().state_dict()
+    weights.write_bytes(foreign.saved({"teacher": state, "student": foreign.model(prototypes=(3,)).state_dict()}))
+    for act in (lambda: begin(config_of(weights), run_dir), lambda: check(config_of(weights))):
+        with pytest.raises(ConfigError, match=r"holds 2 networks; give prefix= one of 'teacher\.', 'student\.'"):
+            act()
+    start = begin(config_of(weights, train={"init_prefix": "teacher."}), run_dir)
+    assert all(torch.equal(start.state[name], value) for name, value in state.items())
