@@ -137,7 +137,7 @@ def _two_steps(world: World, fit: DetectFit) -> tuple[list[float], bytes]:
     return losses, weights.numpy().tobytes()
 
 
-def test_two_steps_see_the_batch_of_one_and_agree(gloo_pool: GlooPool, train: Annotated, val: Annotated) -> None:
+def test_two_workers_see_the_batch_of_one_and_agree(gloo_pool: GlooPool, train: Annotated, val: Annotated) -> None:
     fit = fit_of(train, val, VOC)
     alone, _ = _two_steps(World(), fit)
     first, second = gloo_pool.run(2, _two_steps, fit)
