@@ -174,7 +174,7 @@ def load_group(where: Place, group: int) -> Manifest:
             table = file.read_row_group(group).replace_schema_metadata(None).combine_chunks()
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise PlaceError(f"{where}: is not a manifest of this version ({error}); index the place again") from None
-    return Manifest(table, about["root"], about["classes"], about["fingerprint"])
+    return _of(table, about)
 
 
 def load(where: Place) -> Manifest:
@@ -187,7 +187,10 @@ def load(where: Place) -> Manifest:
             raise ValueError(about["format"])
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise PlaceError(f"{where}: is not a manifest of this version ({error}); index the place again") from None
-    table = table.replace_schema_metadata(None).combine_chunks()
+    return _of(table.replace_schema_metadata(None).combine_chunks(), about)
+
+
+def _of(table: pa.Table, about: dict[str, Any]) -> Manifest:
     found = Manifest(table, about["root"], about["classes"], about["fingerprint"], tuple(about["notes"]))
     if about.get("looks") is None:
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from swav_ray.embed.errors import EmbedError
 from swav_ray.embed.network import Network, heads_for
 from swav_ray.embed.output import How, Output
 from swav_ray.storage.place import Place, place
-from swav_ray.weights.backbone import Preprocess, load_backbone
+from swav_ray.weights.backbone import load_backbone
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -134,7 +134,7 @@ def network_of(how: How) -> Network:
     backbone = load_backbone(how.checkpoint, prefix=how.prefix or None)
     if backbone.origin.sha256 != how.weights:
         raise EmbedError(f"{how.checkpoint}: has changed since it was used here; embed again into another folder")
-    backbone.preprocess = Preprocess(how.image_size, how.mean, how.std)  # type: ignore[arg-type]  # three numbers each
+    backbone.preprocess = replace(backbone.preprocess, image_size=how.image_size)
     heads = heads_for(backbone.origin.parts, how.checkpoint, layer=how.layer, every=len(how.prototypes) > 1)
     return Network(backbone, heads, how.layer, how.temperature)
 

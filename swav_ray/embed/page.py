@@ -80,7 +80,7 @@ def _summary(output: Output, content: Content) -> list[str]:
         more = f" and {len(twins) - 8} more" if len(twins) > 8 else ""
         lines.append(f"prototypes with a cosine above {SAME} are shown as one: {some}{more}")
     else:
-        lines.append(f"no two of them have a cosine above {SAME}")
+        lines.append(f"no two centres have a cosine above {SAME}")
     if content.unreadable:
         lines.append(f"{content.unreadable:,} images cannot be read: they are in unreadable.csv")
     lines.append(

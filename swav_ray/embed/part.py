@@ -118,7 +118,7 @@ def _table(
     if manifest.classes:
         labels = manifest.labels[rows]
         columns["label"] = pa.array([manifest.classes[i] if i >= 0 else None for i in labels], pa.string())
-    columns["embedding"] = _lists(embeddings.reshape(len(rows), -1).astype(how.dtype), how.dim)
+    columns["embedding"] = _lists(embeddings.reshape(len(rows), how.dim).astype(how.dtype), how.dim)
     for number, (one, prototypes) in enumerate(zip(assigned, how.prototypes, strict=True), start=1):
         suffix = "" if number == 1 else f"_{number}"
         columns |= {f"{name}{suffix}": column for name, column in cluster_columns(one, prototypes, how.soft).items()}

@@ -21,11 +21,12 @@ def thumbnails(output: Output, sample_ids: Iterable[int], side: int) -> dict[int
     found: dict[int, np.ndarray] = {}
     for part in np.unique(wanted // rows).tolist():
         ids = wanted[wanted // rows == part]
-        for sample_id, sample in zip(ids.tolist(), read_samples(output.manifest(part), ids - part * rows), strict=True):
+        manifest = output.manifest(part)
+        for sample_id, sample in zip(ids.tolist(), read_samples(manifest, ids - part * rows), strict=True):
             if isinstance(sample, Exception):
                 continue
             try:
-                found[sample_id] = center_crop(decode(sample), side)
+                found[sample_id] = center_crop(decode(sample, manifest.decoding), side)
             except UnreadableImage:
                 continue
     return found

@@ -11,7 +11,6 @@ from typing import Any
 import ray
 import ray.data
 
-from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.data.manifest import cache_of
 from swav_ray.embed import output as outputs
@@ -26,7 +25,6 @@ from swav_ray.launch.connect import connect
 from swav_ray.launch.signals import StopSignals
 from swav_ray.one_line import one_line
 from swav_ray.report.terminal import Terminal
-from swav_ray.run import layout
 from swav_ray.storage.place import PlaceError, place
 from swav_ray.weights.backbone import Backbone, load_backbone
 
@@ -123,11 +121,9 @@ def _network(request: Request, say: Callable[[str], None]) -> tuple[Network, How
 
 
 def _temperature(backbone: Backbone) -> float:
-    """That the weights were trained with, if their run's config is beside them; else the default."""
-    config = place(backbone.origin.place).parent.parent.parent / layout.CONFIG
-    if not config.is_file():
-        return Config().train.temperature
-    return settings.from_yaml(config.read_bytes().decode(), Config(), str(config)).train.temperature
+    """That the weights were trained with, if they say; else the default."""
+    told = backbone.origin.about.config.get("train", {})
+    return float(told.get("temperature", Config().train.temperature))
 
 
 def _begin(request: Request, how: How, say: Callable[[str], None]) -> Output:

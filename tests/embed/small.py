@@ -61,7 +61,7 @@ def network_and_how(file: Path, *, layer: str = "pooled", every: bool = False, *
 
 
 def begin(out: Path, how: How, data: Path) -> Output:
-    return outputs.begin(place(out), how, str(data), place(out.parent / "cache"))[0]
+    return outputs.begin(place(out), how, str(data), place(out.parent / "_data" / "manifests"))[0]
 
 
 def embed(output: Output, network: Network) -> list[int]:

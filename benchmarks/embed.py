@@ -1,0 +1,205 @@
+"""Embeddings of a folder of JPEGs: images per second of `python -m swav_ray.embed`'s parts beside two yardsticks.
+
+    python -m benchmarks.embed [--images N] [--size S] [--model resnet18] [--width W]
+    python -m benchmarks.embed --memory 10000 100000 [--side 8]
+
+Prints one JSON line. The yardsticks, in the same run and on the same files: the loop that everybody writes (a Dataset
+with PIL and torchvision, a DataLoader with a worker a CPU, the same network), and the sum of what as many processes as
+CPUs do with the same parts without Ray. `--memory` instead embeds sets of tiny images, of so many rows each, and prints
+the most memory that the driver, any task and the whole process tree had (proportional set size, MB).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from benchmarks.features import make_backbone, plain_loop, write_images
+from swav_ray.data.manifest import cache_of
+from swav_ray.embed import output as outputs
+from swav_ray.embed.network import Network, heads_for
+from swav_ray.embed.output import How, Output
+from swav_ray.embed.work import EmbedPart
+from swav_ray.storage.place import place
+from swav_ray.weights.backbone import Backbone
+
+
+def prepare(folder: Path, backbone: Backbone, name: str) -> tuple[Output, Network]:
+    """An empty output, its list of images made."""
+    heads = heads_for(backbone.origin.parts, "weights", layer="pooled", every=False)
+    network = Network(backbone, heads, "pooled", 0.1)
+    how = How(
+        checkpoint=backbone.origin.place,
+        weights=backbone.origin.sha256,
+        prefix="",
+        layer="pooled",
+        shape=network.shape(),
+        dtype="float16",
+        image_size=backbone.preprocess.image_size,
+        mean=backbone.preprocess.mean,
+        std=backbone.preprocess.std,
+        prototypes=tuple(len(head.prototypes) for head in heads),
+        temperature=0.1,
+        soft=False,
+    )
+    images, cache = str(folder / "images"), cache_of(str(folder / "storage"))
+    return outputs.begin(place(folder / name), how, images, cache)[0], network
+
+
+def in_process(output: Output, network: Network, parts: list[int], ready: Any, rates: Any) -> None:
+    """One of as many processes as CPUs: its parts, timed from when all of them are ready."""
+    torch.set_num_threads(1)
+    work = EmbedPart(output, network)
+    work.write(work.read(parts[0], 2), torch.device("cpu"))  # warm
+    ready.wait()
+    began = time.perf_counter()
+    images = sum(work.write(work.read(part, 2), torch.device("cpu")) for part in parts)
+    rates.put(images / (time.perf_counter() - began))
+
+
+def sum_of_processes(folder: Path, backbone: Backbone, cpus: int) -> float:
+    output, network = prepare(folder, backbone, "in-process")
+    context = multiprocessing.get_context("spawn")
+    ready, rates = context.Barrier(cpus), context.Queue()
+    parts = output.missing()
+    processes = [
+        context.Process(target=in_process, args=(output, network, parts[i::cpus], ready, rates)) for i in range(cpus)
+    ]
+    for process in processes:
+        process.start()
+    total = sum(rates.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return float(total)
+
+
+def on_ray(folder: Path, backbone: Backbone, cpus: int) -> tuple[float, float]:
+    """Images per second from the first part to the last, and seconds that Ray and its first tasks take to start."""
+    import ray
+
+    from swav_ray.launch.parts import make
+
+    output, network = prepare(folder, backbone, "ray")
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    began = time.perf_counter()
+    seen: list[tuple[float, int]] = []
+    make(EmbedPart(output, network), output.missing(), lambda done: seen.append((time.perf_counter(), done)))
+    ended = time.perf_counter()
+    ray.shutdown()
+    # Workers start once, whatever the number of images: the rate is that after each of them has made a part.
+    (started, before), (_, done) = seen[cpus - 1], seen[-1]
+    return (done - before) / (ended - started), started - began
+
+
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    cpus = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_images(folder / "images", options.images, round(1.5 * options.size))
+        backbone = make_backbone(folder, options.model, options.width, options.size)
+        files = sorted(map(str, (folder / "images").rglob("*.jpg")))
+        baseline, _ = plain_loop(backbone, files, cpus)
+        summed = sum_of_processes(folder, backbone, cpus)
+        rate, start = on_ray(folder, backbone, cpus)
+    return {
+        "images": options.images,
+        "size": options.size,
+        "model": f"{options.model}-w{options.width:g}",
+        "cpus": cpus,
+        "images_per_second": {
+            "swav_ray": round(rate, 1),
+            "dataloader": round(baseline, 1),
+            "sum of processes": round(summed, 1),
+        },
+        "to_dataloader": round(rate / baseline, 2),
+        "to_sum": round(rate / summed, 2),
+        "start_s": round(start, 1),
+    }
+
+
+def write_tiny(folder: Path, images: int, side: int) -> None:
+    """An IDX file of random pixels."""
+    folder.mkdir(parents=True)
+    with (folder / "train-images-idx3-ubyte").open("wb") as file:
+        file.write(bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (images, side, side)))
+        generator = np.random.default_rng(0)
+        for start in range(0, images, 100_000):
+            file.write(generator.integers(0, 256, (min(100_000, images - start), side, side), np.uint8).tobytes())
+
+
+def memory(images: int, side: int) -> dict[str, Any]:
+    """Most memory of one embedding of so many tiny images, as the command does it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_tiny(folder / "images", images, side)
+        make_backbone(folder, "resnet18", 0.125, 8)
+        words = ["--checkpoint", folder / "weights.pth", "--data", folder / "images", folder / "out"]
+        words += ["--image-size", 8, "--storage", folder / "storage"]
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "swav_ray.embed", *map(str, words)], stdout=subprocess.DEVNULL
+        )
+        most = watch(process)
+        if process.returncode:
+            raise SystemExit(f"the command ended with {process.returncode}")
+        return {"images": images, **most, "seconds": round(time.perf_counter() - began, 1)}
+
+
+def memories(options: argparse.Namespace) -> dict[str, Any]:
+    return {"memory_mb": [memory(rows, options.side) for rows in options.memory]}
+
+
+def watch(process: subprocess.Popen[bytes]) -> dict[str, int]:
+    """The most memory, in MB, of the driver, of any of Ray's workers, and of all processes together."""
+    most = {"driver": 0, "worker": 0, "all": 0}
+    root = psutil.Process(process.pid)
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.5):
+            try:
+                driver = root.memory_full_info().pss >> 20
+                children = {one: one.memory_full_info().pss >> 20 for one in root.children(recursive=True)}
+                workers = [size for one, size in children.items() if "ray::" in " ".join(one.cmdline())]
+            except psutil.Error:
+                continue
+            most["driver"] = max(most["driver"], driver)
+            most["worker"] = max([most["worker"], *workers])
+            most["all"] = max(most["all"], driver + sum(children.values()))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    process.wait()
+    done.set()
+    thread.join()
+    return most
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--size", type=int, default=64, help="side of what is embedded, in pixels")
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--memory", type=int, nargs="+", default=[], metavar="ROWS")
+    parser.add_argument("--side", type=int, default=8, help="of the tiny images of --memory")
+    options = parser.parse_args()
+    figures = memories(options) if options.memory else speed(options)
+    print(json.dumps({"benchmark": "embed", **figures}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Embedding on Ray: a bucket whole, killed at any moment and resumed, tried again, refused in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from swav_ray.embed import output as outputs
+from swav_ray.embed.__main__ import main
+from swav_ray.embed.output import Output
+from swav_ray.storage.place import Place, place
+from tests.data.images import image, write_idx
+from tests.embed.small import images, weights
+
+pytestmark = [pytest.mark.ray, pytest.mark.s3]
+IMAGES = 20 * 512 + 100
+
+
+@pytest.fixture
+def cluster(s3: str) -> Iterator[None]:
+    """Started after `s3`, whose variables its tasks inherit."""
+    assert "AWS_ENDPOINT_URL" in os.environ
+    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def upload(folder: Path, where: Place) -> None:
+    for file in folder.rglob("*.*"):
+        (where / str(file.relative_to(folder))).write_bytes(file.read_bytes())
+
+
+def command(tmp_path: Path, data: str, out: str, *more: str) -> list[str]:
+    words = ["--checkpoint", str(weights(tmp_path)), "--data", data, out, "--image-size", "16"]
+    return [*words, "--storage", str(tmp_path / "storage"), *more]
+
+
+def rows(output: Output) -> pa.Table:
+    """All rows of all files that are there, whatever parts should be."""
+    names = [entry.name for entry in output.embeddings.folder.list()]
+    files = [io.BytesIO((output.embeddings.folder / name).read_bytes()) for name in names]
+    return pa.concat_tables(pq.read_table(file) for file in files)
+
+
+def test_a_bucket_is_embedded_tried_again_and_added_to(
+    cluster: None, s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket = place(s3) / "images"
+    upload(images(tmp_path / "images", 40, {"train/a/broken.jpg": b"no image"}), bucket)
+    out = f"{s3}/embeddings"
+    words = command(tmp_path, bucket.uri, out)
+    lost = bucket / "train/a/000.jpg"
+
+    assert main(words) == 0
+    output = outputs.read(place(out))
+    before = {entry.name: entry.etag_or_mtime for entry in output.embeddings.folder.list()}
+    assert rows(output)["sample_id"].to_pylist() == list(range(40))  # broken.jpg is the last one of class a
+    assert "1 of 41 images cannot be read" in capsys.readouterr().out
+
+    assert (
+        main([*words, "--neighbours", "3", "--clusters", "2", "--into-folders", f"{out}-sorted", "--how", "copy"]) == 0
+    )
+    assert {entry.name: entry.etag_or_mtime for entry in output.embeddings.folder.list()} == before
+    assert len(output.neighbours(3).read(0)) == 40
+    assert len([entry for entry in place(f"{out}-sorted").list() if entry.name.endswith(".jpg")]) == 40
+    assert "2 clusters by spherical k-means" in (output.folder / "clusters.html").read_bytes().decode()
+
+    lost.delete()
+    assert main(words) == 2
+    assert "has changed since it was embedded (41 images, now 40)" in capsys.readouterr().err
+    lost.write_bytes(image(0))
+    assert main(words) == 0
+    for entry in bucket.list():
+        (bucket / entry.name).delete()
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "there is nothing" in told
+    assert told.count("\n") == 1
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """The command and every process that it has started, at once."""
+    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in tree:
+        one.kill()
+    process.wait()
+
+
+def killed_and_resumed(s3: str, tmp_path: Path, kills: int) -> None:
+    digits = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8), np.uint8)
+    write_idx(tmp_path / "digits/train-images-idx3-ubyte", digits)
+    bucket, out = place(s3) / "digits", place(s3) / "embeddings"
+    (bucket / "train-images-idx3-ubyte").write_bytes((tmp_path / "digits/train-images-idx3-ubyte").read_bytes())
+    arguments = [sys.executable, "-m", "swav_ray.embed", *command(tmp_path, bucket.uri, out.uri)]
+    written: dict[str, str] = {}
+    chance = random.Random(0)
+    for _ in range(kills):
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        wanted = len(written) + chance.randint(1, 3)
+        limit = time.monotonic() + 120
+        while len(list((out / "embeddings").list())) < min(wanted, 21) and process.poll() is None:
+            assert time.monotonic() < limit
+        kill_all(process)
+        found = {entry.name: entry.etag_or_mtime for entry in (out / "embeddings").list()}
+        assert written.items() <= found.items()  # nothing is done twice
+        written = found
+    assert subprocess.run(arguments, capture_output=True, text=True, check=False).returncode == 0
+    output = outputs.read(out)
+    found = {entry.name: entry.etag_or_mtime for entry in output.embeddings.folder.list()}
+    assert written.items() <= found.items()
+    assert sorted(rows(output)["sample_id"].to_pylist()) == list(range(IMAGES))
+
+
+def test_killed_with_its_tasks_and_resumed_each_image_has_one_row(s3: str, tmp_path: Path) -> None:
+    killed_and_resumed(s3, tmp_path, 1)
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_and_resumed_each_image_has_one_row(s3: str, tmp_path: Path) -> None:
+    killed_and_resumed(s3, tmp_path, 10)
