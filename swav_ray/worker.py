@@ -24,7 +24,7 @@ from swav_ray.run import messages
 from swav_ray.run.layout import MANIFEST, SUMMARY
 from swav_ray.run.step_record import StepRecord
 from swav_ray.run.summary import summarize
-from swav_ray.storage.place import Place
+from swav_ray.storage.place import Place, persistently
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request, Requests
 from swav_ray.training.coordinator import Coordinator, Feed, failures_reported, leave
@@ -100,7 +100,7 @@ class _Worker:
         """Opens the run's files at `start`, unless workers have started there too often."""
         if reason := self._coordinator.begin(start):
             raise RuntimeError(reason)
-        describe(self._run_dir, self._about, self._manifest, self._held_out)
+        persistently(lambda: describe(self._run_dir, self._about, self._manifest, self._held_out), self._warn)
         files.open(start, self._world.size, self._config.checkpoint, self._plan.steps_per_epoch)
 
     def _train(self, start: int) -> None:
