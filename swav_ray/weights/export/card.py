@@ -38,8 +38,8 @@ def card(kind: Format, source: Source, facts: Facts, *, file: str, sha256: str, 
     about = backbone.origin.about
     sections = [
         f"# {_title(source)}\n\n{_network(source)}, in the format `{kind.name}`.",
-        f"## Load it\n\n`python {LOADER}` runs as it stands:\n\n```python\n{loader(kind, source, file)}```\n\n"
-        + kind.usage(source).replace("FILE", file),
+        f"## Load it\n\n`python {LOADER}` runs as it stands, if what it imports is installed:\n\n"
+        f"```python\n{loader(kind, source, file)}```\n\n" + kind.usage(source).replace("FILE", file),
         f"## Prepare an image\n\n{_preprocessing(source)}",
         f"## Training\n\n{_training(about.samples_seen, about.step, facts)}",
         f"## Figures\n\n{_figures(facts)}",

@@ -85,8 +85,8 @@ def _usage(source: Source) -> str:
     return (
         "Set `MODEL.WEIGHTS` to this file, and these. **`INPUT.FORMAT` must be RGB**: detectron2's default is BGR.\n\n"
         "```yaml\n" + _as_yaml(_settings(source)) + "```\n\n"
-        "SwAV's features are of another scale than those of a classifier: use `MODEL.RESNETS.NORM: SyncBN` (in the "
-        "heads too), and train every stage (`MODEL.BACKBONE.FREEZE_AT: 0`), as the paper's detection does."
+        "Fine-tune with `MODEL.RESNETS.NORM: SyncBN`, as the paper does. detectron2's default, frozen BatchNorm, is "
+        "meant for the networks that it ships."
     )
 
 

@@ -39,7 +39,8 @@ def _loader(source: Source) -> str:
         "import torch\nfrom mmdet.models.backbones import ResNet\n\n"
         f'model = ResNet({_arguments(source)}, init_cfg=dict(type="Pretrained", checkpoint=FILE))\n'
         "model.init_weights()\n"
-        f"features = model.eval()({zeros(source)})[-1].mean((2, 3))\n"
+        "model.eval()  # returns nothing in mmdet\n"
+        f"features = model({zeros(source)})[-1].mean((2, 3))\n"
     )
 
 
