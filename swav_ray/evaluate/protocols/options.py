@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from swav_ray.command_line import Parser, at_least_one, not_negative, whole_number
+from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.fit.classify.training import Training
 
 _SETTINGS = ("scaling", "data.max_bad_fraction")  # of a run's, that mean the same here
@@ -19,6 +20,11 @@ def add_training(parser: Parser, published: Training) -> None:
     parser.add_argument("--lr", type=not_negative, help=f"of the classifier ({published.lr:g})")
     if published.trunk_lr:
         parser.add_argument("--trunk-lr", type=not_negative, help=f"of the network ({published.trunk_lr:g})")
+    parser.add_argument(
+        "--min-area",
+        type=not_negative,
+        help=f"smallest area of a random crop ({published.min_area:g} of the image); small images need more",
+    )
     parser.add_argument("--seed", type=whole_number, default=0, help="of weights, order and crops (%(default)s)")
     parser.add_argument(
         "--save-seconds", type=not_negative, default=60.0, metavar="S", help="between checkpoints (%(default)g)"
@@ -27,9 +33,13 @@ def add_training(parser: Parser, published: Training) -> None:
 
 
 def trained_with(published: Training, options: Mapping[str, Any]) -> Training:
-    """The training with these options."""
+    """The training with these options. Raises EvaluationError if one of them cannot be."""
     given = {name: options[name] for name in ("epochs", "batch") if options[name]}
-    given |= {name: options[name] for name in ("lr", "trunk_lr") if options.get(name) is not None}
+    given |= {name: options[name] for name in ("lr", "trunk_lr", "min_area") if options.get(name) is not None}
+    if not 0 < given.get("min_area", 1.0) <= 1:
+        raise EvaluationError(
+            f"--min-area {given['min_area']:g}: must be above 0 and at most 1, a fraction of the image"
+        )
     return replace(published, seed=options["seed"], **given)
 
 

@@ -1,6 +1,6 @@
 """Labelled images as a classifier trains on them: random crops through the feed of pretraining, and their labels.
 
-A random resized crop (area .08 to 1, sides 3/4 to 4/3) and a flip, as in the published protocols; no colour, no blur.
+A random resized crop (sides 3/4 to 4/3) and a flip, as in the published protocols; no colour, no blur.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from swav_ray.evaluate.fit.classify.training import Training
 from swav_ray.model.normalize import normalize
 from swav_ray.weights.backbone import Preprocess
 
-CROP = {"random resized crop": "area .08 to 1, sides 3/4 to 4/3", "flip": 0.5, "colour, blur": "none"}
+CROP = {"random resized crop": "sides 3/4 to 4/3, area from min_area to 1", "flip": 0.5, "colour, blur": "none"}
 _NO_COLOR = AugmentConfig(jitter_probability=0.0, greyscale_probability=0.0, blur_probability=0.0)
 
 
@@ -35,6 +35,7 @@ class LabelledImages:
         split: images to train on.
         preprocess: of the network: the size of the crops, and what they are normalised with.
         batch: images a step. seed: of the order and the crops.
+        min_area: of a crop, as a fraction of the image.
         max_bad_fraction: of the images that may be unreadable.
     """
 
@@ -42,13 +43,20 @@ class LabelledImages:
     preprocess: Preprocess
     batch: int
     seed: int
+    min_area: float
     max_bad_fraction: float = DataConfig().max_bad_fraction
 
     @staticmethod
     def of(material: Material, split: Split, training: Training) -> LabelledImages:
         """A split of what a protocol is given, for its training."""
-        most = material.config.data.max_bad_fraction
-        return LabelledImages(split, material.backbone.preprocess, training.batch, training.seed, most)
+        return LabelledImages(
+            split,
+            material.backbone.preprocess,
+            training.batch,
+            training.seed,
+            training.min_area,
+            material.config.data.max_bad_fraction,
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,7 +71,7 @@ class LabelledImages:
     def maker(self) -> BatchMaker:
         """Makes any batch from its place in the plan."""
         size = self.preprocess.image_size
-        crops = CropsConfig(sizes=(size,), counts=(1,), min_scales=(0.08,), max_scales=(1.0,))
+        crops = CropsConfig(sizes=(size,), counts=(1,), min_scales=(self.min_area,), max_scales=(1.0,))
         plan = SamplePlan(self.split.ids, self.seed, self.batch)
         return BatchMaker(self.manifest, plan, MultiCrop(crops, _NO_COLOR, self.seed), self.max_bad_fraction)
 

@@ -19,6 +19,7 @@ class Training:
         momentum, weight_decay: of SGD.
         decay: COSINE, COSINE_BY_STEP or DROPS.
         drops: for DROPS, when the learning rates are multiplied by `drop`, in fractions of the epochs.
+        min_area: smallest area of a random crop, as a fraction of the image.
         seed: of the classifier's weights, the order of images and their crops.
     """
 
@@ -31,6 +32,7 @@ class Training:
     decay: str
     drops: tuple[float, ...] = ()
     drop: float = 1.0
+    min_area: float = 0.08
     seed: int = 0
 
     def factor(self, step: int, steps_per_epoch: int) -> float:

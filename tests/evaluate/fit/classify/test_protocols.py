@@ -280,6 +280,15 @@ def test_what_was_changed_is_told_in_a_note(images: Path) -> None:
     ]
 
 
+def test_crops_are_as_large_as_they_should_be(images: Path) -> None:
+    crops = fit_of("linear", images).images.maker().multi_crop.crops
+    assert (crops.counts, crops.min_scales, crops.max_scales) == ((1,), (0.08,), (1.0,))
+    assert fit_of("linear", images, "--min-area", "0.3").images.maker().multi_crop.crops.min_scales == (0.3,)
+    for wrong in ("0", "1.1"):
+        with pytest.raises(ValueError, match=rf"--min-area {wrong}: must be above 0 and at most 1"):
+            fit_of("linear", images, "--min-area", wrong)
+
+
 def test_a_learning_rate_that_is_too_high_is_told(images: Path, tmp_path: Path) -> None:
     fit = fit_of("linear", images, "--lr", "1000")
     small.run(fit, place(tmp_path))
@@ -294,4 +303,4 @@ def test_weights_that_are_no_longer_finite_end_it_in_one_line(images: Path, tmp_
     assert "is not finite; a lower --lr" in worker.reason
 
 
-CHANGES = (("--epochs", "3"), ("--batch", "32"), ("--lr", "0.7"), ("--seed", "1"))
+CHANGES = (("--min-area", "0.3"), ("--epochs", "3"), ("--batch", "32"), ("--lr", "0.7"), ("--seed", "1"))
