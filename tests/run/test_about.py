@@ -30,3 +30,8 @@ def test_what_one_source_does_not_know_another_may() -> None:
 def test_an_entry_of_another_type_counts_as_not_there() -> None:
     entry = json.loads(ABOUT.header()["swav_ray"]) | {"config": "none", "epochs": "many"}
     assert About.of_header({"swav_ray": json.dumps(entry)}) == ABOUT
+
+
+def test_the_header_of_an_earlier_version_is_read() -> None:
+    entry = {"run": "quickstart", "step": 3, "samples_seen": 30, "image_size": 48, "samples": ABOUT.samples}
+    assert About.of_header({"swav_ray": json.dumps(entry)}) == ABOUT
