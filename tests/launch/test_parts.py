@@ -1,0 +1,78 @@
+"""Parts that Ray makes: each of them once a node has gone and another has come, and failures in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+import torch
+from ray.cluster_utils import Cluster
+
+from swav_ray.features.parts import Parts
+from swav_ray.launch.parts import make
+from swav_ray.storage.place import Place, place
+
+pytestmark = pytest.mark.ray
+
+
+class Mistake(ValueError):
+    pass
+
+
+class Numbers:
+    """Part i of a table is i; what is wrong is told by the place."""
+
+    mistake = Mistake
+
+    def __init__(self, folder: Place, count: int) -> None:
+        self.parts = Parts(folder, count, 1)
+
+    def read(self, part: int, threads: int) -> int:  # noqa: ARG002
+        if (self.parts.folder / "gone").exists() and part == 3:
+            raise Mistake("the images have vanished")
+        if (self.parts.folder / "full").exists() and part == 3:
+            raise OSError(28, "No space left\non device")
+        return part
+
+    def write(self, read: int, device: torch.device) -> int:  # noqa: ARG002
+        self.parts.write(read, pa.table({"i": [read], "node": [ray.get_runtime_context().get_node_id()]}))
+        return 1
+
+
+@pytest.fixture
+def nodes() -> Iterator[Cluster]:
+    """A head without CPUs, where this process is, and one node."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_failures_are_one_line_and_a_node_that_goes_while_another_comes_costs_no_part(
+    nodes: Cluster, tmp_path: Path
+) -> None:
+    work = Numbers(place(tmp_path / "t"), 40)
+    for name, error, told in (
+        ("gone", Mistake, "^the images have vanished$"),
+        ("full", OSError, r"^\[Errno 28\] No space left on device$"),
+    ):
+        (work.parts.folder / name).write_bytes(b"")
+        with pytest.raises(error, match=told):
+            make(work, [3], lambda _: None)
+        (work.parts.folder / name).delete()
+
+    def change(done: int) -> None:
+        if done == 5:
+            (first,) = nodes.worker_nodes
+            nodes.add_node(num_cpus=2)
+            nodes.remove_node(first, allow_graceful=False)
+
+    make(work, work.parts.missing(), change)
+    rows = [work.parts.read(part).to_pylist()[0] for part in range(40)]
+    assert [row["i"] for row in rows] == list(range(40))
+    assert len({row["node"] for row in rows}) == 2
