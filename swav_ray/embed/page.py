@@ -82,7 +82,7 @@ def _summary(output: Output, content: Content) -> list[str]:
     else:
         lines.append(f"no two centres have a cosine above {SAME}")
     if content.unreadable:
-        lines.append(f"{content.unreadable:,} images cannot be read: they are in unreadable.csv")
+        lines.append(f"images that cannot be read: {content.unreadable:,}, listed in unreadable.csv")
     lines.append(
         f"weights {how.checkpoint} (sha256 {how.weights[:12]}), images of {how.image_size} pixels, temperature "
         f"{how.temperature:g}"
@@ -141,7 +141,7 @@ def _duplicates(content: Content, pairs: Sequence[Pair], pictures: Mapping[int, 
         for pair in pairs
     )
     return (
-        f"{head}<p>{len(content.pairs):,} pairs{more}; <code>duplicates.csv</code> has all.</p>"
+        f"{head}<p>Pairs: {len(content.pairs):,}{more}; <code>duplicates.csv</code> has all.</p>"
         f'<div class="sheet">{shown}</div>'
     )
 

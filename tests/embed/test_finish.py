@@ -36,7 +36,7 @@ def test_the_page_shows_every_cluster_with_its_images_and_needs_no_other_file(tm
     assert any(line.startswith(f"{used} clusters with images, {6 - used} empty") for line in lines)
     text = text_of(output)
     assert text.count("<h2>Cluster ") == used
-    assert "1 images cannot be read" in text
+    assert "images that cannot be read: 1, listed" in text
     assert "http" not in text.replace("http-equiv", "")
     (listed,) = csv.DictReader(io.StringIO(text_of(output, "unreadable.csv")))
     assert listed["uri"].endswith("broken.jpg")
@@ -65,7 +65,7 @@ def test_a_copy_of_an_image_is_found_and_only_it(tmp_path: Path) -> None:
     (pair,) = csv.DictReader(io.StringIO(text_of(output, "duplicates.csv")))
     names = {row["sample_id"]: Path(row["uri"]).name for row in table(output).to_pylist()}
     assert {names[int(pair["first"])], names[int(pair["second"])]} == {"003.jpg", "copy.jpg"}
-    assert "1 pairs" in text_of(output)
+    assert "Pairs: 1;" in text_of(output)
 
 
 def test_no_readable_image_is_one_line(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import ray
@@ -22,6 +24,12 @@ class Mistake(ValueError):
     pass
 
 
+@dataclass(frozen=True)
+class Read:
+    part: int
+    crops: np.ndarray
+
+
 class Numbers:
     """Part i of a table is i; what is wrong is told by the place."""
 
@@ -30,15 +38,17 @@ class Numbers:
     def __init__(self, folder: Place, count: int) -> None:
         self.parts = Parts(folder, count, 1)
 
-    def read(self, part: int, threads: int) -> int:  # noqa: ARG002
+    def read(self, part: int, threads: int) -> Read:  # noqa: ARG002
         if (self.parts.folder / "gone").exists() and part == 3:
             raise Mistake("the images have vanished")
         if (self.parts.folder / "full").exists() and part == 3:
             raise OSError(28, "No space left\non device")
-        return part
+        return Read(part, np.zeros((2, 3), np.uint8))
 
-    def write(self, read: int, device: torch.device) -> int:  # noqa: ARG002
-        self.parts.write(read, pa.table({"i": [read], "node": [ray.get_runtime_context().get_node_id()]}))
+    def write(self, read: Read, device: torch.device) -> int:
+        assert read.crops.shape == (2, 3)
+        row = {"i": read.part, "node": ray.get_runtime_context().get_node_id(), "device": device.type}
+        self.parts.write(read.part, pa.Table.from_pylist([row]))
         return 1
 
 
@@ -76,3 +86,11 @@ def test_failures_are_one_line_and_a_node_that_goes_while_another_comes_costs_no
     rows = [work.parts.read(part).to_pylist()[0] for part in range(40)]
     assert [row["i"] for row in rows] == list(range(40))
     assert len({row["node"] for row in rows}) == 2
+    assert {row["device"] for row in rows} == {"cpu"}
+
+    nodes.add_node(num_cpus=0, num_gpus=1)  # Ray counts it; nothing here computes on it
+    work = Numbers(place(tmp_path / "gpu"), 10)
+    done: list[int] = []
+    make(work, work.parts.missing(), done.append)
+    assert [work.parts.read(part).to_pylist()[0]["device"] for part in range(10)] == ["cuda"] * 10
+    assert done[-1] == 10
