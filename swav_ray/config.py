@@ -382,6 +382,11 @@ class ScalingConfig:
         30.0, "Time between polls for nodes that joined, which become workers with MIN MAX.", unit="s", resumable=True
     )
 
+    @property
+    def worker_threads(self) -> int:
+        """Threads of a worker on CPUs."""
+        return max(1, round(self.cpus_per_worker))
+
     def __post_init__(self) -> None:
         numbers = self.num_workers
         ok = len(numbers) in (1, 2) and 1 <= numbers[0] <= numbers[-1]
@@ -409,6 +414,12 @@ class EvalConfig:
     image_size: int = setting(224, "Side of the centre crop that is embedded.", unit="pixels")
     max_bank: int = setting(50_000, "Training images that serve as neighbours, at most.", unit="images")
     max_queries: int = setting(10_000, "Held-out images that are classified, at most.", unit="images")
+    beside_training: str = setting(
+        "never",
+        "While it trains, measure from the checkpoint, on CPUs or a GPU that training does not use: always, auto (if "
+        "some are spare), or never (training waits).",
+        resumable=True,
+    )
     label_free_images: int = setting(
         0, "Training images for RankMe and the agreement of codes, measured beside kNN; 0: none.", unit="images"
     )
@@ -420,6 +431,8 @@ class EvalConfig:
         _require(self.image_size >= 8, "eval.image_size", self.image_size, "must be at least 8 pixels")
         _require(self.max_bank >= 1, "eval.max_bank", self.max_bank, "must be at least 1")
         _require(self.max_queries >= 1, "eval.max_queries", self.max_queries, "must be at least 1")
+        beside = self.beside_training
+        _require(beside in ("auto", "always", "never"), "eval.beside_training", beside, "must be auto, always or never")
         images = self.label_free_images
         _require(images == 0 or images >= 64, "eval.label_free_images", images, "must be 0 (none) or at least 64")
 

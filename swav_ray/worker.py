@@ -5,11 +5,8 @@ Knows no Ray. What it needs of whoever started it is training/coordinator.py; la
 
 from __future__ import annotations
 
-import os
 import time
-from typing import Any
-
-import torch
+from typing import Any, Protocol
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
@@ -19,6 +16,8 @@ from swav_ray.data.holdout import split
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.in_training.measurer import Measurer
+from swav_ray.measuring.beside import Start
+from swav_ray.measuring.in_run import MeasuredRun
 from swav_ray.model.swav import SwAVModel
 from swav_ray.run import messages
 from swav_ray.run.layout import MANIFEST, SUMMARY
@@ -33,12 +32,20 @@ from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model
 from swav_ray.training.loop import Hooks, train
 from swav_ray.training.run_files import RunFiles, on_all_workers
+from swav_ray.training.torch_setup import set_up_torch
 from swav_ray.weights import initial
 
 _REPORT_SECONDS = 0.25  # between records that are reported
 
 
-def run(config: Config, run_dir: Place, coordinator: Coordinator) -> None:
+class PretrainingCoordinator(Coordinator, Protocol):
+    """What a worker that pretrains needs more."""
+
+    def beside_training(self, workers: int) -> Start | None:
+        """Starts measurements that training does not wait for; None if so many workers leave no room. Of rank 0."""
+
+
+def run(config: Config, run_dir: Place, coordinator: PretrainingCoordinator) -> None:
     """Trains as one worker of a run until its end, or until the workers are asked to stop, to resize or to leave.
 
     Raises:
@@ -52,18 +59,18 @@ def run(config: Config, run_dir: Place, coordinator: Coordinator) -> None:
 
 
 class _Worker:
-    def __init__(self, config: Config, run_dir: Place, coordinator: Coordinator) -> None:
+    def __init__(self, config: Config, run_dir: Place, coordinator: PretrainingCoordinator) -> None:
         self._config, self._run_dir, self._coordinator = config, run_dir, coordinator
         self._world = World.current()
         self._chief = self._world.rank == 0
-        _set_up_torch(config, coordinator.device)
+        set_up_torch(config, coordinator.device)
         self._manifest = manifests.load(run_dir / MANIFEST)
         train_ids, self._held_out = split(self._manifest, config.data)
         self._plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
         self._end = config.train.epochs * self._plan.steps_per_epoch
         self._learner = Learner(config, self._plan.steps_per_epoch, device=coordinator.device, world=self._world)
-        data, model = (self._manifest, train_ids, self._held_out), self._learner.model
-        self._measurer = Measurer(config, model, *data, device=coordinator.device, world=self._world)
+        data = self._manifest, train_ids, self._held_out
+        self._measurer = Measurer(config, *data, device=coordinator.device, world=self._world)
         self._requests = Requests(coordinator.request, coordinator.preemption, self._report_preemption)
         self._quarantine = Quarantine(run_dir, len(train_ids), config.data.max_bad_fraction, writes=self._chief)
         self._files: RunFiles | None = None  # of rank 0
@@ -75,6 +82,8 @@ class _Worker:
         start = self._restore()
         if self._files is not None:
             self._open(self._files, start)
+        self._measured = self._measure()
+        self._measured.make_up(start)
         if start < self._end:
             self._train(start)
         else:
@@ -101,17 +110,31 @@ class _Worker:
         if reason := self._coordinator.begin(start):
             raise RuntimeError(reason)
         persistently(lambda: describe(self._run_dir, self._about, self._manifest, self._held_out), self._warn)
-        files.open(start, self._world.size, self._config.checkpoint, self._plan.steps_per_epoch)
+        steps = self._plan.steps_per_epoch
+        every = self._config.eval.knn_every_epochs * steps
+        files.open(start, self._world.size, self._config.checkpoint, steps, every)
+
+    def _measure(self) -> MeasuredRun:
+        beside = self._chief and self._config.eval.knn_every_epochs > 0 and self._measurer.has_work()
+        return MeasuredRun(
+            self._config,
+            self._run_dir,
+            self._measurer,
+            self._learner,
+            files=self._files,
+            start=self._coordinator.beside_training(self._world.size) if beside else None,
+            report=self._coordinator.report,
+        )
 
     def _train(self, start: int) -> None:
-        self._make_up(start)
         multi_crop = MultiCrop(self._config.crops, self._config.augment, self._config.run.seed)
         maker = BatchMaker(self._manifest, self._plan, multi_crop, self._config.data.max_bad_fraction)
         feed = self._coordinator.feed(maker, self._world, start, self._end)
         hooks = Hooks(
             record=self._record,
             save=self._save,
-            evaluate=self._evaluate,
+            evaluate=self._measured.due,
+            measures_checkpoints=self._measured.is_beside,
             request=self._requests.next if self._chief else lambda: Request.NONE,
             poll=self._requests.poll,
             ready=lambda seconds: self._ready(feed, seconds),
@@ -126,15 +149,6 @@ class _Worker:
         # Not before: it may take seconds, which a preempted node does not have. Those that resize or leave are ended.
         feed.close()
 
-    def _make_up(self, start: int) -> None:
-        """Measures the state before `start` if a kill came between its checkpoint and its measurement."""
-        every = self._config.eval.knn_every_epochs * self._plan.steps_per_epoch
-        if start == 0 or every == 0 or start % every:
-            return
-        missing = self._files is not None and start not in self._files.measured
-        if any(self._world.gather_objects(missing)):
-            self._evaluate(start)
-
     def _ready(self, feed: Feed, seconds: float) -> bool:
         there = feed.ready(seconds)
         if seconds and not there:
@@ -145,6 +159,7 @@ class _Worker:
         if self._files is None:
             return
         self._files.append(record)
+        self._measured.poll()
         now = time.monotonic()
         if now - self._reported > _REPORT_SECONDS or record.step + 1 == self._end or record.refused:
             self._reported = now
@@ -160,29 +175,9 @@ class _Worker:
             # The others may leave after this, and all workers are ended as soon as one leaves.
             self._world.gather_objects(step)
 
-    def _evaluate(self, step: int) -> float | None:
-        self._waiting_for(f"kNN before step {step}")
-        found = self._measurer.knn()
-        self._note_measured(step, found)
-        if not found:
-            return None
-        if self._files is not None:
-            self._coordinator.report(messages.KnnMeasured(step, found["trained"]))
-            self._files.scalar("eval/knn_top1", found["trained"], step)
-        return found["trained"]
-
-    def _note_measured(self, step: int, knn: dict[str, float]) -> None:
-        if self._files is None:
-            return
-        # There already, if a kill came between the last measurement and the summary; its report may be lost.
-        row = self._files.measurement(step)
-        if row is None:
-            row = self._measurer.row(step, self._files.mean_loss(), knn)
-            self._files.measure(row)
-        self._coordinator.report(messages.Measured(row))
-
     def _leave(self, reached: int, request: Request) -> None:
         """Ends before the last step, as requested; the state is saved."""
+        self._measured.leave()
         if self._files is not None:
             self._files.close_log()
             if request & Request.STOP:
@@ -194,8 +189,7 @@ class _Worker:
         if self._files is not None:
             self._files.close_log()
             self._coordinator.report(messages.Finishing())
-        found = self._measurer.knn(untrained=build_model(self._config), init=self._initial())
-        self._note_measured(self._end, found)
+        found = self._measured.finish(init=self._initial())
         if self._files is not None:
             self._files.finish(lambda: self._summary(found))
             self._coordinator.saved()
@@ -231,11 +225,3 @@ class _Worker:
 
     def _warn(self, text: str) -> None:
         self._coordinator.report(messages.Warned(text))
-
-
-def _set_up_torch(config: Config, device: torch.device) -> None:
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, round(config.scaling.cpus_per_worker)))
-    if config.train.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for
-        torch.use_deterministic_algorithms(True)

@@ -1,9 +1,10 @@
 """A run of the real worker, without Ray, that ends itself, as SIGKILL does, at its n-th touch of the run directory.
 
-    python -m tests.crash_child FOLDER
+    python -m tests.crash_child FOLDER [beside]
 
-runs once undisturbed. Then, once for each touch, it runs in forks of itself, which cost milliseconds: killed there, and
-resumed. Prints one JSON line: how many touches there are, and what went wrong, by touch.
+runs once undisturbed, measured by its worker or beside training. Then, once for each touch, it runs in forks of itself,
+which cost milliseconds: killed there, and resumed. Prints one JSON line: how many touches there are, and what went
+wrong, by touch.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from swav_ray.run.metrics_log import MetricsLog, logged_steps, read_metrics
 from swav_ray.storage.place import is_leftover, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
-from tests.in_process import make_run, run, tiny
+from tests.in_process import make_run, measurable, run, tiny
 
 # A requested checkpoint is waited for, so that what is touched at the n-th time is the same in every run.
 SAVES = {1: Request.SAVE, 3: Request.SAVE}
@@ -52,11 +53,11 @@ def _die_at(folder: str, touch: int) -> None:
     sys.addaudithook(watch)
 
 
-def train(folder: Path, touch: int) -> None:
+def train(folder: Path, touch: int, beside: bool) -> None:
     """Runs the worker from where the folder's run is to the end, unless it dies on the way."""
     MetricsLog._scalars = lambda *_: None  # type: ignore[method-assign]  # TensorBoard's files are no part of the promise
     _die_at(str(folder), touch)
-    run(tiny(), place(folder), SAVES)
+    run(tiny(), place(folder), SAVES, beside=beside)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -80,12 +81,12 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-def in_a_fork(folder: Path, touch: int = 0) -> int:
+def in_a_fork(folder: Path, touch: int = 0, *, beside: bool) -> int:
     """Runs in a fork of this process; its exit status, negative for a signal."""
     child = os.fork()
     if child == 0:
         try:
-            train(folder, touch)
+            train(folder, touch, beside)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -93,7 +94,7 @@ def in_a_fork(folder: Path, touch: int = 0) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def resume(folder: Path) -> str:
+def resume(folder: Path, beside: bool) -> str:
     """Resumes a run that was killed; what went wrong, or ''."""
     run_dir = place(folder)
     for entry in list(run_dir.list()):
@@ -103,7 +104,7 @@ def resume(folder: Path) -> str:
     start = newest.step if newest else 0
     lost = len(read_metrics(run_dir)) - start
     before, finished = read_history(run_dir), (run_dir / SUMMARY).exists()
-    if (status := in_a_fork(folder)) != 0:
+    if (status := in_a_fork(folder, beside=beside)) != 0:
         return f"exit status {status}"
     added = read_history(run_dir)[len(before) :]
     events = [(entry["event"], entry.get("step"), entry.get("lost_steps")) for entry in added]
@@ -111,29 +112,29 @@ def resume(folder: Path) -> str:
     return "" if events == expected else f"history has {events} instead of {expected}"
 
 
-def every_touch(folder: Path) -> dict[str, Any]:
+def every_touch(folder: Path, beside: bool) -> dict[str, Any]:
     """Kills a run at each of its touches and resumes it."""
     wrong: dict[str, str] = {}
     undisturbed = folder / "undisturbed"
     make_run(undisturbed)
-    train(undisturbed, 0)
+    train(undisturbed, 0, beside)
     expected = outcome(undisturbed)
     for touch in itertools.count(1):
         disturbed = folder / str(touch)
         make_run(disturbed)
-        status = in_a_fork(disturbed, touch)
+        status = in_a_fork(disturbed, touch, beside=beside)
         if status == 0:
             break
         if status != -signal.SIGKILL:
             wrong[str(touch)] = f"exit status {status}"
-        elif problem := resume(disturbed):
+        elif problem := resume(disturbed, beside):
             wrong[str(touch)] = problem
         elif (found := outcome(disturbed)) != expected:
             wrong[str(touch)] = "another outcome: " + ", ".join(name for name in found if found[name] != expected[name])
     often = folder / "often"
     make_run(often)
     for touch_of_start in (21, 17, 24, 9, 12, 0):
-        status = in_a_fork(often, touch_of_start)
+        status = in_a_fork(often, touch_of_start, beside=beside)
     if status != 0 or outcome(often) != expected:
         wrong["often"] = f"exit status {status}, or another outcome"
     del expected["model"]
@@ -142,4 +143,6 @@ def every_touch(folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(every_touch(Path(sys.argv[1]))))
+    if is_beside := sys.argv[2:] == ["beside"]:
+        measurable(setattr)
+    print(json.dumps(every_touch(Path(sys.argv[1]), is_beside)))

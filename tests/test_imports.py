@@ -24,6 +24,7 @@ FLOORS = (
     ("swav_ray.training", "swav_ray.report", "swav_ray.weights", "swav_ray.plan"),
     ("swav_ray.features",),
     ("swav_ray.evaluate", "swav_ray.embed", "swav_ray.health"),
+    ("swav_ray.measuring",),
     ("swav_ray.worker",),
     ("swav_ray.launch",),
     (
@@ -214,6 +215,10 @@ def test_what_needs_no_torch_loads_none(module: str) -> None:
 
 def test_processes_that_make_crops_do_without_torch() -> None:
     assert loaded("swav_ray.launch.crop_task", "torch", "ray") == {"ray"}
+
+
+def test_a_measurement_lowers_its_priority_before_it_loads_torch() -> None:
+    assert loaded("swav_ray.launch.measure_task", "torch", "ray") == {"ray"}
 
 
 def test_benchmarks_import_no_tests() -> None:

@@ -54,9 +54,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return run_dir
 
 
-def test_killed_at_any_touch_of_its_directory_a_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [[], pytest.param(["beside"], marks=pytest.mark.slow)], ids=["inside", "beside"])
+def test_killed_at_any_touch_of_its_directory_a_run_ends_as_if_it_had_not_been(tmp_path: Path, how: list[str]) -> None:
     """In a process of its own, since it forks, which a process with Ray's or torch's threads cannot do safely."""
-    command = [sys.executable, "-m", "tests.crash_child", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.crash_child", str(tmp_path), *how]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -99,6 +99,7 @@ class _Trial:
             record=self._record,
             save=lambda *_: None,
             evaluate=self._measure,
+            measures_checkpoints=lambda: False,
             request=lambda: Request.NONE,
             poll=lambda: None,
             ready=lambda _: True,

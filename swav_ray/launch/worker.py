@@ -12,9 +12,11 @@ import ray.train.torch
 import torch
 
 from swav_ray import worker
-from swav_ray.config import ScalingConfig
+from swav_ray.config import Config, ScalingConfig
 from swav_ray.data.batches import BatchMaker
 from swav_ray.launch.feed import Feed, release_earlier_segments
+from swav_ray.launch.measure_task import beside_training
+from swav_ray.measuring.beside import Start
 from swav_ray.run.messages import Message
 from swav_ray.storage.place import Place
 from swav_ray.training.control import Preemption, Request
@@ -30,7 +32,7 @@ def run(payload: dict[str, Any]) -> None:
         payload: `config`, `run_dir` (a Place) and `monitor` (a Monitor actor).
     """
     config, run_dir = payload["config"], payload["run_dir"]
-    worker.run(config, run_dir, OverRay(config.scaling, run_dir, payload["monitor"]))
+    worker.run(config, run_dir, _Pretraining(config, run_dir, payload["monitor"]))
 
 
 class OverRay:
@@ -104,3 +106,14 @@ class OverRay:
     def note_failure(self, why: str) -> None:
         group = ray.util.get_current_placement_group()
         ray.get(self._monitor.note_failure.remote(group.id.hex() if group is not None else "", why))
+
+
+class _Pretraining(OverRay):
+    """worker.PretrainingCoordinator."""
+
+    def __init__(self, config: Config, run_dir: Place, monitor: Any) -> None:
+        super().__init__(config.scaling, run_dir, monitor)
+        self._config = config
+
+    def beside_training(self, workers: int) -> Start | None:
+        return beside_training(self._config, self._run_dir, workers, gpu=self.device.type == "cuda")

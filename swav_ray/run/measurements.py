@@ -13,6 +13,9 @@ from typing import Any
 from swav_ray.run.layout import MEASUREMENTS
 from swav_ray.storage.place import Place
 
+Figures = dict[str, float]
+"""What a line has of a model: `knn_top1` in percent, and those of `evaluate.label_free.measure`."""
+
 
 def read(run_dir: Place) -> list[dict[str, Any]]:
     """The lines, in the order of steps; none if nothing was measured."""

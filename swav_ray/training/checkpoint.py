@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from swav_ray.run import measurements
 from swav_ray.run.about import About
 from swav_ray.run.checkpoint_files import BadCheckpoint, read, steps
 from swav_ray.run.layout import (
@@ -29,6 +30,7 @@ from swav_ray.run.layout import (
     checkpoint_folder,
     step_of_file,
 )
+from swav_ray.run.scores import knn_scores
 from swav_ray.storage.place import Place
 from swav_ray.training.description import about_of, placed
 from swav_ray.training.learner import Learner
@@ -147,17 +149,25 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
     return folder
 
 
-def prune(run_dir: Place, newest: int, keep: Retention, *, newer: bool = False) -> None:
+def prune(
+    run_dir: Place, newest: int, keep: Retention, *, newer: bool = False, awaited: Set[int] = frozenset()
+) -> None:
     """Drops the checkpoints that `keep` does not name, and what a killed write or prune left; raises OSError.
 
     Args:
         newest: the step of the last one written.
         newer: whether complete ones of later steps stay. They were passed over when the run resumed, for damage or
             because storage failed for a moment.
+        awaited: steps whose checkpoints stay until measurements.jsonl has their line.
     """
     found = steps(run_dir)
     past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
-    kept = _kept(run_dir, past, keep) | ({step for step in found if step > newest} if newer else set())
+    measured = {row["step"] for row in measurements.read(run_dir)} if awaited else set()
+    kept = (
+        _kept(run_dir, past, keep)
+        | (awaited - measured)
+        | ({step for step in found if step > newest} if newer else set())
+    )
     there = (step_of_file(entry.name) for entry in (run_dir / CHECKPOINTS).list())
     for old in sorted({step for step in there if step is not None} - kept):
         (checkpoint_folder(run_dir, old) / CHECKPOINT_MANIFEST).delete()
@@ -169,17 +179,9 @@ def _kept(run_dir: Place, found: list[int], keep: Retention) -> set[int]:
     if keep.every_steps:
         kept |= {step for step in found if step % keep.every_steps == 0}
     if keep.best:
-        scores = [(score, step) for step in found if (score := _knn_top1(run_dir, step)) is not None]
+        scores = [(score, step) for step, score in knn_scores(run_dir, found).items()]
         kept |= {step for _, step in sorted(scores)[-keep.best :]}
     return kept
-
-
-def _knn_top1(run_dir: Place, step: int) -> float | None:
-    try:
-        score: float | None = json.loads((checkpoint_folder(run_dir, step) / META).read_bytes()).get("knn_top1")
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return score
 
 
 def load(run_dir: Place, step: int) -> Checkpoint:

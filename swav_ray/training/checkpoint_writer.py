@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Set
 
 from swav_ray.storage.place import Place, StorageUnavailable
 from swav_ray.training import checkpoint
@@ -21,6 +22,7 @@ class CheckpointWriter:
         before_commit: as for `write`.
         report: is called with a line about what could not be written; training continues meanwhile.
         last: the step whose sound checkpoint the run resumes from, if any.
+        awaited: as for `checkpoint.prune`. A snapshot of such a step is written even if a newer one waits.
     """
 
     def __init__(
@@ -30,22 +32,25 @@ class CheckpointWriter:
         before_commit: Callable[[], None],
         report: Callable[[str], None],
         last: int | None = None,
+        awaited: Set[int] = frozenset(),
     ) -> None:
         self._run_dir, self._keep, self._before_commit, self._report = run_dir, keep, before_commit, report
+        self._awaited = awaited
+        self._written: list[int] = []  # steps, by this writer
         self._last = last  # step submitted
         if last is not None:
             # An earlier start may have been killed before it did. A newer checkpoint, which could not be used, stays
             # until the next one is written.
             self._prune(last, newer=True)
         self._condition = threading.Condition()
-        self._waiting: checkpoint.Snapshot | None = None
+        self._waiting: deque[checkpoint.Snapshot] = deque()
         self._busy = False
         self._failed: BaseException | None = None
         self.seconds = 0.0  # that the last write took
         threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
 
     def submit(self, state: checkpoint.Snapshot) -> None:
-        """Has a snapshot written; if one still waits for its turn, the newer takes its place.
+        """Has a snapshot written; if one still waits for its turn, the newer takes its place unless it is awaited.
 
         A step's second snapshot is the same as its first and is not written: a write that does not come to its end
         would lose the sound checkpoint that it replaces.
@@ -59,7 +64,9 @@ class CheckpointWriter:
                 self._report(
                     f"storage is slow or unavailable: at step {state.step} an earlier checkpoint is still being written"
                 )
-            self._waiting = state
+            if self._waiting and self._waiting[-1].step not in self._awaited:
+                self._waiting.pop()
+            self._waiting.append(state)
             self._condition.notify_all()
 
     def wait(self, seconds: float) -> bool:
@@ -68,6 +75,18 @@ class CheckpointWriter:
             done = self._condition.wait_for(lambda: self._failed or not (self._busy or self._waiting), seconds)
             self._raise_failure()
             return bool(done)
+
+    def written(self, step: int) -> bool | None:
+        """Whether a submitted snapshot is written: None while it is to come, False if a newer one took its place."""
+        with self._condition:
+            if step in self._written:
+                return True
+            return False if self._written and self._written[-1] > step else None
+
+    def prune(self) -> None:
+        """Drops old checkpoints once more, when all is written: what was to be measured may have been since."""
+        if self._last is not None:
+            self._prune(self._last)
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
@@ -80,8 +99,7 @@ class CheckpointWriter:
                     self._busy = False
                     self._condition.notify_all()
                     self._condition.wait_for(lambda: self._waiting)
-                    state, self._waiting, self._busy = self._waiting, None, True
-                assert state is not None
+                    state, self._busy = self._waiting.popleft(), True
                 self._write(state)
         except BaseException as error:
             with self._condition:
@@ -102,16 +120,22 @@ class CheckpointWriter:
                 reported = True
             else:
                 self.seconds = time.monotonic() - began
+                with self._condition:
+                    self._written.append(state.step)
                 if reported:
                     self._report(f"the checkpoint of step {state.step} is written")
                 self._prune(state.step)
                 return
             with self._condition:
-                if self._condition.wait_for(lambda: self._waiting, _RETRY_SECONDS):
-                    return  # a newer one makes this one needless
+                if self._condition.wait_for(lambda: self._needless(state), _RETRY_SECONDS):
+                    return
+
+    def _needless(self, state: checkpoint.Snapshot) -> bool:
+        """Whether a newer one waits, and nobody for this one."""
+        return bool(self._waiting) and state.step not in self._awaited
 
     def _prune(self, newest: int, *, newer: bool = False) -> None:
         try:
-            checkpoint.prune(self._run_dir, newest, self._keep, newer=newer)
+            checkpoint.prune(self._run_dir, newest, self._keep, newer=newer, awaited=self._awaited)
         except (OSError, StorageUnavailable) as error:
             self._report(f"old checkpoints cannot be removed, which the next one tries again: {error}")

@@ -32,7 +32,8 @@ class Hooks:
     Attributes:
         record: is given each step's figures.
         save: writes the state before a step, with a kNN accuracy if there is one; `wait`: until it is durable.
-        evaluate: measures the state before a step; the kNN accuracy in percent, or None.
+        evaluate: measures the state before a step, or has it measured; the kNN accuracy in percent if it is known.
+        measures_checkpoints: whether what `evaluate` has measured is the checkpoint, which must then be saved.
         request: what this worker asks of all; the requests of all workers are united.
         poll: carries out Request.POLL: asks whether a node is preempted, which `request` knows from then on.
         ready: waits so many seconds for this worker's next batch; whether it is there.
@@ -43,6 +44,7 @@ class Hooks:
     record: Callable[[StepRecord], None]
     save: Callable[[int, float | None, bool], None]
     evaluate: Callable[[int], float | None]
+    measures_checkpoints: Callable[[], bool]
     request: Callable[[], Request]
     poll: Callable[[], None]
     ready: Callable[[float], bool]
@@ -171,7 +173,8 @@ class _Loop:
             top1 = self._hooks.evaluate(done)
         self._evaluating = self._lap()
         at_once = done == self._end or ending or bool(request & Request.SAVE)
-        if at_once or self._due(done) or (measure and self._config.checkpoint.keep_best > 0):
+        keep = measure and (self._config.checkpoint.keep_best > 0 or self._hooks.measures_checkpoints())
+        if at_once or self._due(done) or keep:
             self._save(done, top1, wait=at_once)
         if too_many:
             raise Diverged(

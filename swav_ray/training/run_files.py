@@ -43,7 +43,8 @@ class RunFiles:
         # Before anything is read: an earlier start that still lives may otherwise commit another checkpoint meanwhile.
         self._history = History(run_dir, warn)
         self._journal = measurements.Journal(run_dir)
-        self._losses: list[float] = []  # since the last measurement
+        self._losses: list[tuple[int, float]] = []  # of the steps since the last measurement
+        self._awaited: set[int] = set()  # steps whose measurement is to come after their checkpoint
 
     def newest(self) -> Checkpoint | None:
         """The checkpoint to resume from; raises BadCheckpoint."""
@@ -52,22 +53,38 @@ class RunFiles:
             self._warn(f"a checkpoint cannot be used, resuming from the one before: {problem}")
         return found
 
-    def open(self, start: int, workers: int, keep: CheckpointConfig, steps_per_epoch: int) -> None:
-        """Drops what lies past step `start` and opens the files to continue from there."""
+    def open(
+        self, start: int, workers: int, keep: CheckpointConfig, steps_per_epoch: int, measure_every: int = 0
+    ) -> None:
+        """Drops what lies past step `start` and opens the files to continue from there.
+
+        Args:
+            measure_every: steps between measurements; 0: none. What was due and saved before a kill, and not measured,
+                is in `unmeasured`.
+        """
         self._log = MetricsLog(self._run_dir, start, warn=self._warn)
         self._history.start(start, workers, self._log.dropped)
         retention = checkpoint.Retention(
             last=keep.keep_last, every_steps=keep.keep_every_epochs * steps_per_epoch, best=keep.keep_best
         )
-        self._writer = CheckpointWriter(
-            self._run_dir, retention, self._before_commit, report=self._warn, last=start or None
-        )
         rows = persistently(lambda: measurements.keep_until(self._run_dir, start), self._warn)
         self._measurements = {row["step"]: row for row in rows}
         self.measured = list(self._measurements)
         since = max(self.measured, default=0)
-        earlier = [record["loss"] for record in self._log.records if record["step"] >= since]
-        self._losses = [loss for loss in earlier if loss is not None]
+        earlier = [(record["step"], record["loss"]) for record in self._log.records if record["step"] >= since]
+        self._losses = [(step, loss) for step, loss in earlier if loss is not None]
+        self._saved = {step for step in checkpoint.steps(self._run_dir) if step <= start}
+        due = (step for step in sorted(self._saved) if measure_every and step % measure_every == 0)
+        self.unmeasured = [step for step in due if step > since]
+        self._awaited.update(self.unmeasured)
+        self._writer = CheckpointWriter(
+            self._run_dir,
+            retention,
+            self._before_commit,
+            report=self._warn,
+            last=start or None,
+            awaited=self._awaited,
+        )
 
     def _before_commit(self) -> None:
         self._history.check()
@@ -79,7 +96,7 @@ class RunFiles:
         """A step's line of metrics.jsonl."""
         self._log.append(record)
         if record.loss is not None:
-            self._losses.append(record.loss)
+            self._losses.append((record.step, record.loss))
 
     def save(self, state: checkpoint.Snapshot, *, wait: bool) -> float:
         """Writes a checkpoint, in the background unless `wait`; the seconds that the last one took.
@@ -91,9 +108,22 @@ class RunFiles:
             raise RuntimeError(f"the checkpoint of step {state.step} could not be written for {_PATIENCE:.0f} s")
         return self._writer.seconds
 
-    def mean_loss(self) -> float | None:
-        """Of the steps since the last measurement, those before a restart included."""
-        return float(np.mean(self._losses)) if self._losses else None
+    def written(self, step: int) -> bool | None:
+        """Whether the checkpoint before `step` is there; None while it is to come, False if it never will be."""
+        return True if step in self._saved else self._writer.written(step)
+
+    def await_measurement(self, step: int) -> None:
+        """Keeps the checkpoint before `step` until its measurement is on disk."""
+        self._awaited.add(step)
+
+    def forgo_measurement(self, step: int) -> None:
+        """Waits for a measurement no longer."""
+        self._awaited.discard(step)
+
+    def mean_loss(self, step: int) -> float | None:
+        """Of the steps from the last measurement up to `step`, those before a restart included."""
+        losses = [loss for at, loss in self._losses if at < step]
+        return float(np.mean(losses)) if losses else None
 
     def measurement(self, step: int) -> dict[str, Any] | None:
         """The line of measurements.jsonl of a step that an earlier start measured; None if there is none."""
@@ -101,7 +131,7 @@ class RunFiles:
 
     def measure(self, row: dict[str, Any]) -> None:
         """Takes a line of measurements.jsonl, to be written with the next checkpoint."""
-        self._losses = []
+        self._losses = [(step, loss) for step, loss in self._losses if step >= row["step"]]
         self._journal.add(row)
 
     def scalar(self, name: str, value: float, step: int) -> None:
@@ -120,6 +150,8 @@ class RunFiles:
         """Writes summary.json, which marks the run as finished."""
         self._history.check()
         persistently(self._journal.flush, self._warn)
+        if self._awaited:
+            self._writer.prune()
         text = json.dumps(summarize(), indent=1)
         persistently(lambda: (self._run_dir / SUMMARY).write_bytes(text.encode()), self._warn)
 

@@ -11,6 +11,7 @@ from swav_ray.config import Config
 from swav_ray.run import checkpoint_files, layout
 from swav_ray.run.about import About
 from swav_ray.run.checkpoint_files import BadCheckpoint
+from swav_ray.run.scores import knn_scores
 from swav_ray.storage.place import Place
 from swav_ray.weights.read import WeightsError
 
@@ -51,12 +52,10 @@ def _checkpoint(run_dir: Place, which: str) -> Place:
         raise WeightsError(f"{run_dir}: this run has no checkpoint yet")
     if which == "newest":
         return layout.checkpoint_folder(run_dir, steps[-1])
-    folders = [layout.checkpoint_folder(run_dir, step) for step in steps]
-    scores = [(json.loads((folder / layout.META).read_bytes()).get("knn_top1"), folder) for folder in folders]
-    measured = [(score, folder) for score, folder in scores if score is not None]
-    if not measured:
+    scores = knn_scores(run_dir, steps)
+    if not scores:
         raise WeightsError(f"{run_dir}: none of its checkpoints has a kNN accuracy (checkpoint.keep_best); use newest")
-    return max(measured, key=lambda entry: float(entry[0]))[1]
+    return layout.checkpoint_folder(run_dir, max(scores, key=lambda step: scores[step]))
 
 
 def _about(run_dir: Place, meta: dict[str, Any]) -> About:

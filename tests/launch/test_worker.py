@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from swav_ray.config import replace
 from swav_ray.launch import worker as module
 from swav_ray.launch.worker import OverRay
 from swav_ray.recipes import quickstart
@@ -87,6 +89,19 @@ def test_messages_failures_and_ends_reach_the_monitor(slow: Slow, monkeypatch: p
     assert over_ray.given_up() == ""
     over_ray.give_up("no use")
     assert over_ray.given_up() == "no use"
+
+
+def test_a_run_is_measured_beside_training_if_it_is_asked_for_and_a_cpu_is_spare(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(module.ray, "cluster_resources", lambda: {"CPU": 4.0})
+    found = {}
+    for how in ("auto", "never"):
+        config = replace(quickstart(), eval={"beside_training": how})
+        found[how] = module._Pretraining(config, place("/nowhere"), Handle(mailbox())).beside_training(1)
+    assert callable(found["auto"])
+    assert found["never"] is None
 
 
 def test_the_device_is_asked_for_when_the_worker_needs_it(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:

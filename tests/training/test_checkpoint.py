@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.parts.small import crops, small_config
 from swav_ray.config import Config
+from swav_ray.run import measurements
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.distributed import World
@@ -175,6 +176,17 @@ def test_every_so_many_steps_and_the_best_stay_as_well(tmp_path: Path) -> None:
         checkpoint.write(run_dir, checkpoint.snapshot(learner, step, accuracy.get(step)))
         checkpoint.prune(run_dir, step, checkpoint.Retention(last=2, every_steps=4, best=2))
     assert checkpoint.steps(run_dir) == [2, 4, 5, 7, 8]
+
+
+def test_what_awaits_its_measurement_stays(tmp_path: Path) -> None:
+    run_dir, learner, keep = place(tmp_path), Learner(small_config(), 3), checkpoint.Retention(last=1)
+    for step in (1, 2, 3):
+        checkpoint.write(run_dir, checkpoint.snapshot(learner, step))
+        checkpoint.prune(run_dir, step, keep, awaited={1})
+    assert checkpoint.steps(run_dir) == [1, 3]
+    measurements.append(run_dir, {"step": 1})
+    checkpoint.prune(run_dir, 3, keep, awaited={1})
+    assert checkpoint.steps(run_dir) == [3]
 
 
 def test_what_could_not_be_used_stays_until_the_next_one_is_written(tmp_path: Path) -> None:

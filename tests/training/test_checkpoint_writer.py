@@ -49,6 +49,7 @@ def test_a_full_disk_costs_no_step_and_no_older_checkpoint(tmp_path: Path, monke
     disk.full = True
     background.submit(checkpoint.snapshot(learner, 2))
     assert not background.wait(0.3)
+    assert (background.written(1), background.written(2)) == (True, None)
     assert checkpoint.steps(run_dir) == [1]
     assert "step 2 cannot be written yet, training continues: [Errno 28]" in said[0]
     background.submit(checkpoint.snapshot(learner, 3))  # the newer one takes the place of the one that waits
@@ -56,6 +57,26 @@ def test_a_full_disk_costs_no_step_and_no_older_checkpoint(tmp_path: Path, monke
     assert background.wait(30)
     assert checkpoint.steps(run_dir) in ([1, 3], [2, 3])
     assert checkpoint.load(run_dir, 3).step == 3
+    assert background.written(3)
+    assert background.written(2) is (2 in checkpoint.steps(run_dir))
+
+
+def test_what_awaits_its_measurement_is_written_though_a_newer_one_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "_RETRY_SECONDS", 0.01)
+    run_dir, learner, disk = place(tmp_path), Learner(small_config(), 3), Disk(monkeypatch)
+    awaited = {1, 2}
+    background = CheckpointWriter(run_dir, checkpoint.Retention(last=1), lambda: None, print, awaited=awaited)
+    disk.full = True
+    for step in (1, 2, 3, 4):
+        background.submit(checkpoint.snapshot(learner, step))
+    assert not background.wait(0.3)
+    awaited.discard(2)
+    disk.full = False
+    assert background.wait(30)
+    assert set(checkpoint.steps(run_dir)) == {1, 4}
+    assert [background.written(step) for step in (1, 3, 4)] == [True, False, True]
 
 
 def test_a_step_is_written_once_and_what_the_run_resumed_from_not_again(

@@ -33,6 +33,7 @@ class World:
         self.requests, self.asked = requests, -1
         self.done: list[tuple[Any, ...]] = []
         self.records: list[StepRecord] = []
+        self.measures_checkpoints = False
         self.late: Iterator[bool] = iter(())
 
     def request(self) -> Request:
@@ -90,6 +91,7 @@ def go(
         record=world.records.append,
         save=lambda step, top1, wait: world.done.append(("save", step, top1, wait)),
         evaluate=world.evaluate,
+        measures_checkpoints=lambda: world.measures_checkpoints,
         request=world.request,
         poll=world.poll,
         ready=lambda _: next(world.late, True),
@@ -116,6 +118,14 @@ def test_an_accuracy_goes_with_the_checkpoint_of_its_state(tmp_path: Path) -> No
     config = small_config(eval={"knn_every_epochs": 1}, checkpoint={"every_epochs": 2.0, "keep_best": 1})
     world, _ = go(tmp_path, config, {})
     assert world.done[:4] == [("evaluate", 3), ("save", 3, 13.0, False), ("evaluate", 6), ("save", 6, 16.0, False)]
+
+
+def test_a_state_that_is_measured_from_its_checkpoint_is_saved(tmp_path: Path) -> None:
+    config = small_config(eval={"knn_every_epochs": 1}, checkpoint={"every_epochs": 4.0})
+    world = World({})
+    world.measures_checkpoints = True
+    go(tmp_path, config, {}, world=world)
+    assert [one[1] for one in world.done if one[0] == "save"] == [3, 6, 9, 12]
 
 
 def test_what_is_kept_is_saved_even_if_the_interval_misses_it(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ class _Worker:
         found = self._task.judge(epochs)
         if self._files is None or not found:
             return
-        self._files.measure({"step": done, "epoch": epochs, "loss": self._files.mean_loss(), **found})
+        self._files.measure({"step": done, "epoch": epochs, "loss": self._files.mean_loss(done), **found})
         numbers = {name: value for name, value in found.items() if isinstance(value, int | float)}
         self._coordinator.report(messages.Judged(epochs, numbers))
         for name, value in numbers.items():

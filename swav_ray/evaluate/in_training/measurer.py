@@ -13,21 +13,21 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.in_training.probe import Workers, knn
 from swav_ray.model.swav import SwAVModel, Trunk
+from swav_ray.run.measurements import Figures
 
 
 class Measurer:
     """Measures a model on the data that it trains on.
 
     Args:
-        config: the run. model: what it trains.
+        config: the run.
         manifest: the data set. train_ids, held_out: the samples to train on, and those held out.
-        device: of the model. world: the workers.
+        device: of the models. world: the workers.
     """
 
     def __init__(
         self,
         config: Config,
-        model: SwAVModel,
         manifest: Manifest,
         train_ids: np.ndarray,
         held_out: np.ndarray,
@@ -35,18 +35,25 @@ class Measurer:
         device: torch.device,
         world: Workers,
     ) -> None:
-        self._config, self._model, self._manifest = config, model, manifest
+        self._config, self._manifest = config, manifest
         self._train_ids, self._held_out = train_ids, held_out
         self._device, self._world = device, world
 
-    def knn(self, untrained: SwAVModel | None = None, init: SwAVModel | None = None) -> dict[str, float]:
+    def has_work(self) -> bool:
+        """Whether there is anything to measure: labels for kNN, or label-free figures that are asked for."""
+        labelled = bool((self._manifest.labels[self._train_ids] >= 0).any())
+        return self._config.eval.label_free_images > 0 or (labelled and len(self._held_out) > 0)
+
+    def knn(
+        self, model: SwAVModel, untrained: SwAVModel | None = None, init: SwAVModel | None = None
+    ) -> dict[str, float]:
         """kNN top-1 in percent on held-out images, by name; empty if there are no labels. On every worker at once.
 
         Args:
-            untrained: the model with random weights, to be measured too.
+            model: what is trained. untrained: the model with random weights, to be measured too.
             init: the model with the weights that the run started from, if they were others.
         """
-        backbones: dict[str, nn.Module] = {"trained": Trunk(self._model)}
+        backbones: dict[str, nn.Module] = {"trained": Trunk(model)}
         if untrained is not None:
             backbones["untrained"] = Trunk(untrained.to(self._device))
         if init is not None:
@@ -54,20 +61,26 @@ class Measurer:
         data = self._manifest, self._train_ids, self._held_out
         return knn(backbones, *data, self._config.eval, device=self._device, world=self._world)
 
-    def row(self, step: int, loss: float | None, knn: dict[str, float]) -> dict[str, Any]:
-        """A line of measurements.jsonl about the state before `step`; on one worker.
+    def figures(self, model: SwAVModel, knn: dict[str, float]) -> Figures:
+        """What measurements.jsonl has of a model, the label-free figures too if `eval.label_free_images` asks for them.
 
-        With the label-free figures if `eval.label_free_images` asks for them.
+        On one worker.
+
+        Args:
+            knn: as `knn` measured it.
+        """
+        config = self._config.eval
+        figures = {"knn_top1": knn["trained"]} if knn else {}
+        if config.label_free_images:
+            figures |= label_free.measure(model, self._manifest, self._train_ids, config, device=self._device)
+        return figures
+
+    def row(self, step: int, loss: float | None, figures: Figures) -> dict[str, Any]:
+        """A line of measurements.jsonl about the state before `step`.
 
         Args:
             loss: mean of the steps since the line before.
-            knn: as `knn` measured it.
         """
-        config, batch = self._config, self._config.train.global_batch_size
+        batch = self._config.train.global_batch_size
         steps_per_epoch = len(self._train_ids) // batch
-        row = {"step": step, "epochs": step / steps_per_epoch, "samples_seen": step * batch, "loss": loss}
-        if knn:
-            row["knn_top1"] = knn["trained"]
-        if config.eval.label_free_images:
-            row |= label_free.measure(self._model, self._manifest, self._train_ids, config.eval, device=self._device)
-        return row
+        return {"step": step, "epochs": step / steps_per_epoch, "samples_seen": step * batch, "loss": loss} | figures

@@ -94,7 +94,9 @@ class Trial(tune.Trainable):
     def setup(self, values: Values, inputs: TrialInputs) -> None:  # type: ignore[override]
         self._values, self._inputs = values, inputs
         self._groups = ray.get_actor(inputs.groups)
-        self._config = inputs.config(values)
+        # Its workers measure: a scheduler compares trials at the same step, and a checkpoint that another trial copies
+        # must not come before its figures.
+        self._config = replace(inputs.config(values), eval={"beside_training": "never"})
         self._trials = place(inputs.base.run.storage)
         self._run_dir: Place | None = None
         self._thread: threading.Thread | None = None
