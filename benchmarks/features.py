@@ -3,10 +3,11 @@
     python -m benchmarks.features [--images N] [--size S] [--model resnet18] [--width W] [--rounds N]
 
 Prints one JSON line. The baseline is the loop that everybody writes: a Dataset with PIL and torchvision's Resize,
-CenterCrop, ToTensor and Normalize, a DataLoader with a worker a CPU, and the same network in float32. Ours is measured
-in float32 and with `--precision bf16`. Each is timed whole, from its call to the last feature, `--rounds` times, and
-its best round counts. The baseline runs before Ray starts. Ray's own start (`ray_start_s`) comes on top of ours; its
-workers start in the first round of float32, whose rate is `first_round`.
+CenterCrop, ToTensor and Normalize, a DataLoader with a worker a CPU, and the same network in float32. It runs with
+torch's usual threads, and with one, which is faster on a busy machine; `ratio` is to the better of the two. Ours is
+measured in float32 and with `--precision bf16`. Each is timed whole, from its call to the last feature, `--rounds`
+times, and its best round counts. The baseline runs before Ray starts. Ray's own start (`ray_start_s`) comes on top of
+ours; its workers start in the first round of float32, whose rate is `first_round`.
 
 The images are parts of scikit-learn's sample photos, 1.5 times as large as what is embedded, or `--photo-side` pixels
 wide and high. `largest_difference` is that from the baseline's features, relative to the largest feature: the two
@@ -85,8 +86,9 @@ class Folder(Dataset[torch.Tensor]):
 
 
 @torch.inference_mode()
-def plain_loop(backbone: Backbone, files: list[str], cpus: int) -> tuple[float, np.ndarray]:
-    """Images per second, and the features."""
+def plain_loop(backbone: Backbone, files: list[str], cpus: int, threads: int) -> tuple[float, np.ndarray]:
+    """Images per second, and the features; `threads` of the network, beside a DataLoader's worker a CPU."""
+    torch.set_num_threads(threads)
     began = time.perf_counter()
     loader = DataLoader(Folder(files, backbone.preprocess.image_size), _BATCH, num_workers=cpus)
     features = np.concatenate([backbone(images).numpy() for images in loader])
@@ -109,8 +111,11 @@ def measure(folder: Path, backbone: Backbone, rounds: int, cpus: int) -> dict[st
     files = sorted(map(str, (folder / "images").rglob("*.jpg")))
     manifest = manifests.build(str(folder / "images"))
     split = Split(manifest, np.arange(len(manifest)), np.zeros(len(manifest), np.int64), ["all"])
-    plain = [plain_loop(backbone, files, cpus) for _ in range(rounds)]
-    rates, expected = {"dataloader": max(rate for rate, _ in plain)}, plain[0][1]
+    rates = {}
+    for name, threads in (("dataloader", cpus), ("dataloader, one thread", 1)):
+        plain = [plain_loop(backbone, files, cpus, threads) for _ in range(rounds)]
+        rates[name], expected = max(rate for rate, _ in plain), plain[0][1]
+    baseline = max(rates.values())
     began = time.perf_counter()
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     start, differences, first = time.perf_counter() - began, {}, 0.0
@@ -125,7 +130,7 @@ def measure(folder: Path, backbone: Backbone, rounds: int, cpus: int) -> dict[st
     return {
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
         "first_round": round(first, 1),
-        "ratio": {name: round(rates[name] / rates["dataloader"], 2) for name in (FLOAT32, BF16)},
+        "ratio": {name: round(rates[name] / baseline, 2) for name in (FLOAT32, BF16)},
         "ray_start_s": round(start, 1),
         "largest_difference": {name: round(difference, 4) for name, difference in differences.items()},
     }

@@ -20,6 +20,7 @@ from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.learner import Learner
 from swav_ray.weights.backbone import load_backbone
+from tests.data.formats.voc_files import write_voc
 from tests.data.images import image, write_files
 from tests.launch.conftest import tiny
 
@@ -116,6 +117,27 @@ def test_all_protocols_and_a_comparison_with_the_untrained_network(
     shown = capsys.readouterr().out
     assert "clusters is left out" in shown  # pixels have no prototypes
     assert "side by side" in shown
+
+
+def test_images_with_several_labels_are_judged_by_svm_and_what_needs_no_labels(
+    run_dir: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = {f"{i:02d}": [["dog"], ["cat"], ["dog", "cat"], ["cat?"]][i % 4] for i in range(32)}
+    names = list(objects)
+    voc = write_voc(tmp_path / "VOC2007", objects, {"trainval": names[:20], "test": names[20:]})
+    words = ["--checkpoint", run_dir.uri, "--train", str(voc), "--storage", str(tmp_path / "s")]
+    out = tmp_path / "out"
+    assert main(["all", *words, "--out", str(out)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "knn is left out: --train" in told
+    found = {file.parent.name: json.loads(file.read_bytes()) for file in out.rglob("results.json")}
+    assert found.keys() == {"svm", "label-free", "clusters"}
+    assert list(found["svm"]["figures"]) == ["mAP, 11 points", "mAP, interpolated area", "mAP, area"]
+    assert (found["svm"]["train"]["images"], found["svm"]["val"]["images"]) == (20, 12)
+    assert main(["svm", "--low-shot", *words, "--out", str(out)]) == 0
+    assert (next(out.iterdir()) / "svm-low-shot" / "picture.png").exists()
+    assert main(["all", "--checkpoint", run_dir.uri]) == 0
+    assert "svm is left out: each image has one label" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
