@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
 
 from swav_ray import settings
 from swav_ray.data.crops.short_side import short_side
@@ -89,7 +88,7 @@ def _cells(values: tuple[float, float, float]) -> str:
 def _training(samples_seen: int, step: int, facts: Facts) -> str:
     config = facts.config
     if config is None:
-        return _row("steps", f"{step:,}") + _row("images seen", f"{samples_seen:,}") if step else "Not known."
+        return f"{step:,} steps, {samples_seen:,} images seen. The file says no more." if step else "Not known."
     crops = " + ".join(f"{count} x {size}" for count, size in zip(config.crops.counts, config.crops.sizes, strict=True))
     known = [
         ("recipe", f"SwAV, all settings below; {config.train.precision}"),
@@ -104,34 +103,16 @@ def _training(samples_seen: int, step: int, facts: Facts) -> str:
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in known)
 
 
-def _row(name: str, value: str) -> str:
-    return f"- {name}: {value}\n"
-
-
 def _figures(facts: Facts) -> str:
     rows = []
     if facts.knn_top1 and facts.config is not None:
         chosen = facts.config.eval
         protocol = f"kNN during training, k {chosen.knn_k}, T {chosen.knn_temperature:g}, on held-out images"
         rows += [f"| top-1, {name} | {value:.1f}% | {protocol} |" for name, value in facts.knn_top1.items()]
-    for result in facts.results:
-        protocol = f"{result['protocol']} (version {result['version']}, {result['hash']}), {_images(result)}"
-        rows += [f"| {name} | {_value(figure)} | {protocol} |" for name, figure in result["figures"].items()]
+    rows += [f"| {' | '.join(row)} |" for row in facts.figures]
     if not rows:
         return "None is known. `python -m swav_ray.evaluate all --checkpoint C` measures them before an export."
     return "| figure | value, 95% interval | protocol |\n|---|---|---|\n" + "\n".join(rows)
-
-
-def _images(result: dict[str, Any]) -> str:
-    val = result["val"]
-    return f"{val['images']:,} images of {val['place']}"
-
-
-def _value(figure: dict[str, Any]) -> str:
-    unit = "%" if figure["unit"] == "%" else ""
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.4g}{unit}"
-    return f"{figure['value']:.4g}{unit} [{figure['low']:.4g}, {figure['high']:.4g}]"
 
 
 def _licence(source: Source, facts: Facts, stated: str) -> str:
@@ -147,15 +128,17 @@ def _licence(source: Source, facts: Facts, stated: str) -> str:
             "Trained from random weights: no other weights' licence binds them. What the training images allow is "
             "for whoever has them to say."
         )
-    told = _AUTHORS if source.backbone.origin.layout == PUBLISHED else ""
-    return f"Unknown: `{source.backbone.origin.place}` does not state it. Ask whoever gave it to you.{told}"
+    origin = source.backbone.origin
+    told = _AUTHORS if origin.layout == PUBLISHED and not origin.about.run else ""
+    return f"Unknown: `{origin.place}` does not state it. Ask whoever gave it to you.{told}"
 
 
 def _origin(kind: Format, source: Source, file: str, sha256: str, difference: str) -> str:
     origin = source.backbone.origin
+    layout = "swav_ray" if origin.about.run else origin.layout
     return "\n".join(
         [
-            f"- source: `{origin.place}` ({origin.layout}), sha256 `{origin.sha256}`",
+            f"- source: `{origin.place}` ({layout}), sha256 `{origin.sha256}`",
             f"- this export: `{file}`, sha256 `{sha256}`",
             f"- verified by {kind.verified_by()} on five photos: {difference}",
             f"- written by swav_ray {version('swav_ray')}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def check(out: Place, sha256: str, kind: str, suffix: str, *, overwrite: bool) -
     if out.name.endswith(suffix):
         folder = out.name.removesuffix(suffix)
         raise WeightsError(f"{out}: OUT is a folder, which gets the weights, a model card and a loader; give {folder}")
+    if out.is_local:
+        _check_writable(out.local_path)
     if overwrite or not _occupied(out):
         return
     there = _record(out)
@@ -37,6 +40,14 @@ def check(out: Place, sha256: str, kind: str, suffix: str, *, overwrite: bool) -
             f"{out}: holds the export of {there.get('source')} as {there.get('format')}; "
             "give another OUT, or --overwrite"
         )
+
+
+def _check_writable(folder: Path) -> None:
+    """Before minutes of work: whether a folder can be made there."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "not writable" if there.is_dir() else "a file"
+        raise WeightsError(f"{folder}: cannot be written, since {there} is {why}; give another OUT")
 
 
 def _occupied(out: Place) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.run import layout
-from swav_ray.storage.place import Place, place
+from swav_ray.storage.place import place
 from swav_ray.weights.backbone import Backbone
+from swav_ray.weights.export.figures import Row, rows_of
 
 
 @dataclass(frozen=True)
@@ -23,14 +22,14 @@ class Facts:
         images: that it trained on; 0: not known.
         epochs: that these weights have seen; 0: not known.
         knn_top1: percent, by name, as the run's summary has it; empty if these are not its last weights.
-        results: `results.json` of every evaluation of exactly these weights.
+        figures: of every evaluation of exactly these weights, as `figures.rows_of` gives them.
     """
 
     config: Config | None
     images: int
     epochs: float
     knn_top1: dict[str, float]
-    results: list[dict[str, Any]]
+    figures: list[Row]
 
 
 def facts_of(backbone: Backbone) -> Facts:
@@ -47,14 +46,4 @@ def facts_of(backbone: Backbone) -> Facts:
     steps = summary.get("steps", 0)
     epochs = about.epochs or (summary["epochs"] * about.step / steps if steps else 0.0)
     knn = summary.get("knn_top1", {}) if about.step == steps else {}
-    return Facts(config, summary.get("images", 0), epochs, knn, list(_results(run_dir, origin.sha256)))
-
-
-def _results(run_dir: Place, sha256: str) -> Iterator[dict[str, Any]]:
-    evaluations = run_dir / layout.EVALUATIONS
-    for entry in sorted(evaluations.list()):
-        if entry.name.rpartition("/")[2] != layout.RESULTS:
-            continue
-        document = json.loads((evaluations / entry.name).read_bytes())
-        if document.get("weights") == sha256:
-            yield document
+    return Facts(config, summary.get("images", 0), epochs, knn, list(rows_of(run_dir, origin.sha256)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_a_file_is_no_folder_even_to_overwrite(tmp_path: Path) -> None:
     (tmp_path / "out.onnx").write_text("x")
     with pytest.raises(WeightsError, match=r"out\.onnx: is a file; OUT is a folder"):
         check(place(tmp_path / "out.onnx"), "aa", "onnx", ".onnx", overwrite=True)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WeightsError, match=r"out: cannot be written, since .*file is a file; give another OUT"):
+        check(place(tmp_path / "file" / "out"), "aa", "timm", ".safetensors", overwrite=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # nothing is forbidden to root
+    with pytest.raises(WeightsError, match="is not writable; give another OUT"):
+        check(place(tmp_path / "new" / "out"), "aa", "timm", ".safetensors", overwrite=False)
 
 
 def test_the_name_of_a_file_is_not_taken_for_a_folder(tmp_path: Path) -> None:
