@@ -23,7 +23,7 @@ def parser() -> command_line.Parser:
         "--checkpoint",
         required=True,
         metavar="C",
-        help="a run directory, one of its checkpoints, or a file of anybody's weights, local or s3://",
+        help="a run directory, one of its checkpoints, or a file of anybody's weights: local, s3:// or hf://",
     )
     made.add_argument(
         "--format",

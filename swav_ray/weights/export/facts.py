@@ -9,6 +9,7 @@ from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.run import layout
 from swav_ray.storage.place import place
+from swav_ray.weights import hub
 from swav_ray.weights.backbone import Backbone
 from swav_ray.weights.export.figures import Row, rows_of
 
@@ -35,9 +36,11 @@ class Facts:
 def facts_of(backbone: Backbone) -> Facts:
     """What the header of a backbone's file and the run that it lies in say of it."""
     origin = backbone.origin
-    about, source = origin.about, place(origin.place)
+    about = origin.about
     config = settings.from_document(about.config, Config(), origin.place) if about.config else None
-    run_dir = source.parent.parent.parent  # of RUN/checkpoints/step-.../model.safetensors
+    if origin.place.startswith(hub.SCHEME):
+        return Facts(config, 0, about.epochs, {}, [])
+    run_dir = place(origin.place).parent.parent.parent  # of RUN/checkpoints/step-.../model.safetensors
     if not (run_dir / layout.CONFIG).exists():
         return Facts(config, 0, about.epochs, {}, [])
     text = (run_dir / layout.CONFIG).read_bytes().decode()

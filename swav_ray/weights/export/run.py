@@ -79,8 +79,11 @@ def export(
             "pixels": pixels,
             "swav_ray": version("swav_ray"),
         }
-        destination.write(out, [file, *(file.parent / name for name in beside)], record)
-        say(f"{out}: {file.name} ({file.stat().st_size / 1e6:,.1f} MB), {', '.join(beside)}, {destination.RECORD}")
+        weights = sorted(file.parent.glob(f"{file.name}*"))  # ONNX puts more than 2 GB into a second file
+        destination.write(out, [*weights, *(file.parent / name for name in beside)], record)
+        size = sum(part.stat().st_size for part in weights) / 1e6
+        names = [part.name for part in weights]
+        say(f"{out}: {', '.join(names)} ({size:,.1f} MB), {', '.join(beside)}, {destination.RECORD}")
 
 
 def _verified(kind: Format, outputs: Tensor, expected: Tensor) -> str:

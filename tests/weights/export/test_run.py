@@ -15,6 +15,7 @@ from swav_ray.storage.place import place
 from swav_ray.weights.backbone import Backbone, load_backbone
 from swav_ray.weights.export.formats import FORMATS
 from swav_ray.weights.export.run import export
+from swav_ray.weights.export.source import Source
 from swav_ray.weights.read import WeightsError
 from tests.weights.export.given import SIZE, backbone
 
@@ -142,6 +143,18 @@ def test_other_outputs_are_refused_and_nothing_is_left(tmp_path: Path, small: Ba
     with pytest.raises(WeightsError, match=r"mmdet: largest difference .* is above 0\.0001 of that"):
         export(small, wrong, place(tmp_path / "out"), lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_in_two_files_arrive_together(tmp_path: Path) -> None:
+    given = backbone(tmp_path, width=0.125)
+    kind = FORMATS["mmdet"]
+
+    def write(source: Source, file: Path) -> None:
+        kind.write(source, file)
+        file.with_name(f"{file.name}.data").write_bytes(b"more")
+
+    export(given, replace(kind, write=write), place(tmp_path / "out"), lambda _: None)
+    assert (tmp_path / "out" / "resnet18.pth.data").read_bytes() == b"more"
 
 
 def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
