@@ -56,6 +56,7 @@ def outcome(folder: Place) -> tuple[Any, ...]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_killed_workers_cost_nothing(weights: Place, composed: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -68,7 +69,6 @@ def test_killed_workers_cost_nothing(weights: Place, composed: Path, tmp_path: P
 
 
 @pytest.mark.ray
-@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_two_workers_leave_a_result_that_a_second_command_shows(
     weights: Place, composed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
