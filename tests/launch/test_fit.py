@@ -147,6 +147,7 @@ def test_killed_workers_cost_nothing(
     assert outcome(folder_of(out)) == outcome(folder_of(whole))
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_resumes(
     run_dir: Place, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
