@@ -46,12 +46,12 @@ def parser() -> Parser:
         return one
 
     for name, on_features in ON_FEATURES.items():
-        one = add(name, on_features.protocol.source, functools.partial(_on_features, name))
+        one = add(name, on_features.help, functools.partial(_on_features, name))
         _add_backbone(one)
         _add_images(one)
         _add_precision(one)
         for flag, other in on_features.flags.items():
-            one.add_argument(f"--{flag}", dest=_FLAG, action="store_const", const=flag, help=other.protocol.source)
+            one.add_argument(f"--{flag}", dest=_FLAG, action="store_const", const=flag, help=other.help)
     for name, on_images in ON_IMAGES.items():
         one = add(name, on_images.help, functools.partial(_on_images, name))
         _add_backbone(one)
@@ -100,7 +100,9 @@ def _add_images(parser: Parser) -> None:
     parser.add_argument(
         "--val", default="", metavar="PLACE", help="images to judge by; without it, --train's test split"
     )
-    parser.add_argument("--labels", default="", metavar="CSV", help="name,label for images that have no class folders")
+    parser.add_argument(
+        "--labels", default="", metavar="CSV", help="name,label for images without class folders; several: dog|cat"
+    )
     parser.add_argument(
         "--image-size", type=command_line.at_least_one, default=0, help="side of the centre crop, in pixels (the run's)"
     )

@@ -35,11 +35,12 @@ class OnFeatures:
     """A protocol that needs frozen features of two splits.
 
     Attributes:
-        protocol: what it is. run: judges.
+        help: a line for `--help`. protocol: what it is. run: judges.
         labels: what it needs of an image: its "one" label, any number of labels ("sets"), or "none".
         flags: of its command, each another protocol on the same features in its place.
     """
 
+    help: str
     protocol: Protocol
     run: Callable[[Given], Judged]
     labels: Literal["one", "sets", "none"] = "one"
@@ -64,16 +65,21 @@ class OnImages:
 
 
 ON_FEATURES = {
-    "knn": OnFeatures(knn.PROTOCOL, knn.run),
-    "linear-fast": OnFeatures(linear_fast.PROTOCOL, linear_fast.run),
-    "label-free": OnFeatures(label_free.PROTOCOL, label_free.run, labels="none"),
+    "knn": OnFeatures("weighted nearest neighbours by cosine", knn.PROTOCOL, knn.run),
+    "linear-fast": OnFeatures("logistic regression; not the published protocol", linear_fast.PROTOCOL, linear_fast.run),
+    "label-free": OnFeatures(
+        "rank of features, codes and neighbours, without labels", label_free.PROTOCOL, label_free.run, labels="none"
+    ),
     "svm": OnFeatures(
+        "a linear SVM a class, judged by mean average precision, as on VOC07",
         svm.PROTOCOL,
         svm.run,
         labels="sets",
-        flags={"low-shot": OnFeatures(svm_low_shot.PROTOCOL, svm_low_shot.run, labels="sets")},
+        flags={
+            "low-shot": OnFeatures("learn from 1 to 96 images a class", svm_low_shot.PROTOCOL, svm_low_shot.run, "sets")
+        },
     ),
-    "clusters": OnFeatures(clusters.PROTOCOL, clusters.run, labels="none"),
+    "clusters": OnFeatures("what the prototypes learned", clusters.PROTOCOL, clusters.run, labels="none"),
 }
 """Protocols by their names on the command line."""
 ON_IMAGES = {
