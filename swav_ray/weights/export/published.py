@@ -21,10 +21,9 @@ _WIDTHS = (1, 2, 4, 5)  # the authors' resnet50, resnet50w2, resnet50w4 and resn
 def _refusal(backbone: Backbone) -> str:
     shape = backbone.architecture
     if shape.depth != "resnet50" or shape.width not in _WIDTHS or shape.small_image_stem:
-        stem = " with a 3 x 3 first convolution" if shape.small_image_stem else ""
-        return (
-            f"a {shape.depth} {shape.width:g} times as wide{stem}: the authors' code has ResNet-50 only, 1, 2, 4 or 5"
-        )
+        stem = ", 3 x 3 stem" if shape.small_image_stem else ""
+        width = f", {shape.width:g} times as wide" if shape.width != 1 else ""
+        return f"a {shape.depth}{width}{stem} (the authors' code builds a ResNet-50, 1, 2, 4 or 5 times as wide)"
     return ""
 
 

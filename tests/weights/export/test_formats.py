@@ -16,7 +16,14 @@ from tests.weights.export.given import backbone
     [
         ("torchvision", "resnet50", 2.0, False, "cannot hold a network 2 times as wide"),
         ("timm", "resnet18", 0.25, False, "cannot hold a network 0.25 times as wide"),
-        ("published", "resnet18", 1.0, False, "cannot hold a resnet18 1 times as wide"),
+        (
+            "published",
+            "resnet18",
+            1.0,
+            False,
+            r"cannot hold a resnet18 \(the authors' code builds a ResNet-50, 1, 2,",
+        ),
+        ("published", "resnet50", 0.5, False, r"cannot hold a resnet50, 0.5 times as wide \(the authors'"),
         ("detectron2", "resnet18", 1.0, True, "cannot hold a 3 x 3 first convolution"),
         ("detectron2", "resnet18", 0.5, False, "cannot hold a resnet18 0.5 times as wide"),
         ("mmdet", "resnet18", 1.0, True, "cannot hold a 3 x 3 first convolution"),
