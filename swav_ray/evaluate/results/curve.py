@@ -27,14 +27,9 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], figure: str, title: str, p
     above.set_ylabel("training loss")
     below.plot(epochs, [row[figure] for row in rows], color="#2b6cb0", marker=marker, ms=4)
     best = max(rows, key=lambda row: row[figure])
-    below.annotate(
-        f"best: {best[figure]:.1f}%",
-        (best["epoch"], best[figure]),
-        xytext=(-4, -14),
-        textcoords="offset points",
-        ha="right" if best["epoch"] > epochs[0] else "left",
-        fontsize=8,
-    )
+    below.plot([best["epoch"]], [best[figure]], "o", color="#2b6cb0", fillstyle="none", ms=10)
+    text = f"best: {best[figure]:.1f}% after epoch {best['epoch']}"
+    below.text(0.99, 0.06, text, transform=below.transAxes, ha="right", fontsize=8)
     below.set_ylabel(f"{figure}, %")
     below.set_xlabel("epoch")
     for axes in (above, below):
