@@ -18,6 +18,7 @@ from swav_ray.data.formats.voc import (
 from swav_ray.storage.place import PlaceError, place
 from tests.data.formats.voc_files import annotation, write_voc
 from tests.data.images import write_files
+from tests.storage.servers import Answers, use_server
 
 DEVKIT = b"""<annotation>
   <folder>VOC2007</folder><filename>000009.jpg</filename>
@@ -68,6 +69,26 @@ def test_what_an_image_set_lacks_is_told(tmp_path: Path) -> None:
         image_set(where, "val")
     with pytest.raises(PlaceError, match=r"Annotations/gone\.xml: no such annotation, and an image set names its"):
         list(read_annotations(where, image_set(where, "train")))
+
+
+def test_it_is_read_from_s3_as_from_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, folder = Answers(), "/b/VOC2007"
+    use_server(answers.server.server_port, monkeypatch)
+    answers.paths = {
+        f"{folder}/ImageSets/Main/test.txt": [(200, b"a\nb\nc\n")],
+        f"{folder}/Annotations/a.xml": [(200, annotation(["dog"]))],
+        f"{folder}/Annotations/b.xml": [(200, annotation([]))],
+    }
+    where = place("s3://b/VOC2007")
+    try:
+        names = image_set(where, "test")
+        found = list(read_annotations(where, names[:2]))
+        assert [[thing.name for thing in one.objects] for one in found] == [["dog"], []]
+        with pytest.raises(PlaceError, match=r"s3://b/VOC2007/Annotations/c\.xml: no such annotation"):
+            list(read_annotations(where, names))
+    finally:
+        answers.server.shutdown()
+        answers.server.server_close()
 
 
 @pytest.mark.parametrize(
