@@ -18,6 +18,7 @@ import pyarrow as pa
 from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.features.parts import Parts, claim
 from swav_ray.storage.place import Place
+from swav_ray.storage.prefetch import prefetched
 
 ABOUT = "features.json"
 PART_ROWS = 512
@@ -123,10 +124,11 @@ class FeatureStore:
         features = np.empty((len(wanted), self.of.feature_dim), np.float32)
         positions, filled = np.empty(len(wanted), np.int64), 0
         unreadable: dict[int, str] = {}
-        for part in np.unique(places // PART_ROWS).tolist():
+        parts = np.unique(places // PART_ROWS).tolist()
+        answers = map(self._part, parts) if self.folder.is_local else prefetched(self._part, parts)
+        for part, (values, readable, reasons) in zip(parts, answers, strict=True):
             inside = np.flatnonzero(places // PART_ROWS == part)
             rows = places[inside] - part * PART_ROWS
-            values, readable, reasons = self._part(part)
             keep = readable[rows]
             end = filled + int(keep.sum())
             features[filled:end], positions[filled:end] = values[rows[keep]], inside[keep]
