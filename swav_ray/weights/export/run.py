@@ -48,42 +48,52 @@ def export(
             file gives other outputs than the backbone; then nothing is written.
         StorageUnavailable: the storage does not answer.
     """
-    formats.check(kind, backbone)
-    if pixels and not kind.holds_program:
-        raise WeightsError(f"--pixels: {kind.name} holds weights and no network; onnx and torch.export can")
-    if missing := [name for name in kind.packages if importlib.util.find_spec(name) is None]:
-        raise WeightsError(f"--format {kind.name}: needs {', '.join(missing)}; pip install 'swav_ray[export]'")
-    sha256 = backbone.origin.sha256
-    destination.check(out, sha256, kind.name, kind.suffix, overwrite=overwrite)
-    source, facts = Source(backbone, pixels=pixels), facts_of(backbone)
+    _check(kind, backbone, pixels=pixels)
+    destination.check(out, backbone.origin.sha256, kind.name, kind.suffix, overwrite=overwrite)
+    source = Source(backbone, pixels=pixels)
     with tempfile.TemporaryDirectory(prefix="swav_ray-export-") as folder, torch.inference_mode():
         file = Path(folder) / f"{backbone.architecture.depth}{kind.suffix}"
         expected = kind.expected(source)
         kind.write(source, file)
         difference = _verified(kind, kind.outputs(source, file), expected)
         say(f"verified by {kind.verified_by()}: {difference}")
+        weights = sorted(file.parent.glob(f"{file.name}*"))  # ONNX puts more than 2 GB into a second file
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        beside = {
-            card.CARD: card.card(
-                kind, source, facts, file=file.name, sha256=digest, difference=difference, licence=licence
-            ),
-            card.LOADER: card.loader(kind, source, file.name),
-        }
-        for name, text in beside.items():
-            (file.parent / name).write_text(text)
+        beside = _beside(kind, source, file, sha256=digest, difference=difference, licence=licence)
         record = {
             "format": kind.name,
             "source": backbone.origin.place,
-            "source_sha256": sha256,
+            "source_sha256": backbone.origin.sha256,
             "sha256": digest,
             "pixels": pixels,
             "swav_ray": version("swav_ray"),
         }
-        weights = sorted(file.parent.glob(f"{file.name}*"))  # ONNX puts more than 2 GB into a second file
-        destination.write(out, [*weights, *(file.parent / name for name in beside)], record)
+        destination.write(out, [*weights, *beside], record)
         size = sum(part.stat().st_size for part in weights) / 1e6
-        names = [part.name for part in weights]
-        say(f"{out}: {', '.join(names)} ({size:,.1f} MB), {', '.join(beside)}, {destination.RECORD}")
+        names, others = (", ".join(part.name for part in parts) for parts in (weights, beside))
+        say(f"{out}: {names} ({size:,.1f} MB), {others}, {destination.RECORD}")
+
+
+def _check(kind: Format, backbone: Backbone, *, pixels: bool) -> None:
+    """Raises WeightsError if the format cannot hold what is asked for, or cannot be written here."""
+    formats.check(kind, backbone)
+    if pixels and not kind.holds_program:
+        raise WeightsError(f"--pixels: {kind.name} holds weights and no network; onnx and torch.export can")
+    if missing := [name for name in kind.packages if importlib.util.find_spec(name) is None]:
+        raise WeightsError(f"--format {kind.name}: needs {', '.join(missing)}; pip install 'swav_ray[export]'")
+
+
+def _beside(
+    kind: Format, source: Source, file: Path, *, sha256: str, difference: str, licence: str
+) -> tuple[Path, Path]:
+    """Writes the model card and the loader beside the file."""
+    facts = facts_of(source.backbone)
+    text, script = file.with_name(card.CARD), file.with_name(card.LOADER)
+    text.write_text(
+        card.card(kind, source, facts, file=file.name, sha256=sha256, difference=difference, licence=licence)
+    )
+    script.write_text(card.loader(kind, source, file.name))
+    return text, script
 
 
 def _verified(kind: Format, outputs: Tensor, expected: Tensor) -> str:
