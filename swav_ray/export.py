@@ -41,7 +41,11 @@ def parser() -> command_line.Parser:
         "--pixels", action="store_true", help="onnx, torch.export: take uint8 pixels and normalise them in the network"
     )
     made.add_argument("--licence", default="", metavar="TEXT", help="for the model card")
-    made.add_argument("--overwrite", action="store_true", help="replace what is in OUT, whatever it is")
+    made.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write into OUT whatever it holds",
+    )
     return made
 
 
