@@ -64,7 +64,7 @@ def page(output: Output, content: Content) -> str:
 <h1>{html.escape(title)}</h1><ul>{summary}</ul>
 <p class="muted">Each sheet: the images nearest to the centre first, then, framed in orange, those of the lowest
 probability, which are the likeliest to be in the wrong cluster.</p>
-{sheets}{_left_out(content.clusters)}{_duplicates(content, pairs, pictures)}</body></html>
+{sheets}{_left_out(content.clusters)}{_duplicates(content, output.how.layer, pairs, pictures)}</body></html>
 """
 
 
@@ -128,10 +128,13 @@ def _left_out(clusters: Clusters) -> str:
     )
 
 
-def _duplicates(content: Content, pairs: Sequence[Pair], pictures: Mapping[int, np.ndarray]) -> str:
+def _duplicates(content: Content, layer: str, pairs: Sequence[Pair], pictures: Mapping[int, np.ndarray]) -> str:
     head = "<h2>Near-duplicate images</h2>"
     if content.pairs is None:
-        return f"{head}<p>Not looked for: with more than {MOST_COMPARED:,} images, give --neighbours 10.</p>"
+        why = "feature maps are not compared; use another --layer"
+        if layer != "map":
+            why = f"with more than {MOST_COMPARED:,} images, give --neighbours 10"
+        return f"{head}<p>Not looked for: {why}.</p>"
     if not content.pairs:
         return f"{head}<p>None found.</p>"
     more = f", of which the {len(pairs)} most alike are shown" if len(content.pairs) > len(pairs) else ""

@@ -88,7 +88,7 @@ def test_failures_are_one_line_and_a_node_that_goes_while_another_comes_costs_no
     assert len({row["node"] for row in rows}) == 2
     assert {row["device"] for row in rows} == {"cpu"}
 
-    nodes.add_node(num_cpus=0, num_gpus=1)  # Ray counts it; nothing here computes on it
+    nodes.add_node(num_cpus=1, num_gpus=1)  # Ray counts it; nothing here computes on it
     work = Numbers(place(tmp_path / "gpu"), 10)
     done: list[int] = []
     make(work, work.parts.missing(), done.append)
