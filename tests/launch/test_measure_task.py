@@ -29,8 +29,6 @@ from swav_ray.training.distributed import World
 from tests.in_process import InProcess
 from tests.launch.conftest import tiny
 
-pytestmark = pytest.mark.ray
-
 
 def config_of(how: str, **scaling: float) -> Config:
     return replace(quickstart(), eval={"beside_training": how}, scaling=scaling)
@@ -187,6 +185,8 @@ def inside(cluster: None, shapes: Path, tmp_path_factory: pytest.TempPathFactory
     return found
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_figures_are_those_of_a_run_that_measures_itself_bit_for_bit(
     inside: Any, shapes: Path, tmp_path: Path
 ) -> None:
@@ -200,6 +200,8 @@ def test_the_figures_are_those_of_a_run_that_measures_itself_bit_for_bit(
     assert said(coordinator) == []
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_task_is_made_up_for_by_another(inside: Any, shapes: Path, tmp_path: Path) -> None:
     def before(step: int, tasks: list[_Task]) -> None:
         if step == 10:
@@ -213,6 +215,8 @@ def test_a_killed_task_is_made_up_for_by_another(inside: Any, shapes: Path, tmp_
     assert said(coordinator) == []
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_killed_while_it_is_measured_is_measured_by_the_next_start(
     inside: Any, shapes: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +237,8 @@ def test_a_run_killed_while_it_is_measured_is_measured_by_the_next_start(
     assert said(coordinator) == []
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_task_that_always_fails_ends_no_run(inside: Any, shapes: Path, tmp_path: Path) -> None:
     def before(step: int, tasks: list[_Task]) -> None:
         if 10 <= step <= 12:
@@ -249,6 +255,8 @@ def test_a_task_that_always_fails_ends_no_run(inside: Any, shapes: Path, tmp_pat
     assert losses == inside[1]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_of_two_workers_has_the_same_lines_whoever_measures(shapes: Path, tmp_path: Path, cluster: None) -> None:
     """Its steps take milliseconds: when the third measurement is due or the run ends, the workers take over."""
     found = {}
