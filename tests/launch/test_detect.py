@@ -1,4 +1,4 @@
-"""Detection on Ray: the command from annotations to a result, killed as pretraining is, and able to learn."""
+"""Detection on Ray: the command from annotations to a result, killed as pretraining is."""
 
 from __future__ import annotations
 
@@ -86,24 +86,6 @@ def test_two_workers_leave_a_result_that_a_second_command_shows(
     assert main(asked) == 0
     assert "mask AP50" in capsys.readouterr().out
     assert outcome(folder) == before
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize(("layout", "figures"), [("voc", ["AP50"]), ("coco", ["box AP50", "mask AP50"])])
-def test_it_learns_a_small_set_by_heart(
-    layout: str, figures: list[str], weights: Place, composed: Path, tmp_path: Path
-) -> None:
-    own = {"voc": "voc", "coco": "coco/annotations/instances_train.json"}[layout]
-    # The images that it was trained on are judged: what it must be able to do if all is joined right.
-    if layout == "voc":
-        sets = composed / "voc/ImageSets/Main"
-        (sets / "test.txt").write_bytes((sets / "trainval.txt").read_bytes())
-    more = ["--val", str(composed / own), "--iterations", "400", "--lr", "0.04"]
-    assert main(words(composed / own, weights, tmp_path, *more)) == 0
-    document = json.loads((folder_of(tmp_path) / "results.json").read_bytes())
-    assert min(document["figures"][name]["value"] for name in figures) > 90
 
 
 @pytest.mark.parametrize(
