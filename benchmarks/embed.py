@@ -87,21 +87,21 @@ def sum_of_processes(folder: Path, backbone: Backbone, cpus: int) -> float:
 
 
 def on_ray(folder: Path, backbone: Backbone, cpus: int) -> tuple[float, float]:
-    """Images per second from the first part to the last, and seconds that Ray and its first tasks take to start."""
+    """Images per second once a part a CPU is made, and the seconds until then."""
     import ray
 
     from swav_ray.launch.parts import make
 
     output, network = prepare(folder, backbone, "ray")
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    work, parts = EmbedPart(output, network), output.missing()
     began = time.perf_counter()
-    seen: list[tuple[float, int]] = []
-    make(EmbedPart(output, network), output.missing(), lambda done: seen.append((time.perf_counter(), done)))
+    make(work, parts[:cpus], lambda _: None)  # workers start once, whatever the number of images
+    started = time.perf_counter()
+    make(work, parts[cpus:], lambda _: None)
     ended = time.perf_counter()
     ray.shutdown()
-    # Workers start once, whatever the number of images: the rate is that after each of them has made a part.
-    (started, before), (_, done) = seen[cpus - 1], seen[-1]
-    return (done - before) / (ended - started), started - began
+    return sum(len(output.manifest(part)) for part in parts[cpus:]) / (ended - started), started - began
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
