@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.compose_detection import compose
 from swav_ray.evaluate.__main__ import main
+from swav_ray.model.swav import SwAVModel
 from swav_ray.run import measurements
 from swav_ray.run.history import read_history
 from swav_ray.run.metrics_log import read_metrics
@@ -86,6 +88,23 @@ def test_two_workers_leave_a_result_that_a_second_command_shows(
     assert main(asked) == 0
     assert "mask AP50" in capsys.readouterr().out
     assert outcome(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("cluster")
+def test_a_small_set_is_learned_by_heart_with_boxes_and_masks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SwAVModel("resnet18", width=0.25, hidden_dim=0, output_dim=8, prototypes=(8,))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    compose(place(tmp_path / "set"), digits(3), train=24, val=1, side=128, seed=0)
+    truth = str(tmp_path / "set" / "coco" / "annotations" / "instances_train.json")
+    asked = ["detect", "--checkpoint", str(tmp_path / "weights.pth"), "--train", truth, "--val", truth]
+    asked += ["--iterations", "2500", "--batch", "4", "--lr", "0.02", "--image-size", "128"]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 0
+    figures = json.loads((folder_of(tmp_path / "out") / "results.json").read_bytes())["figures"]
+    assert figures["box AP50"]["value"] > 90
+    assert figures["mask AP50"]["value"] > 90
 
 
 @pytest.mark.parametrize(

@@ -161,4 +161,4 @@ def _interval(value: float, without: Sequence[float]) -> tuple[float | None, flo
         return None, None
     spread = np.var(without) * (len(without) - 1)
     half = _Z * float(np.sqrt(spread))
-    return value - half, value + half
+    return max(0.0, value - half), min(100.0, value + half)
