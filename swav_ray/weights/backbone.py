@@ -146,7 +146,8 @@ def load_backbone(
         _channels(about.preprocessing.get("std"), STD if ours else _TORCHVISION_STD),
         _decoding(about.preprocessing.get("decoding")),
     )
-    origin = Origin(name, opened.content.sha256, parts.layout, about, parts)
+    layout = f"swav_ray, run {about.run}" if about.run else parts.layout
+    origin = Origin(name, opened.content.sha256, layout, about, parts)
     return Backbone(trunk.to(device), architecture, preprocess, origin).eval()
 
 

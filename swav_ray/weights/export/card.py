@@ -129,16 +129,15 @@ def _licence(source: Source, facts: Facts, stated: str) -> str:
             "for whoever has them to say."
         )
     origin = source.backbone.origin
-    told = _AUTHORS if origin.layout == PUBLISHED and not origin.about.run else ""
+    told = _AUTHORS if origin.layout == PUBLISHED else ""
     return f"Unknown: `{origin.place}` does not state it. Ask whoever gave it to you.{told}"
 
 
 def _origin(kind: Format, source: Source, file: str, sha256: str, difference: str) -> str:
     origin = source.backbone.origin
-    layout = "swav_ray" if origin.about.run else origin.layout
     return "\n".join(
         [
-            f"- source: `{origin.place}` ({layout}), sha256 `{origin.sha256}`",
+            f"- source: `{origin.place}` ({origin.layout}), sha256 `{origin.sha256}`",
             f"- this export: `{file}`, sha256 `{sha256}`",
             f"- verified by {kind.verified_by()} on five photos: {difference}",
             f"- written by swav_ray {version('swav_ray')}",
