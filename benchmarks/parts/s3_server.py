@@ -62,7 +62,7 @@ class S3Server:
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",
-            # A bucket takes a volume. By itself the server has as many as gigabytes are free, and then accepts no write.
+            # A bucket takes a volume. By itself the server has as many as gigabytes are free.
             "-volume.max=1000",
         ]
         sockets = [f"-{part}.localSocket={self.folder / part}.sock" for part in ("s3", "filer")]
