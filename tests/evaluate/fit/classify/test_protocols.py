@@ -37,9 +37,10 @@ WORDS = {
 
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A worker sets torch up for its process. TensorBoard takes seconds to import."""
+    """A worker sets torch up for its process, before anything runs in it. TensorBoard takes seconds to import."""
     monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)  # here features are made in this process, and round otherwise with two
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
