@@ -70,6 +70,7 @@ def test_killed_workers_cost_nothing(weights: Place, composed: Path, tmp_path: P
     assert outcome(folder_of(killed)) == outcome(folder_of(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
 def test_two_workers_leave_a_result_that_a_second_command_shows(

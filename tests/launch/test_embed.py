@@ -121,6 +121,7 @@ def killed_and_resumed(s3: str, tmp_path: Path, kills: int) -> None:
     assert sorted(rows(output)["sample_id"].to_pylist()) == list(range(IMAGES))
 
 
+@pytest.mark.slow
 def test_killed_with_its_tasks_and_resumed_each_image_has_one_row(s3: str, tmp_path: Path) -> None:
     killed_and_resumed(s3, tmp_path, 1)
 

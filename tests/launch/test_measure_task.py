@@ -206,7 +206,7 @@ def test_a_killed_task_is_made_up_for_by_another(inside: Any, shapes: Path, tmp_
     def before(step: int, tasks: list[_Task]) -> None:
         if step == 10:
             tasks[0].cancel()
-        if step in (10, 11, 19):
+        if step >= 10:  # what a poll starts after a failure, it may start a step later
             ended(tasks[-1])
 
     coordinator = go(shapes, tmp_path, before)
@@ -241,10 +241,9 @@ def test_a_run_killed_while_it_is_measured_is_measured_by_the_next_start(
 @pytest.mark.slow
 def test_a_task_that_always_fails_ends_no_run(inside: Any, shapes: Path, tmp_path: Path) -> None:
     def before(step: int, tasks: list[_Task]) -> None:
-        if 10 <= step <= 12:
-            tasks[-1].cancel()
-            ended(tasks[-1])
-        if step == 19:
+        if step >= 10:
+            if len(tasks) <= 3:
+                tasks[-1].cancel()
             ended(tasks[-1])
 
     coordinator = go(shapes, tmp_path, before)
