@@ -78,6 +78,7 @@ def parts_in(folder: str) -> dict[str, str]:
     return {entry.name: entry.etag_or_mtime for entry in place(folder).list() if "/part-" in f"/{entry.name}"}
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_resumes_with_nothing_done_twice(bucket: str, two_cpus: None, weights: str) -> None:
     images, folder = f"{bucket}/images", f"{bucket}/killed"
     command = [sys.executable, "-m", "tests.launch.features_child", weights, images, folder, str(PART_ROWS), str(PARTS)]

@@ -63,6 +63,7 @@ def nodes() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_failures_are_one_line_and_a_node_that_goes_while_another_comes_costs_no_part(
     nodes: Cluster, tmp_path: Path
 ) -> None:
