@@ -77,6 +77,13 @@ class Manifest:
         """The same samples, to be decoded as these settings ask for."""
         return replace(self, decoding=decoding_of(data, self.looks.value_range if self.looks else None))
 
+    def decoded_as(self, decoding: Decoding) -> Manifest:
+        """The same samples, to be decoded as other images were: those that a network was trained on.
+
+        Without a range of its own `decoding` leaves deep images the one that fits them.
+        """
+        return replace(self, decoding=replace(decoding, value_range=decoding.value_range or self.decoding.value_range))
+
     def take(self, sample_ids: np.ndarray) -> Manifest:
         """Only these samples, renumbered from 0 in the order given: small to pickle, for one task's block."""
         taken = self.table.take(pa.array(np.asarray(sample_ids, np.int64)))

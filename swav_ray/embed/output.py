@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from swav_ray.data import manifest as manifests
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.manifest import Manifest
 from swav_ray.embed.errors import EmbedError
 from swav_ray.features.parts import Parts, claim
@@ -141,12 +142,18 @@ class Output:
 
 
 def begin(
-    folder: Place, how: How, uri: str, cache: Place, progress: Callable[[int], None] | None = None
+    folder: Place,
+    how: How,
+    uri: str,
+    cache: Place,
+    progress: Callable[[int], None] | None = None,
+    decoding: Decoding | None = None,
 ) -> tuple[Output, tuple[str, ...]]:
     """Lists the images, and makes the folder theirs or finds that it is.
 
     Args:
         folder: of the output. uri: place of the images. cache: folder of cached manifests.
+        decoding: of the images that the network was trained on; None: what suits the place.
 
     Returns:
         The output, and notes for the user.
@@ -155,6 +162,8 @@ def begin(
         EmbedError: the folder holds something else. PlaceError: there are no images.
     """
     found = manifests.load_or_build(uri, cache, progress=progress)
+    if decoding is not None:
+        found = found.decoded_as(decoding)
     output = Output(folder, how, found.root, found.fingerprint, len(found))
     about = folder / ABOUT
     if not about.exists() and any(True for _ in folder.list()):

@@ -12,6 +12,7 @@ import ray
 import ray.data
 
 from swav_ray.config import Config
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.manifest import cache_of
 from swav_ray.embed import output as outputs
 from swav_ray.embed.errors import EmbedError
@@ -77,7 +78,7 @@ def embed(request: Request, terminal: Terminal) -> Output:
             raise EmbedError(f"--data {request.data}: there is nothing; give a folder or s3://bucket/prefix of images")
         own = connect(request.ray_logs)
         try:
-            output = _begin(request, how, say)
+            output = _begin(request, how, network.backbone.preprocess.decoding, say)
             _embed(output, network, say)
             unreadable = write_unreadable(output)
             if request.extras.neighbours:
@@ -126,9 +127,9 @@ def _temperature(backbone: Backbone) -> float:
     return float(told.get("temperature", Config().train.temperature))
 
 
-def _begin(request: Request, how: How, say: Callable[[str], None]) -> Output:
+def _begin(request: Request, how: How, decoding: Decoding, say: Callable[[str], None]) -> Output:
     """Lists the images in a process of its own: the list of many of them must not stay in this one."""
-    found = ray.get(ray.remote(num_cpus=0)(_listed).remote(request.data, request.storage, request.out, how))
+    found = ray.get(ray.remote(num_cpus=0)(_listed).remote(request.data, request.storage, request.out, how, decoding))
     if "mistake" in found:
         raise PlaceError(found["mistake"])
     if "failure" in found:
@@ -138,9 +139,9 @@ def _begin(request: Request, how: How, say: Callable[[str], None]) -> Output:
     return outputs.read(place(request.out))
 
 
-def _listed(data: str, storage: str, out: str, how: How) -> dict[str, Any]:
+def _listed(data: str, storage: str, out: str, how: How, decoding: Decoding) -> dict[str, Any]:
     try:
-        return {"notes": outputs.begin(place(out), how, data, cache_of(storage))[1]}
+        return {"notes": outputs.begin(place(out), how, data, cache_of(storage), decoding=decoding)[1]}
     except ValueError as error:
         return {"mistake": one_line(error, most=2000)}
     except OSError as error:

@@ -80,7 +80,7 @@ def evaluate(
     """
     protocol = ON_FEATURES[name].flags[flag] if flag else ON_FEATURES[name]
     backbone = loaded_backbone(request, say)
-    train, val, notes = _splits(request, protocol.labels, say)
+    train, val, notes = _splits(request, backbone, protocol.labels, say)
     if sparing and protocol.labels == "sets" and not train.has_sets:
         raise EvaluationError(f"each image has one label; {name} by itself would judge them as well")
     folder = evaluations_of(request, backbone) / protocol.protocol.name
@@ -149,7 +149,7 @@ def _train(
     """The directory of a protocol that trains, and its result."""
     protocol, config = ON_IMAGES[name].protocol(options), options["config"]
     backbone = loaded_backbone(request, terminal.line)
-    learn, judge, notes = _splits(request, "one", terminal.line)
+    learn, judge, notes = _splits(request, backbone, "one", terminal.line)
     of = replace(_of(protocol, backbone, learn, judge), notes=notes)
     base = evaluations_of(request, backbone)
     folder = base / (name if protocol.settings["as published"] else f"{name}-{protocol.digest()}")
@@ -245,8 +245,10 @@ class _Progress:
             self._say(f"features: {done:,} of {total:,} images, {done / (now - self._began):,.0f} images/s")
 
 
-def _splits(request: Request, labels: str, say: Callable[[str], None]) -> tuple[Split, Split, list[str]]:
-    """`labels`: as `OnFeatures` has it."""
+def _splits(
+    request: Request, backbone: Backbone, labels: str, say: Callable[[str], None]
+) -> tuple[Split, Split, list[str]]:
+    """The images, to be decoded as those that the backbone was trained on. `labels`: as `OnFeatures` has it."""
     if request.train:
         places = request.train, request.val, request.labels, layout.manifest_cache(place(request.storage))
         if labels == "sets":
@@ -260,7 +262,10 @@ def _splits(request: Request, labels: str, say: Callable[[str], None]) -> tuple[
                 "--train: names no images, and the checkpoint is no run directory; give --train PLACE"
             )
         train, val, notes = of_run(run_dir, labelled=labels != "none")
-    train, val = train.limited(request.limit), val.limited(request.limit)
+    train, val = (
+        replace(split, manifest=split.manifest.decoded_as(backbone.preprocess.decoding)).limited(request.limit)
+        for split in (train, val)
+    )
     say(f"{len(train.ids):,} images to learn from, {len(val.ids):,} to judge by, {len(train.classes)} classes")
     return train, val, notes
 

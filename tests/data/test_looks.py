@@ -168,3 +168,9 @@ def test_a_random_background_is_the_same_for_all_crops_and_differs_between_epoch
     assert drawn == [background(epoch, sample) for epoch in range(4) for sample in range(4)]
     assert len(set(drawn)) == len(drawn)
     assert np.ptp(drawn) > 128
+
+
+def test_a_networks_own_decoding_serves_other_images_and_leaves_deep_ones_their_range(tmp_path: Path) -> None:
+    found = built(tmp_path, {"a.png": encoded(ramp(0, 4095, np.uint16), "PNG")})
+    assert found.decoded_as(Decoding(alpha="white")).decoding == Decoding(alpha="white", value_range=(0, 4095))
+    assert found.decoded_as(Decoding(value_range=(0, 9))).decoding.value_range == (0, 9)

@@ -87,7 +87,7 @@ def _precision(given: COCO, guessed: COCO, kind: str, recalls: int, detections: 
 
 
 def _silent(*_: object) -> None:
-    pass
+    """In place of the library's print."""
 
 
 def _datasets(truth: Annotated, found: Sequence[Found], kind: str) -> tuple[COCO, COCO]:

@@ -21,7 +21,8 @@ from swav_ray.evaluate.detect.feed import DetectionBatch, DetectionFeed
 from swav_ray.evaluate.detect.outcome import as_json, finished, judged
 from swav_ray.evaluate.detect.settings import Settings
 from swav_ray.evaluate.errors import EvaluationError
-from swav_ray.evaluate.fit.task import MOMENTUM, State
+from swav_ray.evaluate.fit.momentum import put_back, state_of
+from swav_ray.evaluate.fit.task import State
 from swav_ray.evaluate.results.judged import Judged
 from swav_ray.evaluate.results.protocol import Protocol
 from swav_ray.model.global_batch_norm import Parts, synchronize
@@ -98,22 +99,11 @@ class Detect:
 
     def state(self) -> State:
         """Weights, the buffers of BatchNorm, and momentum."""
-        tensors = dict(self._model.state_dict())
-        for name, parameter in self._model.named_parameters():
-            velocity = self._optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if velocity is not None:
-                tensors[MOMENTUM + name] = velocity
-        return State(tensors)
+        return state_of(self._model, self._optimizer)
 
     def load_state(self, state: State) -> None:
         """Puts back what `state` gave."""
-        tensors = state.tensors
-        self._model.load_state_dict({name: one for name, one in tensors.items() if not name.startswith(MOMENTUM)})
-        self._optimizer.state.clear()
-        for name, parameter in self._model.named_parameters():
-            if MOMENTUM + name in tensors:
-                velocity = torch.empty_like(parameter).copy_(tensors[MOMENTUM + name])
-                self._optimizer.state[parameter]["momentum_buffer"] = velocity
+        put_back(self._model, self._optimizer, state)
 
     def feed(self, coordinator: Coordinator, world: World, start: int, end: int) -> DetectionFeed:  # noqa: ARG002
         """Images resized and flipped, read by this worker."""

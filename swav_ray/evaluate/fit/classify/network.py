@@ -22,7 +22,8 @@ from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.fit.classify import outcome
 from swav_ray.evaluate.fit.classify.images import LabelledImages
 from swav_ray.evaluate.fit.classify.training import Training
-from swav_ray.evaluate.fit.task import MOMENTUM, State
+from swav_ray.evaluate.fit.momentum import put_back, state_of
+from swav_ray.evaluate.fit.task import State
 from swav_ray.evaluate.results.judged import Judged
 from swav_ray.evaluate.results.protocol import Protocol
 from swav_ray.features.embedding import crops_of
@@ -105,22 +106,11 @@ class Network:
 
     def state(self) -> State:
         """Weights, the buffers of BatchNorm, and momentum."""
-        tensors = dict(self._model.state_dict())
-        for name, parameter in self._model.named_parameters():
-            velocity = self._optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if velocity is not None:
-                tensors[MOMENTUM + name] = velocity
-        return State(tensors)
+        return state_of(self._model, self._optimizer)
 
     def load_state(self, state: State) -> None:
         """Puts back what `state` gave."""
-        tensors = state.tensors
-        self._model.load_state_dict({name: one for name, one in tensors.items() if not name.startswith(MOMENTUM)})
-        self._optimizer.state.clear()
-        for name, parameter in self._model.named_parameters():
-            if MOMENTUM + name in tensors:
-                velocity = torch.empty_like(parameter).copy_(tensors[MOMENTUM + name])
-                self._optimizer.state[parameter]["momentum_buffer"] = velocity
+        put_back(self._model, self._optimizer, state)
 
     def feed(self, coordinator: Coordinator, world: World, start: int, end: int) -> Feed:
         """Random crops, as pretraining's are made."""
