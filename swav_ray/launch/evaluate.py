@@ -108,7 +108,7 @@ def evaluate(
     )
     judged = protocol.run(given)
     notes += judged.notes
-    result = replace(result, figures=judged.figures, correct=judged.correct, notes=notes)
+    result = replace(result, figures=judged.figures, correct=judged.correct, draws=judged.draws, notes=notes)
     results.write(folder, result)
     (folder / results.PICTURE).write_bytes(judged.picture)
     for note in notes:

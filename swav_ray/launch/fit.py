@@ -117,7 +117,7 @@ def _conclude(fit: Fit, folder: Place, of: Result) -> Result:
     finished = json.loads((folder / SUMMARY).read_bytes())
     judged = fit.judged(finished, measurements.read(folder))
     notes = [*of.notes, *fit.notes, *judged.notes]
-    result = replace(of, figures=judged.figures, correct=judged.correct, notes=notes)
+    result = replace(of, figures=judged.figures, correct=judged.correct, draws=judged.draws, notes=notes)
     results.write(folder, result)
     (folder / results.PICTURE).write_bytes(judged.picture)
     return result

@@ -29,7 +29,7 @@ from swav_ray.evaluate.one_versus_all import (
     scores_of,
 )
 from swav_ray.evaluate.results.judged import Given, Judged
-from swav_ray.evaluate.results.protocol import Figure, Protocol, bootstrap
+from swav_ray.evaluate.results.protocol import Figure, Protocol, draws_of, of_draws
 
 _EXAMPLES = 5
 _VOC07_IMAGES = 5011  # of trainval
@@ -71,9 +71,9 @@ def run(given: Given) -> Judged:
     targets, wanted = targets_of(train), targets_of(val)
     check_classes(train, targets)
     scores = scores_of(normalise(train.features), targets, normalise(val.features))
-    figures = _figures(scores.values, wanted, published=_is_voc07(train))
-    notes = _notes(scores)
-    return Judged(figures=figures, picture=_picture(given, scores.values, wanted, figures), notes=notes)
+    figures, draws = _figures(scores.values, wanted, published=_is_voc07(train))
+    picture = _picture(given, scores.values, wanted, figures)
+    return Judged(figures=figures, picture=picture, draws=draws, notes=_notes(scores))
 
 
 def targets_of(split: Labelled) -> np.ndarray:
@@ -94,15 +94,18 @@ def _is_voc07(train: Labelled) -> bool:
     return set(train.classes) == _VOC_CLASSES and len(train) == _VOC07_IMAGES
 
 
-def _figures(scores: np.ndarray, wanted: np.ndarray, *, published: bool) -> dict[str, Figure]:
-    figures = {}
+def _figures(scores: np.ndarray, wanted: np.ndarray, *, published: bool) -> tuple[dict[str, Figure], list[float]]:
+    """Figures by name, and the draws of the first."""
+    figures, draws = {}, {}
     for name, measure in _MEASURES.items():
-        found = bootstrap(partial(_mean, measure), scores, wanted)
+        mean = partial(_mean, measure)
+        draws[name] = draws_of(mean, scores, wanted)
+        found = of_draws(mean(scores, wanted), draws[name])
         assert found.low is not None
         assert found.high is not None
         beside = _PUBLISHED if published and measure is not area else None
         figures[name] = replace(found, low=max(0.0, found.low), high=min(100.0, found.high), published=beside)
-    return figures
+    return figures, draws[next(iter(_MEASURES))].tolist()
 
 
 def _mean(measure: AveragePrecision, scores: np.ndarray, wanted: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from swav_ray.evaluate.errors import EvaluationError
-from swav_ray.evaluate.results.protocol import Result, paired_test
+from swav_ray.evaluate.results.protocol import Result, paired_draws_test, paired_test
 from swav_ray.run.layout import RESULTS
 from swav_ray.storage.place import Place
 
@@ -68,12 +68,12 @@ def comparison(names: Sequence[str], found: Sequence[Mapping[str, Result]]) -> T
     """Several backbones side by side, a column each.
 
     The figure that a protocol compares by comes with the chance of such a difference from the first backbone by luck,
-    if it counts images and both were judged on the same ones.
+    if both were judged on the same images.
 
     Args:
         names: of the backbones. found: their results by protocol; what one lacks shows as `-`.
     """
-    shown = Table(title="side by side; p: chance of such a difference from the first by luck (McNemar's exact test)")
+    shown = Table(title="side by side; p: chance of such a difference from the first by luck (paired test over images)")
     shown.add_column("protocol, figure")
     for name in names:
         shown.add_column(name, justify="right")
@@ -95,9 +95,11 @@ def _by_luck(first: Result | None, other: Result | None, figure: str) -> str:
     """The paired test, if there is one for this figure."""
     if first is None or other is None or first is other or figure != next(iter(first.figures)):
         return ""
-    if not first.correct or not other.correct:
+    counted = bool(first.correct and other.correct)
+    if not counted and not (first.draws and other.draws):
         return ""
     if (first.val["place"], first.val["fingerprint"]) != (other.val["place"], other.val["fingerprint"]):
         return " (other images)"
-    _, chance = paired_test(first.correct, other.correct)
+    # Counted right and wrong have an exact test (McNemar's); a mean precision has the draws'.
+    chance = paired_test(first.correct, other.correct)[1] if counted else paired_draws_test(first, other)
     return f" (p {chance:.2g})" if chance >= 0.001 else " (p < 0.001)"

@@ -43,12 +43,14 @@ class Judged:
         figures: by name; the first is the one to compare by.
         picture: a PNG.
         correct: whether each image of `val` was right by the first figure, by sample id; empty if it counts no images.
+        draws: the first figure on images drawn anew, see `protocol.draws_of`; empty if it has none.
         notes: lines for people.
     """
 
     figures: Mapping[str, Figure]
     picture: bytes
     correct: Mapping[int, bool] = field(default_factory=dict)
+    draws: Sequence[float] = ()
     notes: Sequence[str] = ()
 
 

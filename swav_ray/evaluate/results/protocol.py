@@ -76,6 +76,7 @@ class Result:
         figures: by name; the first is the one to compare by.
         correct: for each image of the validation set by sample id whether it was right, if figures count images: for
             paired tests between backbones.
+        draws: the first figure on images drawn anew, see `draws_of`, if it counts no images: for the same.
         notes: lines for people: what was left out, what is not as published.
     """
 
@@ -87,6 +88,7 @@ class Result:
     preprocessing: Mapping[str, Any]
     figures: Mapping[str, Figure]
     correct: Mapping[int, bool] = field(default_factory=dict)
+    draws: Sequence[float] = ()
     notes: Sequence[str] = ()
 
     def document(self) -> dict[str, Any]:
@@ -104,6 +106,7 @@ class Result:
             "preprocessing": dict(self.preprocessing),
             "figures": {name: asdict(figure) for name, figure in self.figures.items()},
             "correct": {str(sample): right for sample, right in self.correct.items()},
+            "draws": list(self.draws),
             "notes": list(self.notes),
             "environment": environment(),
         }
@@ -133,15 +136,19 @@ def accuracy(correct: np.ndarray, *, published: float | None = None) -> Figure:
     return Figure(value=100 * share, low=100 * (centre - half), high=100 * (centre + half), published=published)
 
 
-def bootstrap(statistic: Callable[..., float], *arrays: np.ndarray, unit: str = "%", draws: int = 200) -> Figure:
-    """A figure of images, with 1.96 standard deviations of those of images drawn anew to both sides (Efron, 1979).
-
-    Not the draws' own percentiles: a draw holds some images twice, which agree with themselves, so that figures of
-    agreement are higher in every draw.
+def bootstrap(statistic: Callable[..., float], *arrays: np.ndarray, unit: str = "%") -> Figure:
+    """A figure of images with its interval over images drawn anew (Efron, 1979).
 
     Args:
         statistic: of the arrays, each (images, ...).
-        draws: of as many images with replacement; their seed is fixed.
+    """
+    return of_draws(float(statistic(*arrays)), draws_of(statistic, *arrays), unit=unit)
+
+
+def draws_of(statistic: Callable[..., float], *arrays: np.ndarray, draws: int = 200) -> np.ndarray:
+    """The statistic on as many images, drawn with replacement, so many times; (draws,).
+
+    The seed is fixed: two backbones that are judged on the same images are judged on the same draws.
     """
     generator = np.random.default_rng(0)
     images = len(arrays[0])
@@ -149,7 +156,16 @@ def bootstrap(statistic: Callable[..., float], *arrays: np.ndarray, unit: str = 
     for _ in range(draws):
         rows = generator.integers(0, images, images)
         values.append(statistic(*(array[rows] for array in arrays)))
-    value, half = float(statistic(*arrays)), _Z * float(np.std(values))
+    return np.array(values, np.float64)
+
+
+def of_draws(value: float, draws: np.ndarray, *, unit: str = "%") -> Figure:
+    """A figure with 1.96 standard deviations of its draws to both sides.
+
+    Not the draws' own percentiles: a draw holds some images twice, which agree with themselves, so that figures of
+    agreement are higher in every draw.
+    """
+    half = _Z * float(np.std(draws))
     return Figure(value=value, low=value - half, high=value + half, unit=unit)
 
 
@@ -171,3 +187,16 @@ def paired_test(first: Mapping[int, bool], second: Mapping[int, bool]) -> tuple[
         return 0.0, 1.0
     tail = sum(math.comb(differ, count) for count in range(min(gained, lost) + 1)) / 2**differ
     return 100 * (gained - lost) / len(both), min(1.0, 2 * tail)
+
+
+def paired_draws_test(first: Result, second: Result) -> float:
+    """The chance of a difference of two first figures as large by luck, from their draws.
+
+    The paired bootstrap (Efron and Tibshirani, 1993): a draw holds the same images for both, so what is easy or hard
+    about them is in both figures and leaves their difference. The difference is taken for normal.
+    """
+    values = [next(iter(result.figures.values())).value for result in (first, second)]
+    spread = float(np.std(np.subtract(second.draws, first.draws)))
+    if spread == 0:
+        return 1.0 if values[0] == values[1] else 0.0
+    return math.erfc(abs(values[1] - values[0]) / spread / math.sqrt(2))

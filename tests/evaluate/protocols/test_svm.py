@@ -36,7 +36,7 @@ def test_images_of_one_label_each_are_classes_that_are_present_or_absent() -> No
 
 
 def test_the_published_figure_stands_beside_those_of_voc07() -> None:
-    figures = svm._figures(np.random.default_rng(0).random((50, 2)), np.ones((50, 2), np.int8), published=True)
+    figures, _ = svm._figures(np.random.default_rng(0).random((50, 2)), np.ones((50, 2), np.int8), published=True)
     assert [figure.published for figure in figures.values()] == [88.9, 88.9, None]
     names = sorted(svm._VOC_CLASSES)
     assert len(names) == 20

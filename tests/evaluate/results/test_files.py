@@ -78,6 +78,21 @@ def test_a_comparison_says_which_differences_are_more_than_noise() -> None:
     assert row.count("%") == 4
 
 
+def test_a_comparison_of_precisions_goes_by_their_draws() -> None:
+    draws = np.random.default_rng(0).normal(0, 1, 200)
+    found = [
+        {
+            "svm": replace(
+                result(60), correct={}, figures={"mAP": Figure(value=50 + more)}, draws=(draws + more).tolist()
+            )
+        }
+        for more in (0.0, 10.0)
+    ]
+    row = next(line for line in text(comparison(["a", "b"], found)).splitlines() if "mAP" in line)
+    assert "60.0% (p < 0.001)" in row
+    assert row.count("(p") == 1
+
+
 def test_a_comparison_shows_what_the_first_backbone_lacks() -> None:
     other = replace(result(60), figures={"NMI": Figure(value=0.5, unit="")})
     shown = text(comparison(["untrained", "trained"], [{"knn": result(60)}, {"knn": result(60), "clusters": other}]))

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swav_ray.evaluate.results.protocol import Protocol, accuracy, bootstrap, paired_test
+from swav_ray.evaluate.results.protocol import (
+    Protocol,
+    Result,
+    accuracy,
+    bootstrap,
+    draws_of,
+    paired_draws_test,
+    paired_test,
+)
 
 PROTOCOL = Protocol(name="knn", version=1, settings={"k": 20}, source="here")
 
@@ -45,3 +53,31 @@ def test_the_paired_test_is_mcnemars_exact_one() -> None:
     assert paired_test(first, first) == (0.0, 1.0)
     with pytest.raises(ValueError, match="no image was judged by both"):
         paired_test({1: True}, {2: True})
+
+
+def test_draws_of_the_same_images_tell_a_small_difference_from_luck() -> None:
+    generator = np.random.default_rng(2)
+    hard = generator.normal(50, 20, 300)  # how hard an image is matters more than the backbone
+
+    def judged(values: np.ndarray) -> Result:
+        figure, draws = bootstrap(np.mean, values), draws_of(np.mean, values)
+        nothing = Protocol(name="svm", version=1, settings={}, source="")
+        return Result(
+            protocol=nothing,
+            backbone="",
+            weights="",
+            train={},
+            val={},
+            preprocessing={},
+            figures={"mAP": figure},
+            draws=draws.tolist(),
+        )
+
+    better, alike = hard + 1 + generator.normal(0, 4, 300), hard + generator.normal(0, 4, 300)
+    first = judged(hard)
+    for values in (better, alike):
+        assert paired_draws_test(first, judged(values)) == pytest.approx(
+            stats.ttest_rel(hard, values).pvalue, rel=0.35, abs=0.003
+        )
+    assert paired_draws_test(first, first) == 1.0
+    assert paired_draws_test(first, judged(hard + 1)) < 1e-9
