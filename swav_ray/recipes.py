@@ -229,7 +229,7 @@ def by_name(name: str) -> Config:
     return RECIPES[name]()
 
 
-def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Config:
+def from_dataset_size(config: Config, images: int, *, classes: int = 0, transparent: bool = False) -> Config:
     """`config` for a data set of `images` images: batch, epochs, prototypes, epsilon, queue, learning rates and freeze.
 
     A few thousand images cannot fill 3,000 equal prototypes, and the loss then stays at ln K. The authors' advice in
@@ -245,7 +245,8 @@ def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Confi
       most half of the images, from epoch 15 on (the last epoch of a shorter run);
     - `optim.base_lr`, `final_lr`, `start_warmup_lr`: the recipe's, in proportion to the batch;
     - `optim.warmup_epochs`: at most a tenth of the run;
-    - `optim.freeze_prototypes_steps`: two epochs, at least 300 steps.
+    - `optim.freeze_prototypes_steps`: two epochs, at least 300 steps;
+    - `data.alpha`: see `transparent`.
 
     All else is the recipe's, also what depends on the images' size: `crops` and `eval.image_size`, which for images
     smaller than the recipe's are for you to set.
@@ -255,12 +256,16 @@ def from_dataset_size(config: Config, images: int, *, classes: int = 0) -> Confi
         images: number of images that are trained on, without those held out (`data.holdout_fraction`, or a test split).
         classes: number of classes one expects, for ten prototypes each; 0: unknown, then one prototype for 50 images.
             Of either at least 10, and at most 3,000, four a sample of the batch, and one for five images.
+        transparent: whether images are transparent in part, as `index` says. They are then laid over white, whatever
+            their number. All recipes have the published loader's `drop`, which for opaque images is the same.
 
     Raises:
         ConfigError: fewer than 64 images.
     """
     if images < 64:
         raise ConfigError("images", images, "is too few to learn from; gather at least 64, better some thousands")
+    if transparent and config.data.alpha == "drop":
+        config = replace(config, data={"alpha": "white"})
     if images >= 200_000:
         return config
     batch = 2 ** int(math.log2(min(config.train.global_batch_size, 256, max(images // 16, 16))))

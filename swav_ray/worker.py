@@ -12,10 +12,11 @@ from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
-from swav_ray.data.holdout import split
+from swav_ray.data.holdout import split, twins
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.in_training.measurer import Measurer
+from swav_ray.evaluate.in_training.probe import Knn
 from swav_ray.measuring.beside import Start
 from swav_ray.measuring.in_run import MeasuredRun
 from swav_ray.model.swav import SwAVModel
@@ -27,6 +28,7 @@ from swav_ray.storage.place import Place, persistently
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request, Requests
 from swav_ray.training.coordinator import Coordinator, Feed, failures_reported, leave
+from swav_ray.training.decode_share import DecodeShare
 from swav_ray.training.description import about_of, describe
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Diverged, Learner, build_model
@@ -77,6 +79,7 @@ class _Worker:
         init = initial.record(run_dir) if config.train.init_from else {}
         self._about = about_of(config, self._learner.model, self._manifest.decoding, init)
         self._reported = 0.0
+        self._decode_share = DecodeShare(config.crops, self._manifest.root)
 
     def run(self) -> None:
         start = self._restore()
@@ -121,6 +124,7 @@ class _Worker:
             self._run_dir,
             self._measurer,
             self._learner,
+            quarantine=self._quarantine,
             files=self._files,
             start=self._coordinator.beside_training(self._world.size) if beside else None,
             report=self._coordinator.report,
@@ -141,7 +145,8 @@ class _Worker:
             usage=feed.usage if self._chief else dict,
             quarantine=self._quarantine,
         )
-        reached, request = train(self._learner, feed, hooks, start=start, end=self._end)
+        watched = self._decode_share.watched(feed)
+        reached, request = train(self._learner, watched, hooks, start=start, end=self._end)
         if reached == self._end:
             self._finish()
         else:
@@ -160,6 +165,8 @@ class _Worker:
             return
         self._files.append(record)
         self._measured.poll()
+        if advice := self._decode_share.advice(record.seconds, record.data_wait):
+            self._warn(advice)
         now = time.monotonic()
         if now - self._reported > _REPORT_SECONDS or record.step + 1 == self._end or record.refused:
             self._reported = now
@@ -202,7 +209,7 @@ class _Worker:
         initial.restore(model, self._run_dir)
         return model
 
-    def _summary(self, knn_top1: dict[str, float]) -> dict[str, Any]:
+    def _summary(self, knn: Knn) -> dict[str, Any]:
         return summarize(
             self._run_dir,
             epochs=self._config.train.epochs,
@@ -212,7 +219,11 @@ class _Worker:
             prototypes=self._config.model.prototypes,
             bad_images=len(self._quarantine.entries),
             refused_steps=self._learner.refused_steps,
-            knn_top1=knn_top1,
+            knn_top1=dict(knn.top1),
+            why_no_knn=knn.why_none(),
+            held_out_images=knn.queries,
+            held_out_unreadable=len(knn.unreadable),
+            held_out_twins=knn.twins + twins(self._manifest, self._config.data),
         )
 
     def _report_preemption(self, nodes: tuple[str, ...], seconds: float) -> None:

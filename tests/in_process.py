@@ -22,6 +22,7 @@ from swav_ray.data.batches import BatchMaker
 from swav_ray.data.formats.rows import Rows
 from swav_ray.data.manifest import Manifest
 from swav_ray.evaluate.in_training.measurer import Measurer
+from swav_ray.evaluate.in_training.probe import Knn
 from swav_ray.measuring.beside import Start
 from swav_ray.measuring.checkpoints import measure
 from swav_ray.model.swav import SwAVModel
@@ -154,9 +155,9 @@ class AtOnce:
 def measurable(patch: Callable[[Any, str, Any], None]) -> None:
     """Gives the made-up images, which nobody can read, an accuracy: a figure of the weights that every bit decides."""
 
-    def knn(_: Measurer, model: SwAVModel, **others: SwAVModel | None) -> dict[str, float]:
+    def knn(_: Measurer, model: SwAVModel, **others: SwAVModel | None) -> Knn:
         models = {"trained": model} | {name: other for name, other in others.items() if other is not None}
-        return {name: _accuracy(one) for name, one in models.items()}
+        return Knn(top1={name: _accuracy(one) for name, one in models.items()})
 
     patch(Measurer, "has_work", lambda _: True)
     patch(Measurer, "knn", knn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swav_ray import recipes
-from swav_ray.config import Config, ConfigError
+from swav_ray.config import Config, ConfigError, replace
 
 BIG = {"lr": (4.8, 0.0048, 0.3, 10.0), "freeze": 313}
 SMALL = {"lr": (0.6, 0.0006, 0.0, 0.0), "freeze": 5005}
@@ -80,3 +80,11 @@ def test_large_data_sets_keep_the_recipe_and_tiny_ones_are_refused() -> None:
     assert recipes.from_dataset_size(recipes.swav_100ep(), 1_281_167) == recipes.swav_100ep()
     with pytest.raises(ConfigError, match="too few"):
         recipes.from_dataset_size(recipes.swav_100ep(), 20)
+
+
+@pytest.mark.parametrize("images", [5000, 1_281_167])
+def test_transparent_images_are_laid_over_white_and_every_recipe_drops_alpha_as_published(images: int) -> None:
+    assert {recipe().data.alpha for recipe in recipes.RECIPES.values()} == {"drop"}
+    assert recipes.from_dataset_size(recipes.swav_100ep(), images, transparent=True).data.alpha == "white"
+    chosen = replace(recipes.swav_100ep(), data={"alpha": "random"})
+    assert recipes.from_dataset_size(chosen, images, transparent=True).data.alpha == "random"

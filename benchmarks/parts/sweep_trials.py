@@ -131,7 +131,7 @@ class _Trial:
     def _measure(self, step: int) -> float:
         cpu, plan, config = torch.device("cpu"), self._plan, self._config
         trunk, ids = {"trained": Trunk(self._learner.model)}, (self._train_ids, self._held_out)
-        top1 = knn(trunk, self._manifest, *ids, config.eval, device=cpu, world=World())["trained"]
+        top1 = knn(trunk, self._manifest, *ids, config.eval, device=cpu, world=World()).top1["trained"]
         row: dict[str, Any] = {"step": step, "epochs": step / plan.steps_per_epoch}
         row |= {"samples_seen": step * plan.global_batch_size}
         row |= {"loss": float(np.mean(self._losses)) if self._losses else None, "knn_top1": top1}

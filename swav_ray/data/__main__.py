@@ -157,6 +157,8 @@ def _check(options: argparse.Namespace) -> Answer:
     progress = _ProgressLine("decoded")
     report = check(manifest, workers=options.workers, progress=progress)
     progress.end()
+    # A run that begins from now on then knows which images are copies, without reading them.
+    save(manifest.with_contents(report.contents), cached_at(options.place, cache_of(options.storage)))
     if options.csv:
         place(options.csv).write_bytes(report.csv())
     text = json.dumps(report.document(), indent=1) if options.json else report.text()

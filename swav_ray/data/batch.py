@@ -33,6 +33,8 @@ class Batch:
         bytes_read: from the storage.
         retries: of requests to the storage.
         made_on: names of the machines that made it.
+        decode_seconds: of `seconds`, spent decoding; the mean of the threads that made it.
+        source_pixels: of its images at their full size, all together.
     """
 
     step: int
@@ -44,6 +46,8 @@ class Batch:
     bytes_read: int
     retries: int
     made_on: tuple[str, ...] = ()
+    decode_seconds: float = 0.0
+    source_pixels: int = 0
 
     def shown_ids(self) -> np.ndarray:
         """(rows,) int64, the samples whose crops these are: a replacement's instead of an unreadable one's."""
@@ -81,6 +85,8 @@ class Batch:
                 "retries": self.retries,
                 "bad": [vars(bad) for bad in self.bad],
                 "made_on": self.made_on,
+                "decode_seconds": self.decode_seconds,
+                "source_pixels": self.source_pixels,
             }
         )
 
@@ -115,6 +121,8 @@ class Batch:
             bytes_read=sum(part.bytes_read for part in parts),
             retries=sum(part.retries for part in parts),
             made_on=tuple(dict.fromkeys(name for part in parts for name in part.made_on)),
+            decode_seconds=sum(part.decode_seconds for part in parts),
+            source_pixels=sum(part.source_pixels for part in parts),
         )
 
 

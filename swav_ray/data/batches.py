@@ -19,7 +19,7 @@ from swav_ray.config import DataConfig
 from swav_ray.data.bad_images import BadImage, TooManyBadImages
 from swav_ray.data.batch import Batch, crop_views
 from swav_ray.data.crops.decode import UnreadableImage
-from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.crops.multi_crop import Decoded, MultiCrop
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
@@ -99,22 +99,24 @@ class BatchMaker:
         parameters = self.multi_crop.color_params
         color = None if parameters is None else np.empty((crops.total, rows, parameters), np.float32)
 
-        def fill(sample: tuple[int, Sample]) -> list[BadImage]:
+        def fill(sample: tuple[int, Sample]) -> tuple[list[BadImage], Decoded]:
             row, data = sample
             return self._fill(data, epoch, int(sample_ids[row]), views, row, color)
 
         samples = samples or SampleReader(self.manifest, sample_ids)
-        bad = [bad for found in _each(fill, enumerate(samples.take(rows)), self.threads) for bad in found]
+        filled = _each(fill, enumerate(samples.take(rows)), self.threads)
         bytes_read, retries = samples.cost()
         return Batch(
             step=step,
             sample_ids=np.asarray(sample_ids, np.int64),
             pixels=pixels,
             color=np.empty(0, np.float32) if color is None else color.reshape(-1),
-            bad=bad,
+            bad=[bad for found, _ in filled for bad in found],
             seconds=time.perf_counter() - started,
             bytes_read=bytes_read,
             retries=retries,
+            decode_seconds=sum(decoded.seconds for _, decoded in filled) / self.threads,
+            source_pixels=sum(decoded.pixels for _, decoded in filled),
         )
 
     def _fill(
@@ -125,8 +127,8 @@ class BatchMaker:
         views: list[np.ndarray],
         row: int,
         color: np.ndarray | None,
-    ) -> list[BadImage]:
-        """Crops one sample, or the first of its replacements that can be read; the unreadable ones."""
+    ) -> tuple[list[BadImage], Decoded]:
+        """Crops one sample, or the first of its replacements that can be read; what is unreadable, and its decoding."""
         bad: list[BadImage] = []
         current = sample_id
         # After the random draws come all images in turn, none twice: if that many are unreadable, the budget is spent.
@@ -136,8 +138,7 @@ class BatchMaker:
             try:
                 if isinstance(data, Exception):
                     raise UnreadableImage("missing", str(data))
-                self.multi_crop(data, epoch, current, views, row, color, self.manifest.decoding)
-                return bad
+                return bad, self.multi_crop(data, epoch, current, views, row, color, self.manifest.decoding)
             except UnreadableImage as error:
                 stand_in = self.plan.replacement(epoch, sample_id, attempt)
                 bad.append(BadImage(current, name_of(self.manifest, current), error.kind, str(error), stand_in))

@@ -1,18 +1,25 @@
-"""Which images are trained on, and which are held out of training for evaluation."""
+"""Which images are trained on, and which are held out of training for evaluation.
+
+Byte-identical images never lie on both sides, as far as the manifest knows them (contents.py): a list that an earlier
+version wrote knows none, so a run that began with it keeps its split.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from swav_ray.config import ConfigError, DataConfig
+from swav_ray.data.contents import first_of_equals
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.twins import compared
 
 
 def split(manifest: Manifest, data: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     """Ids to train on and ids held out for kNN, both ascending.
 
-    Held out is the data set's own test or validation split; if it has none, `data.holdout_fraction` of the images.
-    Both need labels.
+    Held out is the data set's own test or validation split, without images that have a byte-identical twin among those
+    that are trained on. If it has none, `data.holdout_fraction` of the images is held out, copies with the first of
+    them. Both need labels.
     """
     train, test = manifest.train_ids(), manifest.test_ids()
     if data.holdout_fraction and not len(test):
@@ -20,11 +27,41 @@ def split(manifest: Manifest, data: DataConfig) -> tuple[np.ndarray, np.ndarray]
             raise ConfigError(
                 "data.holdout_fraction", data.holdout_fraction, "needs labels (class folders); set it to 0"
             )
+        chosen = np.zeros(len(train), bool)
         order = np.random.default_rng(0).permutation(len(train))
-        held = round(data.holdout_fraction * len(train))
-        train, test = np.sort(train[order[held:]]), np.sort(train[order[:held]])
-    labelled = test[manifest.labels[test] >= 0]
-    return evenly(train, data.limit), labelled
+        chosen[order[: round(data.holdout_fraction * len(train))]] = True
+        if manifest.contents is not None:
+            chosen = chosen[first_of_equals(manifest.contents[train])]
+        train, test = train[~chosen], train[chosen]
+    train, test = evenly(train, data.limit), _labelled(manifest, test)
+    return train, test[~_is_in(manifest, test, train)]
+
+
+def twins(manifest: Manifest, data: DataConfig) -> int:
+    """How many labelled images of the test split are not held out, since a training image is byte-identical."""
+    test = _labelled(manifest, manifest.test_ids())
+    return int(_is_in(manifest, test, split(manifest, data)[0]).sum())
+
+
+def with_twins(manifest: Manifest, data: DataConfig) -> tuple[Manifest, str]:
+    """The manifest with what its split needs to know of byte-identical images, and a note if that cannot be known."""
+    train, test = manifest.train_ids(), manifest.test_ids()
+    if len(test):
+        return compared(manifest, train, _labelled(manifest, test))
+    return compared(manifest, train, train) if data.holdout_fraction else (manifest, "")
+
+
+def _labelled(manifest: Manifest, ids: np.ndarray) -> np.ndarray:
+    return ids[manifest.labels[ids] >= 0]
+
+
+def _is_in(manifest: Manifest, ids: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(len(ids),) bool: whether an image is byte-identical to one of others, as far as that is known."""
+    contents = manifest.contents
+    if contents is None:
+        return np.zeros(len(ids), bool)
+    own: np.ndarray = contents[ids]
+    return (own != 0) & np.isin(own, contents[others])
 
 
 def check_new(manifest: Manifest, data: DataConfig) -> None:
@@ -40,6 +77,8 @@ def check_new(manifest: Manifest, data: DataConfig) -> None:
 def why_none(manifest: Manifest) -> str:
     """Why no image is held out for kNN, and what to do about it."""
     test = manifest.test_ids()
+    if (manifest.labels[test] >= 0).any():
+        return "every test image that has a label is a copy of a training image, so there is no kNN"
     if len(test):
         return (
             f"none of the {len(test):,} test images has a label, so there is no kNN; data.labels FILE, a CSV of "

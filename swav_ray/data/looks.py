@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.crops.decoding import GREY, WHITE, Decoding
 from swav_ray.data.formats.shards import drop_cache
 from swav_ray.data.sources import Sample, read_samples
 
@@ -33,7 +33,7 @@ class Looks:
         deep: images of more than 8 bits. low, high: their smallest and largest value.
         value_range: the (low, high) that fits all of them; None: that of their type.
         transparent: images with transparent pixels. constant: those of them that are one constant colour if their
-            transparency is dropped.
+            transparency is dropped. constant_white, constant_grey: if they are laid over white, or grey.
     """
 
     images: int = 0
@@ -43,6 +43,8 @@ class Looks:
     value_range: tuple[float, float] | None = None
     transparent: int = 0
     constant: int = 0
+    constant_white: int = 0
+    constant_grey: int = 0
 
     def notes(self, decoding: Decoding) -> list[str]:
         """Lines for the user about what becomes of these images."""
@@ -53,7 +55,7 @@ class Looks:
             lost = f"; {self.constant:,} of them become one constant colour" if self.constant else ""
             lines.append(
                 f"{self.transparent:,} of {self.images:,} images looked at are transparent in part, and become the "
-                f"colours hidden below{lost}: data.alpha white, grey or random lays them over a colour"
+                f"colours hidden below{lost}: {self._about_backgrounds()}"
             )
         elif self.transparent:
             lines.append(
@@ -61,6 +63,14 @@ class Looks:
                 f"{decoding.alpha}{' colours' if decoding.alpha == 'random' else ''} (data.alpha)"
             )
         return lines
+
+    def _about_backgrounds(self) -> str:
+        """What lays them over the colour that leaves the fewest constant: drawings are dark, symbols often white."""
+        best, lost = ("white", self.constant_white)
+        if self.constant_grey < self.constant_white:
+            best, lost = "grey", self.constant_grey
+        left = f", and leaves {lost:,} constant" if self.constant else ""
+        return f"data.alpha {best} lays them over {best}{left}"
 
     def _about_range(self, decoding: Decoding) -> str:
         seen = f"{self.deep:,} of {self.images:,} images looked at have more than 8 bits, with values from "
@@ -82,24 +92,30 @@ class Looks:
 
 def look(manifest: Manifest) -> Looks:
     """Looks at a sample of a place's images, the same one each time. Unreadable images are left out."""
-    from swav_ray.data.crops.decode import SourceImage, UnreadableImage  # whoever only loads a list decodes nothing
+    # Whoever only loads a list decodes nothing.
+    from swav_ray.data.crops.decode import SourceImage, UnreadableImage
+    from swav_ray.data.crops.levels import over
 
-    images = deep = transparent = constant = 0
+    images = deep = transparent = constant = white = grey = 0
     lows, highs, ranges = [], [], []
     for data in _sample(manifest):
         try:
             source = SourceImage(data)
             samples = source.deep_samples()
             see_through = source.is_transparent()
-            one_color = see_through and not np.ptp(source.pixels().reshape(-1, 3), axis=0).any()
+            one_color = see_through and is_constant(source.pixels())
+            over_white = see_through and is_constant(over(source.rgba(), WHITE))
+            over_grey = see_through and is_constant(over(source.rgba(), GREY))
         except UnreadableImage:
             continue
         images += 1
         transparent += see_through
-        constant += bool(one_color)
+        constant += one_color
+        white += over_white
+        grey += over_grey
         if samples is None or not np.isfinite(samples[0]).any():
             continue
-        values, declared = samples
+        values, declared = samples[0][..., :3] if samples[0].ndim == 3 else samples[0], samples[1]
         finite = values[np.isfinite(values)]
         deep += 1
         lows.append(float(finite.min()))
@@ -113,7 +129,14 @@ def look(manifest: Manifest) -> Looks:
         value_range=_joined(ranges),
         transparent=transparent,
         constant=constant,
+        constant_white=white,
+        constant_grey=grey,
     )
+
+
+def is_constant(pixels: np.ndarray) -> bool:
+    """Whether all pixels (H, W, 3) are of one colour."""
+    return bool((pixels == pixels[0, 0]).all())
 
 
 def _sample(manifest: Manifest) -> Iterator[bytes | np.ndarray]:

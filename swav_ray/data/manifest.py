@@ -65,6 +65,19 @@ class Manifest:
         """(samples,) int32; -1 if a sample has none."""
         return self.table["label"].to_numpy()
 
+    @property
+    def contents(self) -> np.ndarray | None:
+        """(samples,) uint64, equal for byte-identical images, 0 if not known; None in lists of an earlier version."""
+        return self.table["content"].to_numpy() if "content" in self.table.column_names else None
+
+    def with_contents(self, contents: np.ndarray) -> Manifest:
+        """The same samples with these contents (samples,) uint64; those that are 0 stay what they are."""
+        known = self.contents
+        if known is not None:
+            contents = np.where(contents == 0, known, contents)
+        columns = self.table.drop_columns(["content"] if known is not None else [])
+        return replace(self, table=columns.append_column("content", pa.array(contents, pa.uint64())))
+
     def train_ids(self) -> np.ndarray:
         """Sample ids, int64 ascending, of split train: all of them if the place has no splits."""
         return np.flatnonzero(self.table["split"].to_numpy() == TRAIN)
@@ -144,7 +157,7 @@ def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -
     file = cached_at(uri, cache)
     cached = _load(file)
     changed = cached is not None and cached.fingerprint != listing.fingerprint
-    if cached is not None and not changed and cached.looks is not None:
+    if cached is not None and not changed and cached.looks is not None and cached.contents is not None:
         return cached
     made = _index(listing, progress)
     if cached is not None and changed:

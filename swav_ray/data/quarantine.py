@@ -1,4 +1,7 @@
-"""The unreadable images of a run: listed in quarantine.jsonl of its directory, and counted against its budget."""
+"""The unreadable images of a run: listed in quarantine.jsonl of its directory, and counted against its budget.
+
+Held-out images are listed too, marked as such. They cost no budget: nothing is trained on in their place.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from swav_ray.data.bad_images import BadImage, TooManyBadImages
 from swav_ray.run.layout import QUARANTINE
 from swav_ray.storage.place import Place
 
+_HELD_OUT = "held_out"  # a field of their lines; those of training images have the fields of BadImage alone
+
 
 class Quarantine:
     """Images that could not be read, each once.
@@ -19,16 +24,22 @@ class Quarantine:
         images: number of training images.
         max_fraction: the fraction of them that may be unreadable.
         writes: whether this worker writes the file; one does.
+
+    Attributes:
+        entries: the unreadable training images, by sample id. held_out: those that are held out.
     """
 
     def __init__(self, run_dir: Place, images: int, max_fraction: float, *, writes: bool) -> None:
         self._file = run_dir / QUARANTINE
         self._images, self._max_fraction, self._writes = images, max_fraction, writes
         self.entries: dict[int, BadImage] = {}
+        self.held_out: dict[int, BadImage] = {}
         self._unwritten = False
         if self._file.exists():
-            lines = self._file.read_bytes().decode().splitlines()
-            self.entries = {bad.sample_id: bad for bad in (BadImage(**json.loads(line)) for line in lines)}
+            for line in self._file.read_bytes().decode().splitlines():
+                fields = json.loads(line)
+                which = self.held_out if fields.pop(_HELD_OUT, False) else self.entries
+                which[fields["sample_id"]] = BadImage(**fields)
 
     def add(self, found: Sequence[BadImage]) -> None:
         """Adds images, which `flush` will write. Raises TooManyBadImages once there are more than the budget allows."""
@@ -47,11 +58,19 @@ class Quarantine:
                 f"{self._max_fraction:g} allows {allowed}: {some}; all are in {self._file}"
             )
 
+    def add_held_out(self, found: Sequence[BadImage]) -> None:
+        """Adds held-out images, which `flush` will write."""
+        new = {bad.sample_id: bad for bad in found if bad.sample_id not in self.held_out}
+        if new:
+            self.held_out = self.held_out | new
+            self._unwritten = True
+
     def flush(self) -> None:
         """Writes the file if there are new entries; may be called from another thread. Raises OSError."""
         if self._writes and self._unwritten:
             self._unwritten = False
             lines = [json.dumps(vars(bad)) for _, bad in sorted(self.entries.items())]
+            lines += [json.dumps(vars(bad) | {_HELD_OUT: True}) for _, bad in sorted(self.held_out.items())]
             try:
                 self._file.write_bytes(("\n".join(lines) + "\n").encode())
             except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from swav_ray.config import Config, ConfigError
 from swav_ray.data import manifest as manifests
+from swav_ray.data.holdout import with_twins
 from swav_ray.data.labels import with_labels
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.shapes import write_shapes
@@ -44,6 +45,10 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
     for note in (*found.notes, *said, *looks):
         terminal.line(f"note: {note}")
     if not begun or not (run_dir / MANIFEST).exists():
+        terminal.waiting_for("comparing the images: {}")
+        found, note = with_twins(found, config.data)
+        if note:
+            terminal.line(f"note: {note}")
         return found
     own = manifests.load(run_dir / MANIFEST)
     if own.fingerprint != found.fingerprint:

@@ -16,7 +16,7 @@ import ray.util
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, check_resume
 from swav_ray.data import manifest as manifests
-from swav_ray.data.holdout import check_new, split, why_none
+from swav_ray.data.holdout import check_new, split, twins, why_none
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.launch.connect import connect
@@ -129,6 +129,11 @@ def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
         f"{manifest.root}: {len(train_ids):,} images to train on, {len(held_out):,} held out for kNN; "
         f"{plan.steps_per_epoch} steps an epoch, {plan.dropped_per_epoch} images of each epoch's tail left out"
     )
+    if left_out := twins(manifest, config.data):
+        terminal.line(
+            f"note: {left_out:,} test images are left out of kNN, since each has a byte-identical twin among the "
+            "training images"
+        )
     if not len(held_out):
         terminal.line(f"note: {why_none(manifest)}")
     for warning in config.data_warnings(len(train_ids)):

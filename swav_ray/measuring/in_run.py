@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from swav_ray.config import Config
+from swav_ray.data.quarantine import Quarantine
 from swav_ray.evaluate.in_training.measurer import Measurer
+from swav_ray.evaluate.in_training.probe import Knn
 from swav_ray.measuring.beside import Beside, Start
 from swav_ray.measuring.checkpoints import load_model
 from swav_ray.model.swav import SwAVModel
 from swav_ray.run import messages
 from swav_ray.run.checkpoint_files import BadCheckpoint
-from swav_ray.run.measurements import Figures
+from swav_ray.run.measurements import HELD_OUT_UNREADABLE, Figures
 from swav_ray.run.messages import Message
 from swav_ray.storage.place import Place
 from swav_ray.training.learner import Learner, build_model
@@ -30,6 +32,7 @@ class MeasuredRun:
     Args:
         config: the run. run_dir: its directory.
         measurer: measures a model. learner: has the model that trains.
+        quarantine: takes the held-out images that cannot be read.
         files: those of the run; None on other workers than rank 0.
         start: starts a measurement beside training, on rank 0; None if the workers are to measure.
         report: sends a message.
@@ -42,12 +45,14 @@ class MeasuredRun:
         measurer: Measurer,
         learner: Learner,
         *,
+        quarantine: Quarantine,
         files: RunFiles | None,
         start: Start | None,
         report: Callable[[Message], None],
     ) -> None:
         self._config, self._run_dir, self._measurer, self._learner = config, run_dir, measurer, learner
-        self._files, self._report = files, report
+        self._quarantine, self._files, self._report = quarantine, files, report
+        self._unreadable = 0.0  # held-out images, as they were told last
         self._end = config.train.epochs * learner.steps_per_epoch
         self._beside: Beside | None = None
         if files is not None and start is not None:
@@ -97,8 +102,8 @@ class MeasuredRun:
         if self._beside is not None:
             self._beside.cancel()
 
-    def finish(self, init: SwAVModel | None = None) -> dict[str, float]:
-        """Measures what is left, and the result with its baselines; kNN top-1 in percent, by name.
+    def finish(self, init: SwAVModel | None = None) -> Knn:
+        """Measures what is left, and the result with its baselines.
 
         Args:
             init: the model that the run started from, if its weights were not random.
@@ -106,7 +111,7 @@ class MeasuredRun:
         if self._is_beside:
             self.poll()
             self._take_over()
-        knn = self._measurer.knn(self._learner.model, untrained=build_model(self._config), init=init)
+        knn = self._knn(self._learner.model, untrained=build_model(self._config), init=init)
         self._note(self._end, lambda: self._measurer.figures(self._learner.model, knn))
         return knn
 
@@ -124,9 +129,14 @@ class MeasuredRun:
         model = self._learner.model if current else self._saved_model(step)
         if model is None:
             return None
-        knn = self._measurer.knn(model)
+        knn = self._knn(model)
         self._note(step, lambda: self._measurer.figures(model, knn))
-        return knn.get("trained")
+        return knn.top1.get("trained")
+
+    def _knn(self, model: SwAVModel, **baselines: SwAVModel | None) -> Knn:
+        found = self._measurer.knn(model, **baselines)
+        self._quarantine.add_held_out(found.unreadable)
+        return found
 
     def _saved_model(self, step: int) -> SwAVModel | None:
         """The model of a checkpoint, on every worker; None if rank 0 cannot read it. RuntimeError if others cannot."""
@@ -152,9 +162,21 @@ class MeasuredRun:
             row = self._measurer.row(step, self._files.mean_loss(step), figures())
             self._files.measure(row)
         self._report(messages.Measured(row))
+        self._note_unreadable(row.get(HELD_OUT_UNREADABLE, 0), step)
         if step < self._end and "knn_top1" in row:
             self._report(messages.KnnMeasured(step, row["knn_top1"]))
             self._files.scalar("eval/knn_top1", row["knn_top1"], step)
+
+    def _note_unreadable(self, count: float, step: int) -> None:
+        """Tells of held-out images that kNN left out, when there are more of them than before."""
+        if self._files is None or count <= self._unreadable:
+            return
+        self._unreadable = count
+        named = next(iter(self._quarantine.held_out.values()), None)  # one that was measured in this process
+        example = f"; for example {named.uri}: {named.reason}" if named else ""
+        self._warn(f"{count:,.0f} held-out images cannot be read and are left out of kNN{example}")
+        if step < self._end:
+            self._files.scalar(f"eval/{HELD_OUT_UNREADABLE}", count, step)
 
     def _give_up(self, step: int, why: str) -> None:
         if self._files is not None:

@@ -198,6 +198,8 @@ class Terminal:
             table.add_row("kNN top-1, the same backbone untrained", f"{top1['untrained']:.1f}%")
             table.add_row("kNN top-1, raw pixels", f"{top1['pixels']:.1f}%")
             table.add_row("chance", f"{top1['chance']:.1f}%")
+        if twins := summary.get("held_out_twins"):  # summaries of earlier versions do not say
+            table.add_row("left out of kNN, copies of training images", f"{twins:,}")
         rate, wait = summary["images_per_second"], summary["data_wait"]
         if rate is not None:
             table.add_row("images/s, median", f"{rate:,.0f} (waiting for data {wait:.0%})")
@@ -206,7 +208,12 @@ class Terminal:
             table.add_row("steps refused, not finite or exploding", f"{summary['refused_steps']:,} (metrics.jsonl)")
         if summary["bad_images"]:
             table.add_row("unreadable images, replaced", f"{summary['bad_images']:,} (quarantine.jsonl)")
+        if bad := summary.get("held_out_unreadable"):
+            of = f"{bad:,} of {summary['held_out_images']:,}"
+            table.add_row("left out of kNN, unreadable", f"{of} (quarantine.jsonl)")
         self._console.print(table)
+        if summary.get("why_no_knn"):
+            self.line(f"no kNN: {summary['why_no_knn']}")
         self.line(f"the run lies in {run_dir}")
         self.line(
             f"next: tensorboard --logdir {run_dir}/{EVENTS}, or your own images: --data.uri PLACE --run.name NAME"

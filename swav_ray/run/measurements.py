@@ -13,8 +13,10 @@ from typing import Any
 from swav_ray.run.layout import MEASUREMENTS
 from swav_ray.storage.place import Place
 
+HELD_OUT_UNREADABLE = "held_out_unreadable"
 Figures = dict[str, float]
-"""What a line has of a model: `knn_top1` in percent, and those of `evaluate.label_free.measure`."""
+"""What a line has of a model: `knn_top1` in percent, those of `evaluate.label_free.measure`, and how many held-out
+images kNN left out since they cannot be read, if any."""
 
 
 def read(run_dir: Place) -> list[dict[str, Any]]:

@@ -23,6 +23,10 @@ def summarize(
     bad_images: int,
     refused_steps: int,
     knn_top1: dict[str, float],
+    why_no_knn: str,
+    held_out_images: int,
+    held_out_unreadable: int,
+    held_out_twins: int,
 ) -> dict[str, Any]:
     """The summary of a finished run. Figures of its steps are None for a trial that began with another one's last step.
 
@@ -30,7 +34,9 @@ def summarize(
         images: that it trained on. dropped_per_epoch: of them, in no step of an epoch.
         prototypes: of each head.
         bad_images, refused_steps: of the whole run.
-        knn_top1: percent, by name; empty if the data set has no labels.
+        knn_top1: percent, by name; empty if there was nothing to measure. why_no_knn: although images are held out.
+        held_out_images: that kNN was to classify. held_out_unreadable: of them, left out.
+        held_out_twins: test images that kNN left out since a training image is byte-identical.
     """
     records = read_metrics(run_dir)
     losses = [record["loss"] for record in records[-steps_per_epoch:] if record["loss"] is not None]
@@ -48,4 +54,8 @@ def summarize(
         "refused_steps": refused_steps,
         "seconds": goodput(records, read_history(run_dir)),
         "knn_top1": knn_top1,
+        "why_no_knn": why_no_knn,
+        "held_out_images": held_out_images,
+        "held_out_unreadable": held_out_unreadable,
+        "held_out_twins": held_out_twins,
     }

@@ -150,6 +150,7 @@ class RunFiles:
         """Writes summary.json, which marks the run as finished."""
         self._history.check()
         persistently(self._journal.flush, self._warn)
+        persistently(self._quarantine.flush, self._warn)
         if self._awaited:
             self._writer.prune()
         text = json.dumps(summarize(), indent=1)

@@ -12,7 +12,9 @@ from swav_ray.config import AugmentConfig
 from swav_ray.data import batches
 from swav_ray.data.bad_images import TooManyBadImages
 from swav_ray.data.batches import SampleReader
+from swav_ray.data.crops.decode import decode
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.sources import read_samples
 from tests.data.makers import CROPS, make, write_images
 from tests.pools import pool
 
@@ -99,3 +101,12 @@ def test_nothing_readable_stops_with_one_line(tmp_path: Path, max_bad_fraction: 
     maker = make(tmp_path, max_bad_fraction=max_bad_fraction)
     with pytest.raises(TooManyBadImages, match="in a row cannot be read"):
         maker.make(0, maker.plan.ids)
+
+
+def test_a_batch_says_how_long_its_images_took_to_decode_and_how_large_they_are(tmp_path: Path) -> None:
+    write_images(tmp_path, 12)
+    maker = make(tmp_path)
+    batch = maker.make(0, maker.plan.ids[:4])
+    images = [decode(data) for data in read_samples(maker.manifest, maker.plan.ids[:4]) if isinstance(data, bytes)]
+    assert batch.source_pixels == sum(image.shape[0] * image.shape[1] for image in images)
+    assert 0 < batch.decode_seconds < batch.seconds

@@ -9,7 +9,7 @@ import pytest
 
 from swav_ray.config import ConfigError, DataConfig
 from swav_ray.data.formats.rows import Rows
-from swav_ray.data.holdout import check_new, evenly, split, why_none
+from swav_ray.data.holdout import check_new, evenly, split, twins, why_none
 from swav_ray.data.manifest import Manifest
 
 
@@ -74,3 +74,23 @@ def test_a_fraction_beside_a_test_split_is_refused_and_not_ignored() -> None:
 )
 def test_why_there_is_no_knn_is_said_with_what_to_do(labels: list[int], splits: list[int], why: str) -> None:
     assert re.match(why, why_none(manifest(labels, splits)))
+
+
+def test_a_test_image_that_is_a_copy_of_a_training_image_is_not_held_out_and_counted() -> None:
+    whole = manifest([0, 1, 0, 1, -1], [0, 0, 1, 1, 1]).with_contents(np.array([5, 6, 5, 7, 6], np.uint64))
+    train, held_out = split(whole, DataConfig())
+    assert (train.tolist(), held_out.tolist()) == ([0, 1], [3])
+    assert twins(whole, DataConfig()) == 1  # the last one has no label, so it is not left out for that
+    assert twins(manifest([0, 1, 0, 1], [0, 0, 1, 1]), DataConfig()) == 0
+
+
+def test_a_copy_of_an_image_that_is_not_trained_on_is_held_out() -> None:
+    whole = manifest([0, 1, 0, 1], [0, 0, 1, 1]).with_contents(np.array([5, 6, 6, 7], np.uint64))
+    assert split(whole, DataConfig(limit=1))[1].tolist() == [2, 3]
+    assert split(whole, DataConfig())[1].tolist() == [3]
+
+
+def test_if_all_test_images_are_copies_that_is_why_there_is_no_knn() -> None:
+    whole = manifest([0, 1, 0], [0, 0, 1]).with_contents(np.array([5, 6, 6], np.uint64))
+    assert split(whole, DataConfig())[1].tolist() == []
+    assert why_none(whole) == "every test image that has a label is a copy of a training image, so there is no kNN"

@@ -109,9 +109,20 @@ def test_transparent_images_are_counted_and_what_becomes_of_them_is_said(tmp_pat
     assert (found.looks.images, found.looks.transparent, found.looks.constant) == (4, 2, 1)
     (line,) = found.looks.notes(found.decoding)
     assert "2 of 4 images looked at are transparent in part" in line
-    assert "1 of them become one constant colour: data.alpha white" in line
+    assert "1 of them become one constant colour: data.alpha white lays them over white, and leaves 0 constant" in line
     (line,) = found.looks.notes(Decoding(alpha="random"))
     assert line.endswith("are laid over random colours (data.alpha)")
+
+
+@pytest.mark.parametrize(("level", "best"), [(0, "white"), (255, "grey")])
+def test_the_colour_is_proposed_that_leaves_the_fewest_images_constant(tmp_path: Path, level: int, best: str) -> None:
+    """Black drawings on hidden black, and white symbols on hidden white."""
+    drawing = Image.new("L", (32, 32), level).convert("RGBA")
+    drawing.putalpha(clip_art("RGBA").getchannel("A"))
+    found = built(tmp_path, {"a.png": encoded(drawing, "PNG")})
+    assert found.looks is not None
+    (line,) = found.looks.notes(found.decoding)
+    assert line.endswith(f"data.alpha {best} lays them over {best}, and leaves 0 constant")
 
 
 def test_unreadable_images_do_not_count(tmp_path: Path) -> None:

@@ -51,3 +51,14 @@ def test_one_worker_writes_and_what_could_not_be_written_is_written_later(tmp_pa
         writer.flush()
     writer.flush()
     assert (tmp_path / "quarantine.jsonl").exists()
+
+
+def test_held_out_images_are_listed_as_such_and_cost_no_budget(tmp_path: Path) -> None:
+    quarantine = Quarantine(place(tmp_path), 12, 0.1, writes=True)
+    quarantine.add([FIRST])
+    quarantine.add_held_out([SECOND, SECOND])
+    quarantine.flush()
+    again = Quarantine(place(tmp_path), 12, 0.1, writes=False)
+    assert (again.entries, again.held_out) == ({1: FIRST}, {4: SECOND})
+    lines = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert [line.get("held_out") for line in lines] == [None, True]

@@ -189,3 +189,18 @@ def test_a_run_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> 
     assert export.startswith("  python -m swav_ray.export --checkpoint '/my runs/mine' --format ")
     Terminal(0.0).summary(summary(), "/runs/mine")
     assert "evaluate all --checkpoint /runs/mine --train PLACE --val PLACE" in capsys.readouterr().out
+
+
+def test_the_end_says_why_there_is_no_knn_and_which_held_out_images_it_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    none = {"why_no_knn": "none of 6 held-out images can be read", "held_out_images": 6, "held_out_unreadable": 6}
+    Terminal(0.0).summary(summary() | none | {"held_out_twins": 0}, "/runs/mine")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "no kNN: none of 6 held-out images can be read the run lies in" in shown
+    assert "left out of kNN, unreadable │ 6 of 6 (quarantine.jsonl)" in shown
+    assert "copies" not in shown
+    Terminal(0.0).summary(summary(**KNN) | {"why_no_knn": "", "held_out_twins": 195}, "/runs/mine")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "left out of kNN, copies of training images │ 195" in shown
+    assert "no kNN" not in shown

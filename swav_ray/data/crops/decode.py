@@ -19,17 +19,16 @@ from typing import Any
 import numpy as np
 import PIL
 import simplejpeg
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from swav_ray.data.crops import jpeg, png
 from swav_ray.data.crops.decoding import Decoding
-from swav_ray.data.crops.levels import declared_range, eight_bit, has_alpha, is_deep, rgb, samples_of
+from swav_ray.data.crops.levels import declared_range, eight_bit, has_alpha, is_deep, rgb, samples_of, wide_rgb
+from swav_ray.data.crops.unidentified import JPEG_END, JPEG_START, why_unidentified
+from swav_ray.data.crops.wide import is_wide, wide_samples
 
-JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 NO_END_MARKER = "no_end_marker"  # a flaw: the whole picture is there, the JPEG's last two bytes are not
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*")
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _HALF = 4  # times max_pixels that a JPEG may have: decoded at half its size it has no more
 _DEFAULTS = Decoding()
 
@@ -80,7 +79,8 @@ class SourceImage:
     """
 
     def __init__(self, data: bytes | np.ndarray, decoding: Decoding = _DEFAULTS) -> None:
-        self._data, self._decoding = data, decoding
+        self._data: Any = data
+        self._decoding = decoding
         self._pil: Any = None
         self._pixels: np.ndarray | None = None
         self._orientation = 1
@@ -118,6 +118,10 @@ class SourceImage:
     def _opened(self, data: bytes) -> Image.Image:
         image = _open_pil(data)
         _check_size(*image.size, self._decoding.max_pixels)
+        if image.format == "TIFF":
+            _load(image)  # PIL turns it upright, and from then on says that it is
+        if image.format == "JPEG" and not data.endswith(JPEG_END):
+            return self._with_end(image, data)
         if image.format != "PNG":
             return image
         try:
@@ -127,6 +131,17 @@ class SourceImage:
                 raise
             return self._opened(slim)
         return image
+
+    def _with_end(self, image: Image.Image, data: bytes) -> Image.Image:
+        """A JPEG that PIL decodes, of CMYK, with its end marker if it lacks nothing else."""
+        if self._decoding.strict or not jpeg.has_all_scans(data):
+            return image
+        try:
+            simplejpeg.decode_jpeg(data + JPEG_END, "CMYK")  # complains where PIL would fill in grey
+        except (ValueError, KeyError, MemoryError):
+            return image
+        self.flaw = NO_END_MARKER
+        return _open_pil(data + JPEG_END)
 
     def pixels(self, eighths: int = 8, background: tuple[int, int, int] | None = None) -> np.ndarray:
         """(H, W, 3) uint8 RGB, upright, C-contiguous, at eighths / 8 of the full size, rounded up.
@@ -146,15 +161,22 @@ class SourceImage:
         return self.upright(image)
 
     def deep_samples(self) -> tuple[np.ndarray, tuple[float, float] | None] | None:
-        """Samples of more than 8 bits (H, W) as they are, and the range that the file declares, if it does.
+        """Samples of more than 8 bits, as `upright` takes them, and the range that the file declares, if it does.
 
-        None for an image of at most 8 bits. Raises UnreadableImage.
+        (H, W), or (H, W, 3 or 4) of RGB or RGBA. None for an image of at most 8 bits. Raises UnreadableImage.
         """
-        if self._pil is None or not is_deep(self._pil):
+        if self._pil is None or not (is_deep(self._pil) or is_wide(self._pil, self._data)):
             return None
         _load(self._pil)
-        samples = samples_of(self._pil)
+        samples = samples_of(self._pil) if is_deep(self._pil) else self._wide_samples()
         return samples, declared_range(self._pil, samples, png_bits(self._pil, self._data))
+
+    def _wide_samples(self) -> np.ndarray:
+        """(H, W, 3 or 4) uint16, lying as PIL's pixels do."""
+        samples = wide_samples(self._data)  # OpenCV turns a TIFF upright as PIL does, and nothing else
+        if samples is None or samples.shape[1::-1] != self._pil.size:
+            raise UnreadableImage("unsupported", f"{self._pil.format} of several 16-bit bands, laid out unusually")
+        return samples
 
     def is_transparent(self) -> bool:
         """Whether pixels are transparent, if only in part. Raises UnreadableImage."""
@@ -169,7 +191,7 @@ class SourceImage:
         return np.array(self._pil.convert("RGBA"))
 
     def upright(self, array: np.ndarray) -> np.ndarray:
-        """Samples of this image as they lie in the file, turned upright."""
+        """Samples of this image, as `deep_samples` and `rgba` have them, turned upright."""
         return array if self._orientation == 1 else np.ascontiguousarray(_upright(array, self._orientation))
 
     def _jpeg_pixels(self, eighths: int) -> np.ndarray:
@@ -211,7 +233,10 @@ class SourceImage:
         _load(image)
         try:
             if not is_deep(image):
-                return rgb(image, self._decoding, background)
+                value_range = self._decoding.value_range
+                if value_range is None or not is_wide(image, self._data):
+                    return rgb(image, self._decoding, background)
+                return wide_rgb(self._wide_samples(), value_range, self._decoding, background)
             samples = samples_of(image)
             declared = declared_range(image, samples, png_bits(image, self._data))
             value_range = self._decoding.value_range or declared
@@ -267,7 +292,7 @@ def _open_pil(data: Any) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImage("too_large", str(error)) from error
     except Image.UnidentifiedImageError as error:
-        raise _unidentified(data) from error
+        raise UnreadableImage(*why_unidentified(data)) from error
     except Exception as error:  # a format's reader trips over broken headers in its own ways
         if (slim := _slim(data, error)) is not None:
             return _open_pil(slim)
@@ -279,6 +304,8 @@ def _slim(data: bytes, error: Exception) -> bytes | None:
     if "MAX_TEXT" not in str(error):
         return None
     slim = png.without_large_metadata(data)
+    if len(slim) == len(data):
+        slim = png.without_texts(data)
     return slim if len(slim) < len(data) else None
 
 
@@ -290,30 +317,6 @@ def _load(image: Any) -> None:
         raise UnreadableImage("too_large", f"no memory for {image.size[0]} x {image.size[1]} pixels") from error
     except Exception as error:  # every format's decoder fails in its own way
         raise UnreadableImage(_kind(error), f"{image.format}: {error or type(error).__name__}") from error
-
-
-def _unidentified(data: bytes) -> UnreadableImage:
-    if data[:3] == JPEG_START and JPEG_END not in data:
-        return UnreadableImage("truncated", f"JPEG of {len(data)} bytes ends in its header")
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return UnreadableImage("unsupported", "HEIC; `pip install 'swav_ray[heic]'` reads it")
-    if data[:4] in _TIFF_STARTS and (layout := _tiff_layout(data)):
-        return UnreadableImage("unsupported", f"TIFF of {layout}, which PIL cannot read")
-    return UnreadableImage("not_an_image", f"no known image format, starts with {bytes(data[:8])!r}")
-
-
-def _tiff_layout(data: bytes) -> str:
-    """The bands and the type of their samples, for people; empty if the header does not say."""
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        stream = io.BytesIO(data)
-        stream.seek(tags.next)
-        tags.load(stream)
-        bits = tags.get(258, (1,))
-        kind = {1: "integers", 2: "signed integers", 3: "floats"}.get(tags.get(339, (1,))[0], "samples")
-        return f"{tags.get(277, 1)} bands of {bits[0]}-bit {kind}"
-    except Exception:  # a broken header has no layout
-        return ""
 
 
 def _kind(error: Exception) -> str:

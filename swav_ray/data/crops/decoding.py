@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from swav_ray.config import DataConfig
 
-ALPHAS = {"drop": None, "white": (255, 255, 255), "grey": (128, 128, 128), "random": (128, 128, 128)}
+WHITE, GREY = (255, 255, 255), (128, 128, 128)
+ALPHAS = {"drop": None, "white": WHITE, "grey": GREY, "random": GREY}
 """What lies behind transparent pixels; random stands for grey if no colour is drawn, as in evaluations."""
 
 

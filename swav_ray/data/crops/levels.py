@@ -37,11 +37,12 @@ def declared_range(image: Any, samples: np.ndarray, significant_bits: int = 0) -
         low, high = (float(np.ravel(value)[0]) for value in (tags.get(280, 0), tags[281]))
     else:
         return None
-    return (low, high) if high > low and samples.max() <= high else None
+    values = samples[..., :3] if samples.ndim == 3 else samples
+    return (low, high) if high > low and values.max() <= high else None
 
 
 def eight_bit(array: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
-    """(H, W) uint8 of deep samples: `low` becomes 0 and `high` 255, rounded; what is no number becomes 0.
+    """uint8 of deep samples, in their shape: `low` becomes 0 and `high` 255, rounded; what is no number becomes 0.
 
     Without a range the type's own counts; of 16 bits that is the upper byte.
     """
@@ -69,6 +70,21 @@ def rgb(image: Any, decoding: Decoding, background: tuple[int, int, int] | None 
     if behind is not None and has_alpha(image):
         return over(np.asarray(image.convert("RGBA")), background or behind)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def wide_rgb(
+    samples: np.ndarray,
+    value_range: tuple[float, float],
+    decoding: Decoding,
+    background: tuple[int, int, int] | None = None,
+) -> np.ndarray:
+    """(H, W, 3) uint8 of (H, W, 3 or 4) uint16; transparency as `rgb` has it."""
+    colors = eight_bit(samples[..., :3], value_range)
+    behind = ALPHAS[decoding.alpha]
+    if behind is None or samples.shape[2] == 3:
+        return colors
+    alpha = (samples[..., 3:] >> 8).astype(np.uint8)
+    return over(np.concatenate([colors, alpha], axis=2), background or behind)
 
 
 def over(rgba: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:

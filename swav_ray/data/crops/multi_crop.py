@@ -6,6 +6,9 @@ colour and blur each crop (compiled, without the GIL). Knows nothing of torch, a
 
 from __future__ import annotations
 
+import time
+from typing import NamedTuple
+
 import numpy as np
 
 from swav_ray.config import AugmentConfig, CropsConfig
@@ -16,6 +19,13 @@ from swav_ray.data.crops.random_params import color_strengths, draw_crops, drawn
 from swav_ray.data.crops.render import eighths_needed, render
 
 _DEFAULTS = Decoding()
+
+
+class Decoded(NamedTuple):
+    """What decoding one image took: seconds, and the pixels of the image at its full size."""
+
+    seconds: float
+    pixels: int
 
 
 class MultiCrop:
@@ -60,19 +70,23 @@ class MultiCrop:
         row: int,
         color: np.ndarray | None = None,
         decoding: Decoding = _DEFAULTS,
-    ) -> None:
+    ) -> Decoded:
         """Write the crops of one image into row `row` of `out` (see `buffers`).
 
         data: an image file's bytes, or decoded pixels (see `decode`). With colour on the training device the crops are
         cut and flipped only, and their colour vectors go to `color` (total crops, rows, color_params) float32.
-        `decoding` is what the data set asks for.
+        `decoding` is what the data set asks for. Returns what decoding took.
         Raises UnreadableImage, and then leaves the row as it was.
         """
+        began = time.perf_counter()
         source = SourceImage(data, decoding)
+        opened = time.perf_counter()
         boxes, colors = self.draw(source.height, source.width, epoch, sample_id)
         eighths = eighths_needed(boxes, self._sizes)
         background = drawn_background((self.seed, epoch, sample_id)) if decoding.alpha == "random" else None
+        drawn = time.perf_counter()
         pixels = source.pixels(eighths, background)
+        decoded = Decoded(time.perf_counter() - drawn + opened - began, source.height * source.width)
         scale = eighths / 8 if pixels.shape[0] < source.height else 1.0
         on_cpu = self.color_params is None
         first = 0
@@ -82,3 +96,4 @@ class MultiCrop:
             first = last
         if color is not None and not on_cpu:
             color[:, row] = colors
+        return decoded

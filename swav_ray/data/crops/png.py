@@ -8,6 +8,7 @@ from collections.abc import Iterator
 START = b"\x89PNG\r\n\x1a\n"
 
 _COMPRESSED = (b"zTXt", b"iTXt", b"iCCP")
+_TEXTS = (b"zTXt", b"iTXt", b"tEXt")
 _LARGEST = 64 << 10  # bytes of a text or colour profile that PIL is still given: it may hold the orientation
 
 
@@ -37,6 +38,17 @@ def without_large_metadata(data: bytes) -> bytes:
             kept.append(data[last:start])
             last = end
     return b"".join([*kept, data[last:]]) if last > len(START) else data
+
+
+def without_texts(data: bytes) -> bytes:
+    """The file without its sound text chunks: PIL refuses more than 64 MiB of them, however small each is."""
+    kept = [data[: len(START)]]
+    last = len(START)
+    for kind, start, end in chunks(data):
+        if kind in _TEXTS and _is_sound(data, start, end):
+            kept.append(data[last:start])
+            last = end
+    return b"".join([*kept, data[last:]])
 
 
 def significant_bits(data: bytes) -> int:

@@ -51,6 +51,7 @@ def index_folder(listing: Listing) -> Rows:
         length=listing.files["size"],
         label=labels,
         split=pa.chunked_array(splits, pa.int8()),
+        content=listing.files["content"],
         classes=classes,
         notes=notes,
     )

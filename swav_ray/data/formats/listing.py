@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swav_ray.data.contents import content_of_etag
 from swav_ray.data.formats import metadata
 from swav_ray.data.formats.names import KINDS, kind_of
 from swav_ray.run.layout import IN_STORAGE_CACHE, LEASE, MANIFEST
@@ -32,7 +33,9 @@ _RUN_MANIFEST = f"/{MANIFEST}"  # in the directory of every run and sweep
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a place. ``files`` (name string, size int64) are sorted by name, bytewise.
+    """The files of a place. ``files`` (name string, size int64, content uint64) are sorted by name, bytewise.
+
+    Contents (contents.py) are known on S3, by size and ETag; a local file's is 0.
 
     ``metadata`` are names of files that may have labels of images.
     """
@@ -73,7 +76,7 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
 
 
 def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Survey:
-    found = _Survey(skip)
+    found = _Survey(skip, has_etags=not where.is_local)
     for count, entry in enumerate(where.list(found.add_dangling), start=1):
         found.add(entry)
         if progress is not None and count % 1000 == 0:
@@ -103,14 +106,14 @@ def _is_manifest(path: Place, size: int) -> bool:
 class _Survey:
     """Collects entries in chunks of arrow, so that a million names cost their bytes and not a million objects.
 
-    ``skip`` are folders, with their slash, that are left out.
+    ``skip`` are folders, with their slash, that are left out. ``has_etags``: of the entries.
     """
 
-    def __init__(self, skip: tuple[str, ...]) -> None:
+    def __init__(self, skip: tuple[str, ...], *, has_etags: bool) -> None:
         self.manifests: list[Entry] = []  # perhaps: by their names
-        self._skip = skip
+        self._skip, self._has_etags = skip, has_etags
         self._chunks: dict[str, list[pa.RecordBatch]] = {}
-        self._open: dict[str, tuple[list[str], list[int]]] = {}
+        self._open: dict[str, tuple[list[str], list[int], list[int]]] = {}
         self._counts: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
         self._example = ""
@@ -150,9 +153,10 @@ class _Survey:
                 self._compressed = entry.name
             return
         self._counts[kind] += 1
-        names, sizes = self._open.setdefault(kind, ([], []))
+        names, sizes, contents = self._open.setdefault(kind, ([], [], []))
         names.append(entry.name)
         sizes.append(entry.size)
+        contents.append(content_of_etag(entry.size, entry.etag_or_mtime) if self._has_etags else 0)
         if len(names) == _CHUNK:
             self._close(kind)
 
@@ -162,8 +166,9 @@ class _Survey:
             self._dangling.append(name)
 
     def _close(self, kind: str) -> None:
-        names, sizes = self._open.pop(kind, ([], []))
-        batch = pa.record_batch({"name": pa.array(names, pa.string()), "size": pa.array(sizes, pa.int64())})
+        names, sizes, contents = self._open.pop(kind, ([], [], []))
+        columns = {"name": pa.array(names, pa.string()), "size": pa.array(sizes, pa.int64())}
+        batch = pa.record_batch({**columns, "content": pa.array(contents, pa.uint64())})
         self._chunks.setdefault(kind, []).append(batch)
 
     def metadata(self, kind: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ SCHEMA = pa.schema(
         ("row", pa.int32()),  # in the row group, or in an IDX file; else -1
         ("label", pa.int32()),  # -1: none
         ("split", pa.int8()),  # TRAIN or TEST
+        ("content", pa.uint64()),  # equal for byte-identical images (contents.py); 0: not known
     ]
 )
 
@@ -35,6 +36,7 @@ class Rows:
     row: Any = None
     label: Any = None
     split: Any = None
+    content: Any = None
     classes: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
@@ -44,7 +46,7 @@ class Rows:
         for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True):
             value = getattr(self, name)
             if value is None:
-                value = np.full(len(self.uri), 0 if name == "split" else -1, kind.to_pandas_dtype())
+                value = np.full(len(self.uri), 0 if name in ("split", "content") else -1, kind.to_pandas_dtype())
             if isinstance(value, pa.ChunkedArray):
                 value = value.combine_chunks()
                 columns.append(value.cast(kind))

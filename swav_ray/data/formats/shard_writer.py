@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swav_ray.data.formats.shards import RANGES_KEY
+from swav_ray.data.contents import content_of
+from swav_ray.data.formats.shards import CONTENTS_KEY, RANGES_KEY
 
 
 class StoredImage(NamedTuple):
@@ -36,7 +37,8 @@ class ShardLayout:
         schema: columns among image (struct of bytes and path), label and split.
         group_rows: rows of a row group, which is what readers without ranges read at a time.
         dictionary: columns with few different values.
-        ranges: whether the footer says where each image lies; statistics, which nobody asks of images, are left out.
+        ranges: whether the footer says where each image lies, and its content; statistics, which nobody asks of images,
+            are left out.
     """
 
     schema: pa.Schema
@@ -61,6 +63,7 @@ def write_shard(images: Iterator[StoredImage], layout: ShardLayout, *, split: st
     """The Parquet file of these images; ``split`` fills the column of that name, if the layout has one."""
     sink = io.BytesIO()
     ranges: list[tuple[int, int]] = []
+    contents: list[int] = []
     with pq.ParquetWriter(
         sink,
         layout.schema,
@@ -74,8 +77,10 @@ def write_shard(images: Iterator[StoredImage], layout: ShardLayout, *, split: st
             if layout.ranges:
                 written = bytes(sink.getbuffer()[start:])
                 ranges.extend((start + at, length) for at, length in _find(written, [image.data for image in group]))
+                contents.extend(content_of(image.data) for image in group)
         if layout.ranges:
-            writer.add_key_value_metadata({RANGES_KEY: base64.b64encode(np.array(ranges, "<i8").tobytes())})
+            columns = {RANGES_KEY: np.array(ranges, "<i8"), CONTENTS_KEY: np.array(contents, "<u8")}
+            writer.add_key_value_metadata({key: base64.b64encode(column.tobytes()) for key, column in columns.items()})
     return sink.getvalue()
 
 

@@ -36,6 +36,7 @@ from swav_ray.storage.prefetch import prefetched
 from swav_ray.storage.ranges import RangeFile, in_order
 
 RANGES_KEY = b"swav_ray.image_ranges"  # footer entry: base64 of int64 little-endian (rows, 2), offset and length
+CONTENTS_KEY = b"swav_ray.image_contents"  # footer entry: base64 of uint64 little-endian (rows,), as in contents.py
 IMPORT_FILE = "_import.json"  # beside the shards that `import` writes: how many there will be
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
@@ -88,6 +89,8 @@ def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
     if ranges is not None:
         pairs = np.frombuffer(base64.b64decode(ranges), "<i8").reshape(-1, 2)
         found |= {"offset": pairs[:, 0], "length": pairs[:, 1]}
+        if (contents := metadata.metadata.get(CONTENTS_KEY)) is not None:  # shards of earlier versions have none
+            found["content"] = np.frombuffer(base64.b64decode(contents), "<u8")
     else:
         groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         found["row_group"] = np.repeat(np.arange(len(groups), dtype=np.int32), groups)

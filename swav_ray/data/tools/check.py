@@ -9,15 +9,19 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from swav_ray.data.bad_images import BadImage
+from swav_ray.data.contents import DIGEST, content_digest, contents_of
 from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage
+from swav_ray.data.crops.decoding import WHITE
+from swav_ray.data.crops.levels import over
+from swav_ray.data.looks import is_constant
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import name_of, read_samples
-from swav_ray.data.tools.duplicates import DIGEST, content_digest, equal_rows
+from swav_ray.data.tools.duplicates import equal_rows
 
 _BLOCK = 128  # samples a task
 _WORST_CLASSES = 10
@@ -33,9 +37,11 @@ class CheckResult:
         bad: the unreadable ones, in the order of their ids.
         no_end: JPEGs that lack nothing but their end marker, and are read.
         transparent: images that are transparent in part. constant: images of one constant colour.
+        shown_over_white: those of them that are not, if they are laid over white.
         duplicates: sets of two or more byte-identical images, each by uri in the order of their ids.
         twins: held-out images (a test split) that have a byte-identical twin among the training images.
         classes: for each class with unreadable images its name, how many they are, and of how many.
+        contents: (images,) uint64, what tells byte-identical images (contents.py); 0 for an unreadable one.
     """
 
     images: int
@@ -43,9 +49,11 @@ class CheckResult:
     no_end: int = 0
     transparent: int = 0
     constant: int = 0
+    shown_over_white: int = 0
     duplicates: tuple[tuple[str, ...], ...] = ()
     twins: int = 0
     classes: tuple[tuple[str, int, int], ...] = ()
+    contents: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64), compare=False, repr=False)
 
     def by_kind(self) -> dict[str, list[BadImage]]:
         """The bad images by kind, the most frequent first."""
@@ -71,7 +79,8 @@ class CheckResult:
         if self.transparent:
             lines.append(f"{self.transparent:,} images are transparent in part; data.alpha says what they become")
         if self.constant:
-            lines.append(f"{self.constant:,} images are one constant colour")
+            shown = f"; over white {self.shown_over_white:,} of them show something (data.alpha white)"
+            lines.append(f"{self.constant:,} images are one constant colour{shown if self.shown_over_white else ''}")
         lines += self._about_duplicates(examples)
         return "\n".join(lines)
 
@@ -80,7 +89,7 @@ class CheckResult:
         kinds = {kind: len(images) for kind, images in self.by_kind().items()}
         bad = [{name: getattr(image, name) for name in _COLUMNS} for image in self.bad]
         counts = {"images": self.images, "unreadable": len(self.bad), "kinds": kinds, "no_end_marker": self.no_end}
-        looks = {"transparent": self.transparent, "constant": self.constant}
+        looks = {"transparent": self.transparent, "constant": self.constant, "shown_over_white": self.shown_over_white}
         twins = {"duplicates": [list(found) for found in self.duplicates], "held_out_twins": self.twins}
         return {**counts, **looks, **twins, "bad": bad}
 
@@ -100,7 +109,8 @@ class CheckResult:
         lines += [f"  {' = '.join(found[:3])}" for found in self.duplicates[:examples]]
         if self.twins:
             lines.append(
-                f"{self.twins:,} held-out images have a twin among the training images, which flatters any evaluation"
+                f"{self.twins:,} held-out images have a twin among the training images, which flatters an evaluation: "
+                "kNN of runs that begin now leaves them out"
             )
         return lines
 
@@ -114,6 +124,7 @@ class _Block:
     no_end: int
     transparent: int
     constant: int
+    shown_over_white: int
 
 
 def check(
@@ -147,9 +158,11 @@ def check(
         no_end=sum(block.no_end for block in found),
         transparent=sum(block.transparent for block in found),
         constant=sum(block.constant for block in found),
+        shown_over_white=sum(block.shown_over_white for block in found),
         duplicates=tuple(tuple(name_of(manifest, sample) for sample in equal) for equal in sets),
         twins=_twins(sets, set(manifest.test_ids().tolist())),
         classes=_by_class(manifest, bad),
+        contents=contents_of(digests),
     )
 
 
@@ -186,7 +199,7 @@ def _in_flight(
 def _check_block(block: Manifest, sample_ids: np.ndarray) -> _Block:
     digests = np.zeros((len(block), DIGEST), np.uint8)
     bad: list[BadImage] = []
-    no_end = transparent = constant = 0
+    no_end = transparent = constant = shown = 0
     for i, (sample_id, sample) in enumerate(zip(sample_ids, read_samples(block, np.arange(len(block))), strict=True)):
         try:
             if isinstance(sample, Exception):
@@ -195,9 +208,11 @@ def _check_block(block: Manifest, sample_ids: np.ndarray) -> _Block:
             source = SourceImage(sample, block.decoding)
             pixels = source.pixels()
             no_end += source.flaw == NO_END_MARKER
-            transparent += source.is_transparent()
-            constant += bool((pixels == pixels[0, 0]).all())
+            see_through, one_color = source.is_transparent(), is_constant(pixels)
+            transparent += see_through
+            constant += one_color
+            shown += see_through and one_color and not is_constant(over(source.rgba(), WHITE))
             digests[i] = content_digest(sample)
         except UnreadableImage as error:
             bad.append(BadImage(int(sample_id), name_of(block, i), error.kind, str(error)))
-    return _Block(digests, bad, no_end, transparent, constant)
+    return _Block(digests, bad, no_end, transparent, constant, shown)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
+from swav_ray.data.contents import DIGEST, content_digest
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import read_samples
 
-DIGEST = 16  # bytes
 _READ_TOGETHER = 512  # samples
-
-
-def content_digest(sample: bytes | np.ndarray) -> np.ndarray:
-    """(DIGEST,) uint8 of an image's bytes, or of its pixels if it is decoded already."""
-    content = sample.tobytes() if isinstance(sample, np.ndarray) else sample
-    return np.frombuffer(hashlib.blake2b(content, digest_size=DIGEST).digest(), np.uint8)
 
 
 def equal_rows(digests: np.ndarray) -> list[list[int]]:
@@ -28,7 +20,7 @@ def equal_rows(digests: np.ndarray) -> list[list[int]]:
     return sorted(rows.tolist() for rows in sets)
 
 
-def first_of_equals(manifest: Manifest) -> np.ndarray:
+def without_copies(manifest: Manifest) -> np.ndarray:
     """Sample ids, ascending, without those that are equal to another: of equals the first stays, of the test split if
     one is in it. Reads every image. What cannot be read stays.
 

@@ -22,7 +22,7 @@ from swav_ray.data.formats.shard_writer import StoredImage, imported_layout, wri
 from swav_ray.data.formats.shards import IMPORT_FILE
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sources import read_samples
-from swav_ray.data.tools.duplicates import first_of_equals
+from swav_ray.data.tools.duplicates import without_copies
 from swav_ray.data.tools.shrink import shrunk
 from swav_ray.data.tools.torchvision_source import PREFIX, TorchvisionSource
 from swav_ray.storage.place import Place, PlaceError, is_leftover, place
@@ -85,7 +85,7 @@ class _PlaceSource:
         self._ids = dict(zip(SPLITS, (manifest.train_ids(), manifest.test_ids()), strict=True))
         self.duplicates = 0
         if deduplicate:
-            kept = first_of_equals(manifest)
+            kept = without_copies(manifest)
             self._ids = {split: ids[np.isin(ids, kept)] for split, ids in self._ids.items()}
             self.duplicates = len(manifest) - len(kept)
         self.name = manifest.root

@@ -29,8 +29,8 @@ def shrunk(data: bytes, max_side: int) -> bytes:
         if longer <= max_side:
             return data
         deep = source.deep_samples()
-        if deep is not None and deep[0].dtype != np.uint16:
-            return data  # no lossless format of these that everything reads
+        if deep is not None and (deep[0].dtype != np.uint16 or deep[0].ndim == 3):
+            return data  # no lossless format of these that PIL writes
         if deep is not None:
             return _encoded(_resized(source.upright(deep[0]), max_side), "PNG")
         if source.is_transparent():

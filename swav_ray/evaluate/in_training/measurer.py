@@ -11,9 +11,9 @@ from torch import nn
 from swav_ray.config import Config
 from swav_ray.data.manifest import Manifest
 from swav_ray.evaluate import label_free
-from swav_ray.evaluate.in_training.probe import Workers, knn
+from swav_ray.evaluate.in_training.probe import Knn, Workers, knn
 from swav_ray.model.swav import SwAVModel, Trunk
-from swav_ray.run.measurements import Figures
+from swav_ray.run.measurements import HELD_OUT_UNREADABLE, Figures
 
 
 class Measurer:
@@ -44,10 +44,8 @@ class Measurer:
         labelled = bool((self._manifest.labels[self._train_ids] >= 0).any())
         return self._config.eval.label_free_images > 0 or (labelled and len(self._held_out) > 0)
 
-    def knn(
-        self, model: SwAVModel, untrained: SwAVModel | None = None, init: SwAVModel | None = None
-    ) -> dict[str, float]:
-        """kNN top-1 in percent on held-out images, by name; empty if there are no labels. On every worker at once.
+    def knn(self, model: SwAVModel, untrained: SwAVModel | None = None, init: SwAVModel | None = None) -> Knn:
+        """kNN on held-out images, by name of a model. On every worker at once.
 
         Args:
             model: what is trained. untrained: the model with random weights, to be measured too.
@@ -61,7 +59,7 @@ class Measurer:
         data = self._manifest, self._train_ids, self._held_out
         return knn(backbones, *data, self._config.eval, device=self._device, world=self._world)
 
-    def figures(self, model: SwAVModel, knn: dict[str, float]) -> Figures:
+    def figures(self, model: SwAVModel, knn: Knn) -> Figures:
         """What measurements.jsonl has of a model, the label-free figures too if `eval.label_free_images` asks for them.
 
         On one worker.
@@ -70,7 +68,9 @@ class Measurer:
             knn: as `knn` measured it.
         """
         config = self._config.eval
-        figures = {"knn_top1": knn["trained"]} if knn else {}
+        figures = {"knn_top1": knn.top1["trained"]} if knn.top1 else {}
+        if knn.unreadable:
+            figures |= {HELD_OUT_UNREADABLE: len(knn.unreadable)}
         if config.label_free_images:
             figures |= label_free.measure(model, self._manifest, self._train_ids, config, device=self._device)
         return figures

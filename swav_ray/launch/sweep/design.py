@@ -9,7 +9,7 @@ import numpy as np
 from ray.tune.schedulers import TrialScheduler
 
 from swav_ray.config import Config, ConfigError, replace
-from swav_ray.data.holdout import split
+from swav_ray.data.holdout import split, with_twins
 from swav_ray.data.manifest import Manifest
 from swav_ray.launch.dataset import manifest_of
 from swav_ray.launch.sweep.choice import Choice, default_grace, objectives_of, points_of
@@ -76,9 +76,12 @@ def make_design(
     Raises:
         ConfigError, UnknownSetting, PlaceError: something is wrong.
     """
-    manifest = manifest_of(recipe, sweep_dir, terminal, begun=(sweep_dir / SWEEP).exists())
+    begun = (sweep_dir / SWEEP).exists()
+    manifest = manifest_of(recipe, sweep_dir, terminal, begun=begun)
     check_initial(recipe)
-    recipe = _with_held_out(recipe, manifest, terminal)
+    given, recipe = recipe, _with_held_out(recipe, manifest, terminal)
+    if recipe is not given and not begun:
+        manifest, _ = with_twins(manifest, recipe.data)
     base = with_sweep_settings(recipe, scheduler)
     train_ids, held_out = split(manifest, base.data)
     images = len(train_ids)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from swav_ray.data.crops.decode import SourceImage, UnreadableImage, decode
+from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage, decode
 from swav_ray.data.crops.decoding import Decoding
 
 
@@ -67,7 +67,7 @@ def test_floating_point_greyscale_covers_the_whole_range() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_exif_rotated_images_come_upright(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -76,6 +76,19 @@ def test_exif_rotated_images_come_upright(orientation: int, kind: str) -> None:
     source = SourceImage(data)
     assert (source.height, source.width) == upright.shape[:2]
     assert difference(source.pixels(), upright) < 0.5
+
+
+def test_a_cmyk_jpeg_that_lacks_only_its_end_marker_is_read_and_one_that_lacks_more_is_not() -> None:
+    data = encoded(photo().convert("CMYK"), "JPEG", quality=95)
+    source = SourceImage(data[:-2])
+    assert np.array_equal(source.pixels(), decode(data))
+    assert source.flaw == NO_END_MARKER
+    with pytest.raises(UnreadableImage) as refused:
+        decode(data[:-2], Decoding(strict=True))
+    assert refused.value.kind == "truncated"
+    for cut in (3, 50, len(data) // 2):
+        with pytest.raises(UnreadableImage):
+            decode(data[:-cut])
 
 
 def test_a_broken_exif_block_does_not_matter() -> None:

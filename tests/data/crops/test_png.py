@@ -80,3 +80,13 @@ def test_significant_bits_come_from_sbit() -> None:
     plain = encoded(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)), "PNG")
     assert significant_bits(plain) == 0
     assert significant_bits(with_chunk(plain, chunk(b"sBIT", b"\x0c"))) == 12
+
+
+def test_many_small_texts_do_not_make_pixels_unreadable() -> None:
+    """PIL refuses more than 64 MiB of them together."""
+    plain = encoded(photo(), "PNG")
+    texts = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(60 << 10))) * 1200
+    data = with_chunk(plain, texts)
+    with pytest.raises(ValueError, match="MAX_TEXT"):
+        Image.open(io.BytesIO(data)).load()
+    assert np.array_equal(decode(data), decode(plain))

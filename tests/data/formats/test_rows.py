@@ -12,7 +12,7 @@ def test_a_column_that_a_source_does_not_have_is_absent_and_the_split_train() ->
     table = Rows(uri=["a", "b"], length=pa.chunked_array([[5], [6]])).table()
     assert table.schema == SCHEMA
     assert table.to_pylist()[1] == {
-        "uri": "b", "offset": -1, "length": 6, "row_group": -1, "row": -1, "label": -1, "split": 0
+        "uri": "b", "offset": -1, "length": 6, "row_group": -1, "row": -1, "label": -1, "split": 0, "content": 0
     }  # fmt: skip
     assert all(column.num_chunks == 1 for column in table.columns)
 

@@ -37,6 +37,8 @@ def test_the_bad_images_are_found_by_kind(damaged: Path) -> None:
 
 
 def test_what_is_remarkable_is_counted_and_copies_are_named(tmp_path: Path) -> None:
+    drawing = Image.new("RGBA", (32, 32))  # black on hidden black
+    drawing.putalpha(clip_art("RGBA").getchannel("A"))
     files = {
         "train/a/0.jpg": image(0),
         "train/a/1.jpg": image(1)[:-2],
@@ -47,12 +49,16 @@ def test_what_is_remarkable_is_counted_and_copies_are_named(tmp_path: Path) -> N
         "val/b/4.jpg": image(4),
         "val/b/5.jpg": b"",
         "val/a/6.jpg": b"",
+        "train/b/7.png": encoded(drawing, "PNG"),
     }
     report = check(build(str(write_files(tmp_path, files))), workers=1)
-    assert (report.no_end, report.transparent, report.constant, report.twins) == (1, 1, 1, 1)
+    assert (report.no_end, report.transparent, report.constant, report.twins) == (1, 2, 2, 1)
     names = [[str(Path(uri).relative_to(tmp_path)) for uri in found] for found in report.duplicates]
     assert names == [["train/a/0.jpg", "train/b/copy.jpg", "val/a/twin.jpg"]]
     text = report.text()
     assert "1 JPEGs lack their end marker and are read" in text
+    assert "2 images are one constant colour; over white 1 of them show something (data.alpha white)" in text
     assert "2 images are byte-identical copies of others" in text
+    equal = [sample for sample in range(report.images) if report.contents[sample] == report.contents[0]]
+    assert equal == [0, 5, 7]
     assert "1 held-out images have a twin among the training images" in text

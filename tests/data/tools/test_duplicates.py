@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from swav_ray.data.contents import content_digest
 from swav_ray.data.manifest import build
-from swav_ray.data.tools.duplicates import content_digest, equal_rows, first_of_equals
+from swav_ray.data.tools.duplicates import equal_rows, without_copies
 from tests.data.images import image, write_files
 
 
@@ -27,5 +28,5 @@ def test_of_equals_the_first_stays_or_the_one_held_out(tmp_path: Path) -> None:
         "train/b/empty.jpg": b"x",
     }
     manifest = build(str(write_files(tmp_path, files)))
-    kept = [manifest.table["uri"][sample].as_py() for sample in first_of_equals(manifest).tolist()]
+    kept = [manifest.table["uri"][sample].as_py() for sample in without_copies(manifest).tolist()]
     assert kept == ["train/a/1.jpg", "train/b/empty.jpg", "val/a/twin.jpg", "val/b/empty.jpg"]

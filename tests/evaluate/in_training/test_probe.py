@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from torch import nn
 from swav_ray.config import EvalConfig
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sample_plan import even_slice
-from swav_ray.evaluate.in_training.probe import knn
+from swav_ray.evaluate.in_training.probe import Knn, knn
 from swav_ray.training.distributed import World
 from tests.data.images import write_files
 
@@ -43,9 +44,13 @@ def photos() -> dict[str, bytes]:
     return {**files, **{f"val/{name}/q.png": png(value + 5) for name, value in COLOURS.items()}}
 
 
-def measured(manifest: Manifest, config: EvalConfig = CONFIG, world: object = None) -> dict[str, float]:
+def found(manifest: Manifest, config: EvalConfig = CONFIG, world: object = None) -> Knn:
     workers = world or World()
     return knn(BACKBONES, manifest, manifest.train_ids(), manifest.test_ids(), config, device=CPU, world=workers)  # type: ignore[arg-type]
+
+
+def measured(manifest: Manifest, config: EvalConfig = CONFIG) -> dict[str, float]:
+    return dict(found(manifest, config).top1)
 
 
 def test_held_out_images_are_classified_by_their_neighbours_beside_pixels_and_chance(tmp_path: Path) -> None:
@@ -120,5 +125,46 @@ def test_every_worker_has_the_figure_of_all_images_also_one_without_a_query(tmp_
     manifest = build(str(write_files(tmp_path, photos())))
     threads = Threads(workers)
     with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(lambda rank: measured(manifest, world=threads.of(rank)), range(workers)))
-    assert found == [measured(manifest)] * workers
+        everyone = list(pool.map(lambda rank: found(manifest, world=threads.of(rank)), range(workers)))
+    assert everyone == [found(manifest)] * workers
+    assert everyone[0].top1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_held_out_images_that_cannot_be_read_are_named_on_every_worker(tmp_path: Path, workers: int) -> None:
+    files = {name: b"no image" if name.startswith("val/") else data for name, data in photos().items()}
+    manifest = build(str(write_files(tmp_path, files)))
+    threads = Threads(workers)
+    with ThreadPoolExecutor(workers) as pool:
+        everyone = list(pool.map(lambda rank: found(manifest, world=threads.of(rank)), range(workers)))
+    assert everyone == [everyone[0]] * workers
+    assert everyone[0].queries == len(everyone[0].unreadable) == 3
+    assert {bad.sample_id for bad in everyone[0].unreadable} == set(manifest.test_ids().tolist())
+    assert everyone[0].why_none().startswith(f"none of 3 held-out images can be read; for example {tmp_path}/val/black")
+
+
+def test_a_held_out_image_that_is_gone_is_missing(tmp_path: Path) -> None:
+    manifest = build(str(write_files(tmp_path, photos())))
+    (tmp_path / "val/grey/q.png").unlink()
+    (bad,) = found(manifest).unreadable
+    assert (bad.kind, Path(bad.uri)) == ("missing", tmp_path / "val/grey/q.png")
+    assert found(manifest).why_none() == ""
+
+
+def test_a_held_out_image_that_is_byte_identical_to_a_neighbour_is_left_out_and_counted(tmp_path: Path) -> None:
+    files = photos()
+    files["val/white/q.png"] = files["train/black/0.png"]
+    manifest = build(str(write_files(tmp_path, files)))
+    assert found(manifest).twins == 1
+    assert measured(manifest) == {"mean": 100.0, "pixels": 100.0, "chance": 50.0}
+    earlier = replace(manifest, table=manifest.table.drop_columns(["content"]))  # whose run counted it
+    assert found(earlier).twins == 0
+    assert measured(earlier)["mean"] == pytest.approx(200 / 3)
+
+
+def test_if_all_held_out_images_are_copies_that_is_why_there_is_no_figure(tmp_path: Path) -> None:
+    files = photos()
+    files |= {f"val/{name}/q.png": files[f"train/{name}/0.png"] for name in COLOURS}
+    only_copies = found(build(str(write_files(tmp_path, files))))
+    assert (dict(only_copies.top1), only_copies.twins) == ({}, 3)
+    assert only_copies.why_none() == "all 3 held-out images are copies of training images"

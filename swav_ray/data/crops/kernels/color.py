@@ -2,7 +2,7 @@
 
 Each operation leaves whole numbers 0 ... 255, cut (not rounded) as PIL's blend cuts them; hue goes through PIL's HSV of
 8 bits each. Contrast needs the mean of the whole crop as the operations before it left it, and so splits the work in
-two passes over the crop.
+two passes over the crop. Saturation, hue and greyscale leave grey as it is, to the bit, so a grey crop goes without.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ def jitter(planes: np.ndarray, size: int, color: np.ndarray) -> None:
     planes: flat uint8 as `[x][channel][y]`. color: (COLOR_PARAMS,) float32, its factors at most 2.
     """
     codes, factors = np.empty(OPERATIONS, np.int64), np.empty(OPERATIONS * 3, np.uint16)
-    count, contrast = 0, -1
+    count, contrast, length = 0, -1, padded(size)
+    grey = (color[ORDER] != NO_OP or color[GREY] != 0) and is_grey(planes, size, length)
     for k in range(4):
         code = int(color[ORDER + k])
-        if code == NO_OP:
+        if code == NO_OP or (grey and code in (SATURATION, HUE)):
             continue
         if code == CONTRAST:
             contrast = count
@@ -37,15 +38,32 @@ def jitter(planes: np.ndarray, size: int, color: np.ndarray) -> None:
         else:
             _set_blend(factors[3 * count : 3 * count + 3], color[FACTOR + code])
         count += 1
-    if color[GREY] != 0:
+    if color[GREY] != 0 and not grey:
         codes[count] = SATURATION
         _set_blend(factors[3 * count : 3 * count + 3], 0.0)
         count += 1
-    mean, length = 0, padded(size)
+    mean = 0
     if contrast >= 0:
         total = color_lines(planes, size, length, codes, factors, 0, contrast, 0, True)
         mean = int(total / (size * size) + 0.5)
     color_lines(planes, size, length, codes, factors, max(contrast, 0), count, mean, False)
+
+
+@njit(nogil=True)
+def is_grey(planes: np.ndarray, size: int, length: int) -> bool:
+    """Whether red, green and blue are equal everywhere; a crop with colours is known by its first column that has one.
+
+    planes: flat uint8 as `[x][channel][y]`, lines of `length`, of which `size` pixels count.
+    """
+    for x in range(size):
+        red, green, blue = 3 * x * length, (3 * x + 1) * length, (3 * x + 2) * length
+        differing = np.uint8(0)
+        for y in range(size):
+            level = planes[red + y]
+            differing |= (level ^ planes[green + y]) | (level ^ planes[blue + y])
+        if differing:
+            return False
+    return True
 
 
 @njit(nogil=True)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from swav_ray.data.crops.color_vector import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from swav_ray.data.crops.kernels import reference
-from swav_ray.data.crops.kernels.color import jitter
+from swav_ray.data.crops.kernels.color import is_grey, jitter
 from tests.data.crops.kernels.pictures import FEW, PHOTO, SEEDS, SIDES, mean_difference, pixels
 from tests.data.crops.pil_multi_crop import color_vector, pil_color
 
@@ -50,6 +50,44 @@ def test_a_jitter_is_its_specification_to_the_bit(
     color = color_vector(order, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, grey=grey)
     picture = pixels(size, size, seed)
     assert np.array_equal(jittered(picture, color), reference.jitter(picture, color))
+
+
+@FEW
+@given(
+    size=SIDES,
+    order=ORDERS,
+    factors=st.tuples(FACTORS, FACTORS, FACTORS),
+    hue=st.integers(0, 255),
+    grey=st.integers(0, 1),
+    seed=SEEDS,
+)
+@example(size=96, order=(2, 3, 1, 0), factors=(1.7, 0.4, 1.9), hue=100, grey=1, seed=1)
+def test_what_a_grey_crop_goes_without_would_leave_it_as_it_is_to_the_bit(
+    size: int, order: tuple[int, ...], factors: tuple[float, float, float], hue: int, grey: int, seed: int
+) -> None:
+    """The specification runs every operation."""
+    brightness, contrast, saturation = factors
+    color = color_vector(order, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, grey=grey)
+    picture = np.repeat(pixels(size, size, seed)[..., :1], 3, axis=2)
+    assert np.array_equal(jittered(picture, color), reference.jitter(picture, color))
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 1.0, 1.4, 2.0])
+def test_no_level_of_grey_is_moved_by_saturation_or_hue(factor: float) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    for shift in (0, 1, 128, 255):
+        color = color_vector((SATURATION, HUE), brightness=1.0, contrast=1.0, saturation=factor, hue=shift, grey=1)
+        assert np.array_equal(reference.jitter(levels, color), levels)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_one_level_in_the_last_pixel_makes_a_colour(channel: int) -> None:
+    size = 33
+    picture = np.full((size, size, 3), 90, np.uint8)
+    length = reference.padded(size)
+    assert is_grey(reference.planes_of(picture, padding=99), size, length)
+    picture[-1, -1, channel] = 91
+    assert not is_grey(reference.planes_of(picture, padding=99), size, length)
 
 
 @pytest.mark.parametrize("size", [33, 96])

@@ -1,0 +1,58 @@
+"""What bytes are that no image decoder knows: for the message, which should say more than that."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import TiffImagePlugin
+
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+_LONGEST_TEXT = 4096
+
+
+def why_unidentified(data: bytes) -> tuple[str, str]:
+    """The kind of `UnreadableImage` and its message."""
+    if data[:3] == JPEG_START and JPEG_END not in data:
+        return "truncated", f"JPEG of {len(data)} bytes ends in its header"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "unsupported", "HEIC; `pip install 'swav_ray[heic]'` reads it"
+    if data.startswith(_JPEG_XL):
+        return "unsupported", "JPEG XL; convert it to PNG or JPEG"
+    if data[128:132] == b"DICM":
+        return "unsupported", "DICOM; export it to PNG or TIFF of 16 bits"
+    if data[:4] in _TIFF_STARTS and (layout := _tiff_layout(data)):
+        return "unsupported", f"TIFF of {layout}, which PIL cannot read"
+    if data.startswith(b"version https://git-lfs"):
+        return "not_an_image", "a Git LFS pointer; `git lfs pull` fetches the file"
+    if (text := _text(data)) and ("/" in text or "\\" in text) and "\n" not in text:
+        return "not_an_image", f"a text with a path, {text!r}: a link that was not kept as one"
+    return "not_an_image", f"no known image format, starts with {bytes(data[:8])!r}"
+
+
+def _text(data: bytes) -> str:
+    """A short text without control characters and markup; empty for anything else."""
+    if len(data) > _LONGEST_TEXT or data[:1] == b"<":
+        return ""
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() else ""
+
+
+def _tiff_layout(data: bytes) -> str:
+    """The bands and the type of their samples, for people; empty if the header does not say."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tags.get(258, (1,))
+        kind = {1: "integers", 2: "signed integers", 3: "floats"}.get(tags.get(339, (1,))[0], "samples")
+        return f"{tags.get(277, 1)} bands of {bits[0]}-bit {kind}"
+    except Exception:  # a broken header has no layout
+        return ""

@@ -1,0 +1,40 @@
+"""Colours of 16 bits a band, of which PIL gives the upper bytes alone: OpenCV reads them whole."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import cv2
+import numpy as np
+
+_PNG_WITH_BANDS = (2, 4, 6)  # its colour types: RGB, LA, RGBA
+_PPM = re.compile(rb"P6\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+65535\s")
+_JPEG_2000_SIZE = b"\xff\x4f\xff\x51"  # start of codestream, then the marker of the image's size
+_SAMPLE_DEPTH = 42  # bytes behind its start, where the first component's depth is
+
+
+def is_wide(image: Any, data: bytes) -> bool:
+    """Whether an opened PIL image has several bands of 16 bits (of 9 to 16 in JPEG 2000), by its header."""
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if image.format == "PNG":
+        return data[24] == 16 and data[25] in _PNG_WITH_BANDS
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (8,))) == 16
+    if image.format == "JPEG2000":
+        at = data.find(_JPEG_2000_SIZE) + _SAMPLE_DEPTH
+        return at >= _SAMPLE_DEPTH and 8 <= int.from_bytes(data[at : at + 1], "big") & 0x7F < 16
+    return image.format == "PPM" and _PPM.match(data) is not None
+
+
+def wide_samples(data: bytes) -> np.ndarray | None:
+    """(H, W, 3 or 4) uint16, RGB or RGBA, as they lie in the file; None if OpenCV cannot read them."""
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if found is None or found.dtype != np.uint16 or found.ndim != 3 or found.shape[2] not in (3, 4):
+        return None
+    order = [2, 1, 0, 3][: found.shape[2]]
+    return np.ascontiguousarray(found[..., order])
