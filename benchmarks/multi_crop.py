@@ -1,10 +1,10 @@
 """Multi-crop on one core: our images per second beside the PIL pipeline's, measured in turns in the same run.
 
-    taskset -c 0 python -m benchmarks.multi_crop [--images DIR] [--rounds N]
+    taskset -c 0 python -m benchmarks.multi_crop [--images DIR] [--rounds N] [--grey]
 
 Prints one JSON line. Without --images it makes JPEGs from scikit-learn's two sample photos: 500 x 375 of about 66 KB
 for the main figures, 4000 x 3000 for decoding of large originals, 64 x 64 for small ones. With --images the main
-figures come from the JPEGs of that folder. The baseline is the published augmentation in PIL and torchvision, once as
+figures come from the JPEGs of that folder. --grey makes the photos greyscale. The baseline is the published augmentation in PIL and torchvision, once as
 far as ours goes (uint8 crops) and once with the float tensors that the published workers also make.
 """
 
@@ -49,10 +49,10 @@ def jpeg(image: Image.Image, size: tuple[int, int], target: int | None = None) -
     return min((encoded(quality) for quality in range(70, 99)), key=lambda data: abs(len(data) - target))
 
 
-def sample_photos() -> list[Image.Image]:
+def sample_photos(grey: bool = False) -> list[Image.Image]:
     from sklearn.datasets import load_sample_images
 
-    photos = [Image.fromarray(image) for image in load_sample_images().images]
+    photos = [Image.fromarray(image).convert("L" if grey else "RGB") for image in load_sample_images().images]
     return [turned for photo in photos for turned in (photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT))]
 
 
@@ -116,9 +116,10 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=3, help="times that every draw is timed, after one more (default %(default)s)"
     )
+    parser.add_argument("--grey", action="store_true", help="greyscale photos")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    photos = sample_photos()
+    photos = sample_photos(arguments.grey)
     if arguments.images:
         files = sorted(path for path in arguments.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
         images = [path.read_bytes() for path in files[:200]]
@@ -151,6 +152,7 @@ def main() -> None:
         json.dumps(
             {
                 "benchmark": "multi_crop",
+                "grey": arguments.grey,
                 "crops": "2x224+6x96",
                 "images": len(images),
                 "mean_bytes": round(statistics.fmean(len(data) for data in images)),
