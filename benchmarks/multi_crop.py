@@ -4,8 +4,10 @@
 
 Prints one JSON line. Without --images it makes JPEGs from scikit-learn's two sample photos: 500 x 375 of about 66 KB
 for the main figures, 4000 x 3000 for decoding of large originals, 64 x 64 for small ones. With --images the main
-figures come from the JPEGs of that folder. --grey makes the photos greyscale. The baseline is the published augmentation in PIL and torchvision, once as
-far as ours goes (uint8 crops) and once with the float tensors that the published workers also make.
+figures come from the JPEGs of that folder. --grey makes the photos greyscale.
+
+The baseline is the published augmentation in PIL and torchvision, once as far as ours goes (uint8 crops) and once with
+the float tensors that the published workers also make.
 """
 
 from __future__ import annotations
