@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pyarrow as pa
 
+from swav_ray.data.formats.names import without_negative
 from swav_ray.data.manifest import Manifest
 from swav_ray.storage.errors import PlaceError
 from swav_ray.storage.place import Place
@@ -54,7 +55,9 @@ def _read_labels(where: Place) -> list[tuple[str, set[str]]]:
         rows = rows[1:]
     if not any(cell for _, cell in rows):
         raise PlaceError(f"{where}: holds no labels; give a CSV of name,label")
-    return [(name, {label.strip() for label in cell.split(_SEPARATOR)} - {""}) for name, cell in rows]
+    sets = [(name, {label.strip() for label in cell.split(_SEPARATOR)} - {""}) for name, cell in rows]
+    known = {word for word in without_negative({label for _, labels in sets for label in labels}) if word is not None}
+    return [(name, labels & known) for name, labels in sets]
 
 
 def with_labels(manifest: Manifest, where: Place, *, keep_own: bool = False) -> tuple[Manifest, tuple[str, ...]]:

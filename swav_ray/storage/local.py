@@ -55,6 +55,10 @@ def walk(
         found = os.scandir(os.path.join(root, below))
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return
     folders = []
     with found:
         for item in found:

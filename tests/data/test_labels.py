@@ -39,6 +39,13 @@ def test_numbers_are_sorted_as_numbers_and_images_without_a_label_are_counted(fl
     assert notes == (f"{tmp_path / 'labels.csv'}: names no label for 2 of 4 images",)
 
 
+def test_numbers_below_0_are_no_labels(flat: Manifest, tmp_path: Path) -> None:
+    labelled, _ = with_labels(flat, csv(tmp_path, "a,-1\nb,9\none/c.jpg,-2\ntwo/c.jpg,10\n"))
+    assert (labelled.classes, labelled.labels.tolist()) == (["9", "10"], [-1, 0, -1, 1])
+    labelled, _ = with_labels(flat, csv(tmp_path, "a,-1\nb,dog\n"))  # names: there it is one
+    assert labelled.classes == ["-1", "dog"]
+
+
 def test_an_ambiguous_name_is_no_images_name(flat: Manifest, tmp_path: Path) -> None:
     _, notes = with_labels(flat, csv(tmp_path, "a,1\nc,2\n"))
     assert notes[0].endswith(f"1 names are no image of {flat.root}: c")

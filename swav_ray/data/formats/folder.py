@@ -10,7 +10,7 @@ from swav_ray.data.formats.names import chunked, common_folder, encode_labels, s
 from swav_ray.data.formats.rows import Rows
 
 _TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing")
-_UNLABELLED = ("unlabeled", "unlabelled")  # beside train/ and test/: images without a class, as STL-10 has them
+_UNLABELLED = ("unlabeled", "unlabelled")  # folders of images without a class, as STL-10 has one
 _SPLIT_FOLDERS = frozenset(("train", "training", *_TEST_FOLDERS))
 
 
@@ -34,7 +34,7 @@ def index_folder(listing: Listing) -> Rows:
         folders = [name[start:].split("/")[:-1] for name in part]
         splits.append(pa.array([split_of_top[f[0]] if f else 0 for f in folders], pa.int8()))
         if not has_splits:
-            return [f[0] if f else None for f in folders]
+            return [f[0] if f and f[0].lower() not in _UNLABELLED else None for f in folders]
         return [_class_in(f, words) for f in folders]
 
     labels, classes = encode_labels(classes_of(part) for part in chunked(names))
@@ -62,4 +62,4 @@ def _class_in(folders: list[str], words: dict[str, str | None]) -> str | None:
     if not folders or folders[0].lower() in _UNLABELLED:
         return None
     inside = folders[1:] if words[folders[0]] else folders
-    return inside[0] if inside else None
+    return inside[0] if inside and inside[0].lower() not in _UNLABELLED else None

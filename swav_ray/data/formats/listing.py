@@ -26,6 +26,7 @@ MANIFEST_KEY = b"swav_ray.manifest"  # footer entry of the Parquet files that ar
 
 _COMPRESSED_TAR = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$")
 _CHUNK = 1 << 16  # names
+_MOST_TABLES = 100  # Parquet files beside images that are looked into
 
 # Runs may lie in the place that they train on: `--data.uri .` with the default storage.
 _RUN_MANIFEST = f"/{MANIFEST}"  # in the directory of every run and sweep
@@ -71,6 +72,7 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
             f"{where}: {'does not exist' if missing else 'holds no files'}; give a folder or s3://bucket/prefix of "
             "images, Parquet shards, tars or IDX files"
         )
+    found.leave_out(_tables(where, found.shards_beside_images()))
     kind = found.kind(where)
     return Listing(where, kind, found.table(kind), found.fingerprint, found.notes(), found.metadata(kind))
 
@@ -103,6 +105,21 @@ def _is_manifest(path: Place, size: int) -> bool:
     return MANIFEST_KEY in (metadata or {})
 
 
+def _tables(where: Place, shards: Iterable[Entry]) -> list[Entry]:
+    """Those of these Parquet files that hold no image: tables of labels or measurements that lie beside images."""
+    return [entry for entry in shards if not _may_hold_images(where / entry.name, entry.size)]
+
+
+def _may_hold_images(path: Place, size: int) -> bool:
+    try:
+        with pq.ParquetFile(path.uri if path.is_local else pa.PythonFile(RangeFile(path, size), mode="r")) as file:
+            return any(
+                column.physical_type == "BYTE_ARRAY" and column.logical_type.type == "NONE" for column in file.schema
+            )
+    except (pa.ArrowInvalid, FileNotFoundError):
+        return True
+
+
 class _Survey:
     """Collects entries in chunks of arrow, so that a million names cost their bytes and not a million objects.
 
@@ -120,6 +137,7 @@ class _Survey:
         self._compressed = ""
         self._dangling: list[str] = []
         self._metadata: list[Entry] = []
+        self._shards: list[Entry] = []  # the first few
         self._sum = 0
 
     @property
@@ -153,12 +171,26 @@ class _Survey:
                 self._compressed = entry.name
             return
         self._counts[kind] += 1
+        if kind == "parquet" and len(self._shards) <= _MOST_TABLES:
+            self._shards.append(entry)
         names, sizes, contents = self._open.setdefault(kind, ([], [], []))
         names.append(entry.name)
         sizes.append(entry.size)
         contents.append(content_of_etag(entry.size, entry.etag_or_mtime) if self._has_etags else 0)
         if len(names) == _CHUNK:
             self._close(kind)
+
+    def shards_beside_images(self) -> list[Entry]:
+        """The Parquet files, if they are few and images lie there too; else none."""
+        return self._shards if self._counts["image"] and len(self._shards) <= _MOST_TABLES else []
+
+    def leave_out(self, shards: list[Entry]) -> None:
+        """Counts Parquet files as files of no use, if these are all that there are."""
+        if not shards or len(shards) < self._counts["parquet"]:
+            return
+        del self._counts["parquet"]
+        self._others[".parquet"] += len(shards)
+        self._example = min([self._example or shards[0].name, *(entry.name for entry in shards)])
 
     def add_dangling(self, name: str) -> None:
         """Takes the name of a link that leads nowhere."""

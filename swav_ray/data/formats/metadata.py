@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from swav_ray.data.formats.names import LABEL_COLUMNS
+from swav_ray.data.formats.names import LABEL_COLUMNS, without_negative
 from swav_ray.one_line import one_line
 from swav_ray.storage.place import Place
 
@@ -42,7 +42,7 @@ def labels_of(
         folder = name[: name.rfind("/") + 1]
         pairs = zip(table[file].to_pylist(), table[label].to_pylist(), strict=True)
         label_of |= {f"{folder}{path}": str(word) for path, word in pairs if word is not None}
-    labels = [label_of.get(image) for image in images]
+    labels = without_negative(label_of.get(image) for image in images)
     if not label_of:
         return None, tuple(notes)
     if not any(word is not None for word in labels):

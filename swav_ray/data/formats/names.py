@@ -21,6 +21,7 @@ _IDX_NAME = re.compile(r"(images|labels)[-.]idx\d-ubyte(\.gz)?$")
 _SPLIT_WORD = re.compile(
     r"(?:^|[-_./])(train|training|val|valid|validation|dev|eval|evaluation|test|testing|t10k)(?=$|[-_./0-9])", re.I
 )
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _CHUNK = 1 << 16  # names
 
 
@@ -78,6 +79,14 @@ def encode_labels(
     rank = {name: label for label, name in enumerate(classes)}
     relabel = np.array([rank[name] for name in seen] + [-1], np.int32)  # a code of -1 takes the last
     return pa.chunked_array([pa.array(relabel[chunk.to_numpy()]) for chunk in chunks], pa.int32()), classes
+
+
+def without_negative(words: Iterable[str | None]) -> list[str | None]:
+    """The same words. If all of them are whole numbers, those below 0 are no labels, as in most data sets."""
+    found = list(words)
+    if not all(word is None or _NUMBER.fullmatch(word) for word in found):
+        return found
+    return [None if word is None or word.startswith("-") else word for word in found]
 
 
 def chunked(names: pa.ChunkedArray) -> Iterable[list[str]]:

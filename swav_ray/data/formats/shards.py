@@ -27,6 +27,7 @@ from swav_ray.data.formats.names import (
     encode_labels,
     split_word,
     splits_of_files,
+    without_negative,
 )
 from swav_ray.data.formats.rows import Rows, concatenate
 from swav_ray.one_line import one_line
@@ -104,7 +105,7 @@ def _index_shard(root: Place, name: str, size: int, split: int) -> Rows:
         words = [split_word(word or "") for word in columns["split"].cast(pa.string()).to_pylist()]
         found["split"] = np.array([TEST if word == "test" else TRAIN for word in words], np.int8)
     if _label_column(schema):
-        found["label"] = columns[_label_column(schema)]
+        found["label"] = _whole(columns[_label_column(schema)])
     return Rows(**found, classes=_class_names(metadata.metadata or {}, _label_column(schema)), notes=notes)
 
 
@@ -160,9 +161,25 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 def _label_column(schema: pa.Schema) -> str | None:
     def fits(kind: pa.DataType) -> bool:
-        return pa.types.is_integer(_values(kind)) or _is_words(kind)
+        kind = _values(kind)
+        return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or _is_words(kind)
 
     return next((name for name in LABEL_COLUMNS if name in schema.names and fits(schema.field(name).type)), None)
+
+
+def _whole(labels: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Labels as they are, or as int64 if they are truths or floats; None if floats have fractions, as no labels do.
+
+    A table in which some label was missing has floats for all of them.
+    """
+    if pa.types.is_boolean(labels.type):
+        return labels.cast(pa.int64())
+    if not pa.types.is_floating(labels.type):
+        return labels
+    try:
+        return pc.if_else(pc.is_nan(labels), None, labels).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
 
 
 def _values(kind: pa.DataType) -> pa.DataType:
@@ -191,7 +208,9 @@ def _joined_labels(parts: list[Rows]) -> tuple[pa.ChunkedArray | None, list[str]
         return None, []
     columns = [pa.chunked_array([pa.nulls(len(p.uri), pa.int32())]) if p.label is None else p.label for p in parts]
     if any(not pa.types.is_integer(part.label.type) for part in parts if part.label is not None):
-        return encode_labels(column.cast(pa.string()).to_pylist() for column in columns)
+        texts = [column.cast(pa.string()) for column in columns]
+        known = set(without_negative({word for text in texts for word in text.unique().to_pylist()}))
+        return encode_labels([word if word in known else None for word in text.to_pylist()] for text in texts)
     tops = (pc.max(column).as_py() for column in columns)
     top = max((top for top in tops if top is not None), default=-1)
     classes = max((part.classes for part in parts), key=len)

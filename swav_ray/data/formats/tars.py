@@ -29,7 +29,7 @@ _READ_AHEAD = 4 << 20  # bytes of a request to S3; larger members are skipped wi
 _READ_AHEAD_LOCAL = 8 << 10
 _THREADS = 8
 _NUMBER = re.compile(r"-?[0-9]{1,18}")  # labels that are longer are names
-_GZIP = b"\x1f\x8b"
+_COMPRESSED = {b"\x1f\x8b": "gzipped", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _IMAGE_WORDS = frozenset(("image", "img", "photo", "rgb", "input"))
 _MASK_WORDS = frozenset(("mask", "masks", "seg", "segmentation", "label", "labels", "depth", "target", "gt"))
 _LABEL_KEYS = ("label", "cls", "class", "class_id", "target")
@@ -131,8 +131,9 @@ def _scan(path: Place, size: int) -> _Contents:
             for member in _members(file):
                 _add_member(samples.setdefault(_key(member.name)[0], _Sample()), member, file, path)
         except (tarfile.TarError, EOFError) as error:
-            if path.read_range(0, 2) == _GZIP:
-                raise PlaceError(f"{path}: is a gzipped tar, which has no random access; unpack it") from None
+            start = path.read_range(0, 6)
+            if how := next((how for magic, how in _COMPRESSED.items() if start.startswith(magic)), ""):
+                raise PlaceError(f"{path}: is a {how} tar, which has no random access; unpack it") from None
             raise PlaceError(f"{path}: is a damaged tar ({error}); copy it anew or delete it") from None
     return _contents(samples)
 
@@ -205,5 +206,8 @@ def _label(suffix: str, data: bytes, what: str) -> str | None:
     except ValueError:
         raise PlaceError(f"{what}: cannot be read as {'a label' if suffix == '.cls' else 'JSON'}") from None
     if isinstance(fields, dict):
-        return next((str(fields[key]) for key in _LABEL_KEYS if isinstance(fields.get(key), int | str)), None)
+        found = (fields[key] for key in _LABEL_KEYS if isinstance(fields.get(key), int | float | str))
+        # A table in which some label was missing has floats for all of them.
+        words = (str(int(word)) if isinstance(word, float) and word.is_integer() else str(word) for word in found)
+        return next(words, None)
     return None

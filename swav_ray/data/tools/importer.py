@@ -99,9 +99,8 @@ class _PlaceSource:
         if (lengths >= 0).all():
             return float(lengths.mean())
         ids = np.linspace(0, len(self._manifest) - 1, 64).astype(int)
-        return float(
-            np.mean([len(_encoded(s)) for s in read_samples(self._manifest, ids) if not isinstance(s, Exception)])
-        )
+        sizes = [len(_encoded(s)) for s in read_samples(self._manifest, ids) if not isinstance(s, Exception)]
+        return float(np.mean(sizes)) if sizes else 0.0
 
     def read(self, split: str, ids: np.ndarray) -> Iterator[StoredImage | Skipped]:
         sample_ids = self._ids[split][ids]

@@ -10,6 +10,7 @@ import pytest
 
 from swav_ray.data.formats.rows import SCHEMA
 from swav_ray.data.manifest import build
+from swav_ray.storage.place import PlaceError
 from tests.data.images import write_files, write_parquet
 
 
@@ -52,6 +53,17 @@ def test_unlabelled_images_beside_splits_are_no_class(tmp_path: Path) -> None:
     assert found.test_ids().tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("folder", ["train/unlabeled", "train/Unlabelled"])
+def test_unlabelled_images_among_the_classes_are_no_class(tmp_path: Path, folder: str) -> None:
+    files = {f"{where}/{i}.jpg": b"x" for where in ("train/a", "train/b", "test/a", folder) for i in range(2)}
+    found = build(str(write_files(tmp_path, files)))
+    assert found.classes == ["a", "b"]
+    assert (found.labels < 0).sum() == 2
+    without_splits = build(str(tmp_path / "train"))
+    assert without_splits.classes == ["a", "b"]
+    assert (without_splits.labels < 0).sum() == 2
+
+
 METADATA = {
     "metadata.csv": b"file_name,label\na.jpg,dog\nb.jpg,cat\n",
     "metadata.jsonl": b'{"file_name": "a.jpg", "label": "dog"}\n{"file_name": "b.jpg", "label": "cat"}\n',
@@ -68,6 +80,34 @@ def test_a_metadata_file_beside_images_has_their_labels(tmp_path: Path, name: st
         pq.write_table(table, tmp_path / "x" / name)
     found = build(str(tmp_path))
     assert (found.classes, found.labels.tolist(), found.notes) == (["cat", "dog"], [1, 0, -1], ())
+
+
+def test_labels_below_0_among_numbers_are_none(tmp_path: Path) -> None:
+    files = {
+        "a.jpg": b"x",
+        "b.jpg": b"x",
+        "c.jpg": b"x",
+        "metadata.csv": b"file_name,label\na.jpg,-1\nb.jpg,9\nc.jpg,10\n",
+    }
+    found = build(str(write_files(tmp_path, files)))
+    assert (found.classes, found.labels.tolist()) == (["9", "10"], [-1, 0, 1])
+
+
+def test_tables_beside_images_are_left_out_with_a_note_and_shards_of_images_are_not(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.jpg": b"x"})
+    pq.write_table(pa.table({"file": ["a.jpg"], "width": [3]}), tmp_path / "annotations.parquet")
+    found = build(str(tmp_path))
+    assert len(found) == 1
+    assert found.notes == ("left out 1 files that are not images: .parquet (1); for example annotations.parquet",)
+    write_parquet(tmp_path / "images.parquet", 3)
+    with pytest.raises(PlaceError, match="holds 1 image files and 2 Parquet shards"):
+        build(str(tmp_path))
+
+
+def test_a_place_that_is_a_link_to_itself_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(PlaceError, match="loop: does not exist"):
+        build(str(tmp_path / "loop"))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,10 @@ def test_a_row_group_is_read_once_a_call(tmp_path: Path) -> None:
         (pa.array(["b", "a", None, "b"]), ["a", "b"], [1, 0, -1, 1]),
         (pa.array(["b", "a", "a", "b"]).dictionary_encode(), ["a", "b"], [1, 0, 0, 1]),
         (pa.array([0.5, 1.0, 2.0, 3.0]), [], [-1, -1, -1, -1]),
+        (pa.array([2.0, 0.0, None, float("nan")]), ["0", "1", "2"], [2, 0, -1, -1]),  # as pandas writes missing ones
+        (pa.array([True, False, None, True]), ["0", "1"], [1, 0, -1, 1]),
+        (pa.array(["7", "-1", None, "3"]), ["3", "7"], [1, -1, -1, 0]),
+        (pa.array(["a", "-1", None, "a"]), ["-1", "a"], [1, 0, -1, 1]),
         (pa.array([2, 0, -(2**40), 1]), ["0", "1", "2"], [2, 0, -1, 1]),
         (pa.array([300_000_000, 7, None, -2]), ["7", "300000000"], [1, 0, -1, -1]),
         (pa.array([2**40, 2**31, 9, 2**40]), ["9", str(2**31), str(2**40)], [2, 1, 0, 2]),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from tests.data.images import image, write_tar
         ({"a.cls": b"dog", "a.png": b"x", "b.png": b"x", "b.cls": b"ant"}, ["ant", "dog"], [1, 0]),
         ({"a.jpg": b"x", "a.json": b'{"label": 2}', "b.jpg": b"x", "b.json": b"[1]"}, ["0", "1", "2"], [2, -1]),
         ({"a.jpg": b"x", "a.cls": b"300000000", "b.jpg": b"x", "b.cls": b"9"}, ["9", "300000000"], [1, 0]),
+        ({"a.jpg": b"x", "a.json": b'{"label": 2.0}', "b.jpg": b"x"}, ["0", "1", "2"], [2, -1]),
         ({"a.jpg": b"x", "a.cls": b"4294967296", "b.jpg": b"x"}, ["4294967296"], [0, -1]),
         ({"a.jpg": b"x", "a.cls": b"1" * 5000, "b.jpg": b"x", "b.cls": b"0"}, ["0", "1" * 5000], [1, 0]),
         ({"./dog/a.v2.jpg": b"x", "./ant/b.jpg": b"x"}, ["ant", "dog"], [1, 0]),
@@ -87,8 +91,11 @@ def test_a_key_has_one_image_and_masks_are_left_out(tmp_path: Path, names: list[
     )
 
 
-def test_a_gzipped_tar_is_called_that(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("compress", "how"), [(gzip.compress, "gzipped"), (bz2.compress, "bzip2"), (lzma.compress, "xz")]
+)
+def test_a_compressed_tar_is_called_that(tmp_path: Path, compress: Callable[[bytes], bytes], how: str) -> None:
     tar = write_tar(tmp_path / "x.tar", {"a.jpg": b"x"})
-    tar.write_bytes(gzip.compress(tar.read_bytes()))
-    with pytest.raises(PlaceError, match=r"x.tar: is a gzipped tar, which has no random access; unpack it"):
+    tar.write_bytes(compress(tar.read_bytes()))
+    with pytest.raises(PlaceError, match=rf"x.tar: is a {how} tar, which has no random access; unpack it"):
         build(str(tmp_path))

@@ -109,6 +109,14 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         import_shards(str(photos), str(tmp_path / "out"))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_source_of_which_nothing_is_there_is_imported_as_nothing(tmp_path: Path) -> None:
+    rows = pa.array([{"bytes": None, "path": "a.jpg"}] * 3, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet", write_statistics=False)  # or it is refused
+    done = import_shards(str(tmp_path), str(tmp_path / "out"))
+    assert (done.images, done.skipped) == (0, 3)
+
+
 def test_rows_without_bytes_and_files_that_are_gone_are_skipped_counted_and_listed(tmp_path: Path) -> None:
     rows = [{"bytes": image(i) if i != 2 else None, "path": None} for i in range(6)]
     write_files(tmp_path / "in", {})
