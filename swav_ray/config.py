@@ -54,6 +54,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         _require("/" not in self.name, "run.name", self.name, "must be a plain name without '/'; use run.storage")
         _require(self.name not in (".", ".."), "run.name", self.name, "must name a directory of its own")
+        _require(self.name.isprintable(), "run.name", self.name, "must be a plain name without line breaks")
         _require(bool(self.storage), "run.storage", self.storage, "must be a local path or s3://bucket/prefix")
         _require(0 <= self.seed < 2**63, "run.seed", self.seed, "must be between 0 and 2**63 - 1")
         _require(self.progress_seconds > 0, "run.progress_seconds", self.progress_seconds, "must be above 0")

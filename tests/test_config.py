@@ -145,6 +145,7 @@ def test_every_field_says_what_it_is() -> None:
         ("augment", "blur_sigma", (2.0, 0.1)),
         ("run", "name", "a/b"),
         ("run", "name", ".."),
+        ("run", "name", "a\nb"),
         ("data", "alpha", "black"),
         ("data", "max_pixels", 0),
         ("data", "holdout_fraction", 1.0),

@@ -12,12 +12,15 @@ import pytest
 import torch
 
 from swav_ray import worker
+from swav_ray.data import manifest as manifests
+from swav_ray.data.formats.rows import Rows
+from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import digest
 from swav_ray.run import checkpoint_files, layout, measurements
 from swav_ray.run.history import read_history
-from swav_ray.run.messages import Finishing, Leaving, Measured, Resizing, Resumed, Stopped, Waiting
+from swav_ray.run.messages import Finishing, Leaving, Measured, Resizing, Resumed, Stopped, Waiting, Warned
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
-from swav_ray.storage.place import Place
+from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
 from swav_ray.training.coordinator import NodeLeaves
@@ -215,3 +218,21 @@ def test_a_last_measurement_whose_report_was_lost_is_reported_again(undisturbed:
     reported = [event.row for event in run(tiny(), run_dir).events if isinstance(event, Measured)]
     assert reported == [measurements.read(undisturbed)[-1]]
     assert measurements.read(run_dir) == measurements.read(undisturbed)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_run_whose_held_out_images_cannot_be_read_ends_and_says_so(tmp_path: Path, beside: bool) -> None:
+    rows = Rows(uri=[f"{i:02d}.jpg" for i in range(27)], label=[0] * 27, split=[0] * 24 + [1] * 3)
+    run_dir = place(tmp_path / "run")
+    manifests.save(Manifest(rows.table(), str(tmp_path / "gone"), ["one"], "0"), run_dir / layout.MANIFEST)
+    heard = run(tiny(), run_dir, beside=beside)
+    (warning,) = [event.text for event in heard.events if isinstance(event, Warned)]
+    assert warning.startswith("3 held-out images cannot be read and are left out of kNN")
+    assert [row["held_out_unreadable"] for row in measurements.read(run_dir)] == [3, 3]
+    summary = json.loads((run_dir / layout.SUMMARY).read_bytes())
+    assert (summary["knn_top1"], summary["held_out_images"], summary["held_out_unreadable"]) == ({}, 3, 3)
+    assert summary["why_no_knn"].startswith("none of 3 held-out images can be read; for example")
+    lines = [json.loads(line) for line in (run_dir / layout.QUARANTINE).read_bytes().splitlines()]
+    assert [line["sample_id"] for line in lines if line.get("held_out")] == [24, 25, 26]
+    assert [line["sample_id"] for line in lines if not line.get("held_out")] == [4, 17]
+    assert summary["bad_images"] == 2
