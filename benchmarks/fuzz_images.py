@@ -23,6 +23,7 @@ from swav_ray.data.crops.decode import SourceImage, UnreadableImage
 from swav_ray.data.crops.decoding import Decoding
 
 LIMIT = 4_000_000  # pixels
+DECODING = Decoding(max_pixels=LIMIT, value_range=(0, 50_000))  # of all that have more than 8 bits
 _SIDE = (61, 47)
 
 
@@ -63,6 +64,9 @@ def formats() -> dict[str, bytes]:
         sink = io.BytesIO()
         picture.save(sink, **options)
         files[name] = sink.getvalue()
+    colors = np.asarray(image)[..., ::-1].astype(np.uint16) * 200
+    for name, suffix in {"PNG, colours of 16 bits": ".png", "TIFF, colours of 16 bits": ".tif"}.items():
+        files[name] = cv2.imencode(suffix, colors)[1].tobytes()
     return files
 
 
@@ -113,7 +117,7 @@ def reads_cv2(data: bytes) -> bool:
 def ours(data: bytes) -> str:
     """accepted, a flaw that is counted, the kind of UnreadableImage, or the name of what must not come out."""
     try:
-        source = SourceImage(data, Decoding(max_pixels=LIMIT))
+        source = SourceImage(data, DECODING)
         pixels = source.pixels()
     except UnreadableImage as error:
         return f"refused: {error.kind}"

@@ -172,8 +172,7 @@ class SourceImage:
         return samples, declared_range(self._pil, samples, png_bits(self._pil, self._data))
 
     def _wide_samples(self) -> np.ndarray:
-        """(H, W, 3 or 4) uint16, lying as PIL's pixels do."""
-        samples = wide_samples(self._data)  # OpenCV turns a TIFF upright as PIL does, and nothing else
+        samples = wide_samples(self._pil, self._data)
         if samples is None or samples.shape[1::-1] != self._pil.size:
             raise UnreadableImage("unsupported", f"{self._pil.format} of several 16-bit bands, laid out unusually")
         return samples
