@@ -46,10 +46,9 @@ def run_dir(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def words(protocol: str, run_dir: Place, out: Path, *more: str) -> list[str]:
-    own = {"linear": ["--lr", "0.1"], "semisup": ["--percent", "10", "--lr", "0.05"]}[protocol]
-    size = ["--batch", "8"] if protocol == "linear" else ["--batch", "2"]
+    rate = {"linear": "0.1", "finetune": "0.05"}[protocol]
     given = ["--checkpoint", run_dir.uri, "--out", str(out), "--scaling.cpus_per_worker", "0.5"]
-    return [protocol, *given, "--epochs", "3", *own, *size, *more]
+    return [protocol, *given, "--epochs", "3", "--batch", "8", "--lr", rate, *more]
 
 
 def folder_of(out: Path) -> Place:
@@ -130,7 +129,7 @@ def kill_workers() -> None:
         worker.kill()
 
 
-@pytest.mark.parametrize("protocol", ["linear", pytest.param("semisup", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("protocol", ["linear", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_killed_workers_cost_nothing(
     protocol: str, run_dir: Place, undisturbed: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -100,9 +100,10 @@ def _stratified(train: Split, percent: int, seed: int) -> Split:
     """So many percent of each class, one image at least."""
     classes, counts = np.unique(train.labels, return_counts=True)
     if len(train.ids) * percent < 100 * len(classes):
+        enough = [f"--percent {more}" for more in PUBLISHED if len(train.ids) * more >= 100 * len(classes)]
         raise EvaluationError(
             f"--percent {percent}: of {len(train.ids):,} images is fewer than one for each of the {len(classes)} "
-            f"classes of --train {train.manifest.root}; give --percent 10, or a list as --subset"
+            f"classes of --train {train.manifest.root}; give {' or '.join([*enough, 'a list as --subset'])}"
         )
     generator = np.random.default_rng([seed, percent])
     chosen = []

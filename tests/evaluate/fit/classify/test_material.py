@@ -46,7 +46,7 @@ def test_a_validation_split_of_which_nothing_can_be_read_is_one_line(tmp_path: P
     ("which", "more", "told"),
     [
         ("linear", ("--batch", "37"), r"--batch 37: is more than the 36 labelled images of --train .*; give a smaller"),
-        ("semisup", ("--percent", "1"), r"--percent 1: of 36 images is fewer than one for each of the 3 classes"),
+        ("semisup", ("--percent", "1"), r"--percent 1: of 36 images .*; give --percent 10 or a list as --subset"),
         ("semisup", ("--batch", "256"), r"--batch 256: is more than the 3 labelled images"),
         ("finetune", ("--batch", "8", "--scaling.num_workers", "9"), r"--batch 8: is less than the 9 workers"),
     ],
