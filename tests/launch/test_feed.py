@@ -80,6 +80,7 @@ def test_batches_are_the_plans_across_segments_and_epochs_in_parts_or_whole(
             assert len(batch.made_on) == 1
 
 
+@pytest.mark.slow
 def test_two_workers_and_one_cpu_for_crops_pass_from_segment_to_segment(nodes: Cluster, tmp_path: Path) -> None:
     """Training leaves one CPU to Ray Data, for two segments at a time."""
     maker = maker_of(tmp_path)

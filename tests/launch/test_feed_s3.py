@@ -41,6 +41,7 @@ def two_cpus(images: str) -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_an_outage_in_the_middle_of_an_epoch_costs_a_wait(
     two_cpus: None, images: str, s3_server: S3Server, tmp_path: Path
 ) -> None:
