@@ -7,59 +7,25 @@ greyscale, CMYK, 16-bit, alpha (see `Decoding`), EXIF-rotated (turned upright), 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
-import logging
 import math
-import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 import simplejpeg
 from PIL import Image
 
 from swav_ray.data.crops import jpeg, png
 from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.levels import declared_range, eight_bit, has_alpha, is_deep, rgb, samples_of, wide_rgb
-from swav_ray.data.crops.unidentified import JPEG_END, JPEG_START, why_unidentified
+from swav_ray.data.crops.opened import load, open_pil, orientation_of, slimmed
+from swav_ray.data.crops.unidentified import JPEG_END, JPEG_START
+from swav_ray.data.crops.unreadable import UnreadableImage
 from swav_ray.data.crops.wide import is_wide, wide_samples
 
 NO_END_MARKER = "no_end_marker"  # a flaw: the whole picture is there, the JPEG's last two bytes are not
 
 _HALF = 4  # times max_pixels that a JPEG may have: decoded at half its size it has no more
 _DEFAULTS = Decoding()
-
-# PIL warns of broken metadata, and of large images, which have a limit here: bare lines on every worker's stderr.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-def _silence_libtiff() -> None:
-    """libtiff writes its errors to stderr before PIL raises them."""
-    for library in (Path(PIL.__file__).parents[1] / "pillow.libs").glob("libtiff*"):
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
-
-
-with contextlib.suppress(ImportError):  # the extra heic
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-_silence_libtiff()
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-
-class UnreadableImage(ValueError):
-    """Bytes that give no image. `kind` is empty, not_an_image, truncated, corrupt, unsupported or too_large."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(" ".join(message.split()))
-        self.kind = kind
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return UnreadableImage, (self.kind, str(self))
 
 
 class SourceImage:
@@ -96,7 +62,7 @@ class SourceImage:
         if not self._jpeg:
             self._pil = self._opened(data)
             self.width, self.height = self._pil.size
-            self._orientation = _pil_orientation(self._pil)
+            self._orientation = orientation_of(self._pil)
         if self._orientation >= 5:
             self.height, self.width = self.width, self.height
 
@@ -116,18 +82,18 @@ class SourceImage:
         return True
 
     def _opened(self, data: bytes) -> Image.Image:
-        image = _open_pil(data)
+        image = open_pil(data)
         _check_size(*image.size, self._decoding.max_pixels)
         if image.format == "TIFF":
-            _load(image)  # PIL turns it upright, and from then on says that it is
+            load(image)  # PIL turns it upright, and from then on says that it is
         if image.format == "JPEG" and not data.endswith(JPEG_END):
             return self._with_end(image, data)
         if image.format != "PNG":
             return image
         try:
-            _load(image)  # its orientation may come behind its pixels, and asking for it would hide what is wrong there
+            load(image)  # its orientation may come behind its pixels, and asking for it would hide what is wrong there
         except UnreadableImage as error:
-            if (slim := _slim(data, error)) is None:
+            if (slim := slimmed(data, error)) is None:
                 raise
             return self._opened(slim)
         return image
@@ -141,7 +107,7 @@ class SourceImage:
         except (ValueError, KeyError, MemoryError):
             return image
         self.flaw = NO_END_MARKER
-        return _open_pil(data + JPEG_END)
+        return open_pil(data + JPEG_END)
 
     def pixels(self, eighths: int = 8, background: tuple[int, int, int] | None = None) -> np.ndarray:
         """(H, W, 3) uint8 RGB, upright, C-contiguous, at eighths / 8 of the full size, rounded up.
@@ -167,7 +133,7 @@ class SourceImage:
         """
         if self._pil is None or not (is_deep(self._pil) or is_wide(self._pil, self._data)):
             return None
-        _load(self._pil)
+        load(self._pil)
         samples = samples_of(self._pil) if is_deep(self._pil) else self._wide_samples()
         return samples, declared_range(self._pil, samples, png_bits(self._pil, self._data))
 
@@ -181,12 +147,12 @@ class SourceImage:
         """Whether pixels are transparent, if only in part. Raises UnreadableImage."""
         if self._pil is None or not has_alpha(self._pil):
             return False
-        _load(self._pil)
+        load(self._pil)
         return bool(np.asarray(self._pil.convert("RGBA"))[..., 3].min() < 255)
 
     def rgba(self) -> np.ndarray:
         """(H, W, 4) uint8 of an image with transparency, not turned upright. Raises UnreadableImage."""
-        _load(self._pil)
+        load(self._pil)
         return np.array(self._pil.convert("RGBA"))
 
     def upright(self, array: np.ndarray) -> np.ndarray:
@@ -221,15 +187,15 @@ class SourceImage:
             raise UnreadableImage("corrupt", f"JPEG: {message}")
         # Perhaps an error, after which what it returns is anything; or a scan is behind a marker that is damaged.
         if "extraneous" not in message or not jpeg.has_all_scans(data):
-            return self._pil_pixels(_open_pil(self._data), None)
+            return self._pil_pixels(open_pil(self._data), None)
         try:
             return simplejpeg.decode_jpeg(data, "RGB", **least, strict=False)
         except (ValueError, KeyError):
-            return self._pil_pixels(_open_pil(self._data), None)
+            return self._pil_pixels(open_pil(self._data), None)
 
     def _pil_pixels(self, image: Any, background: tuple[int, int, int] | None) -> np.ndarray:
         """(H, W, 3) uint8 of an opened PIL image, whatever its mode."""
-        _load(image)
+        load(image)
         try:
             if not is_deep(image):
                 value_range = self._decoding.value_range
@@ -283,51 +249,6 @@ def _check_pixels(array: np.ndarray) -> np.ndarray:
     if array.shape[2] == 1:
         return np.repeat(array, 3, axis=2)
     return np.require(array, requirements=["C", "W"])
-
-
-def _open_pil(data: Any) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage("too_large", str(error)) from error
-    except Image.UnidentifiedImageError as error:
-        raise UnreadableImage(*why_unidentified(data)) from error
-    except Exception as error:  # a format's reader trips over broken headers in its own ways
-        if (slim := _slim(data, error)) is not None:
-            return _open_pil(slim)
-        raise UnreadableImage(_kind(error), f"{type(error).__name__}: {error}") from error
-
-
-def _slim(data: bytes, error: Exception) -> bytes | None:
-    """A PNG without the metadata that PIL refuses, if that is what the error is about."""
-    if "MAX_TEXT" not in str(error):
-        return None
-    slim = png.without_large_metadata(data)
-    if len(slim) == len(data):
-        slim = png.without_texts(data)
-    return slim if len(slim) < len(data) else None
-
-
-def _load(image: Any) -> None:
-    """Decodes the pixels of an opened image, at most once: PIL's second attempt returns what the first one left."""
-    try:
-        image.load()
-    except MemoryError as error:
-        raise UnreadableImage("too_large", f"no memory for {image.size[0]} x {image.size[1]} pixels") from error
-    except Exception as error:  # every format's decoder fails in its own way
-        raise UnreadableImage(_kind(error), f"{image.format}: {error or type(error).__name__}") from error
-
-
-def _kind(error: Exception) -> str:
-    return "truncated" if isinstance(error, EOFError) or "truncated" in str(error).lower() else "corrupt"
-
-
-def _pil_orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(0x0112, 1)
-    except Exception:  # a broken EXIF block does not make the pixels unreadable
-        return 1
-    return value if value in range(1, 9) else 1
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
