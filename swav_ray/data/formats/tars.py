@@ -30,8 +30,9 @@ _READ_AHEAD_LOCAL = 8 << 10
 _THREADS = 8
 _NUMBER = re.compile(r"-?[0-9]{1,18}")  # labels that are longer are names
 _COMPRESSED = {b"\x1f\x8b": "gzipped", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_IMAGE_WORDS = frozenset(("image", "img", "photo", "rgb", "input"))
+_IMAGE_WORDS = frozenset(("image", "images", "img", "imgs", "photo", "photos", "rgb", "input", "inputs"))
 _MASK_WORDS = frozenset(("mask", "masks", "seg", "segmentation", "label", "labels", "depth", "target", "gt"))
+_MASK_STEM = re.compile(rf"(.+)[_-](?:{'|'.join(_MASK_WORDS)})", re.I)  # a_mask beside a
 _LABEL_KEYS = ("label", "cls", "class", "class_id", "target")
 
 
@@ -169,8 +170,9 @@ def _add_member(sample: _Sample, member: tarfile.TarInfo, file: io.BufferedIOBas
 def _contents(samples: dict[str, _Sample]) -> _Contents:
     found = _Contents()
     rows = []
-    for sample in samples.values():
-        chosen = _chosen(sample.images)
+    masks = _masks(samples)
+    for key, sample in samples.items():
+        chosen = [] if key in masks else _chosen(sample.images)
         found.beside += len(sample.images) - len(chosen)
         found.others += sample.others + (0 if chosen else sample.labels)
         rows += [(image, sample.label) for image in chosen]
@@ -180,6 +182,20 @@ def _contents(samples: dict[str, _Sample]) -> _Contents:
         found.label.append(label)
         found.folder.append(image.name.removeprefix("./").rpartition("/")[0].rpartition("/")[2] or None)
     return found
+
+
+def _masks(samples: dict[str, _Sample]) -> set[str]:
+    """Keys that are masks of others by their names: a_mask beside a, and masks/a beside images/a."""
+    masks = set()
+    with_images = [key.rpartition("/")[::2] for key, sample in samples.items() if sample.images]
+    parts = [(folder.rpartition("/")[0], folder.rpartition("/")[2].lower(), stem) for folder, stem in with_images]
+    pictures = {(above, stem) for above, last, stem in parts if last in _IMAGE_WORDS}
+    for (folder, stem), (above, last, _) in zip(with_images, parts, strict=True):
+        named = _MASK_STEM.fullmatch(stem)
+        beside = samples.get(f"{folder}/{named[1]}") if named else None
+        if (beside and beside.images) or (last in _MASK_WORDS and (above, stem) in pictures):
+            masks.add(f"{folder}/{stem}")
+    return masks
 
 
 def _chosen(images: list[_Image]) -> list[_Image]:

@@ -78,6 +78,9 @@ def test_labels_that_are_numbers_stay_numbers_wherever_they_lie(
         (["a.v2.jpg", "a.v3.jpg"], ["a.v2.jpg", "a.v3.jpg"]),
         (["a.mask.png"], ["a.mask.png"]),
         (["x/a.jpg", "y/a.jpg"], ["x/a.jpg", "y/a.jpg"]),
+        (["a.jpg", "a_mask.png", "b-seg.png"], ["a.jpg", "b-seg.png"]),
+        (["v1/images/a.jpg", "v1/masks/a.png", "v1/masks/b.png"], ["v1/images/a.jpg", "v1/masks/b.png"]),
+        (["mask/a.jpg", "no_mask/a.jpg"], ["mask/a.jpg", "no_mask/a.jpg"]),  # two classes
     ],
 )
 def test_a_key_has_one_image_and_masks_are_left_out(tmp_path: Path, names: list[str], chosen: list[str]) -> None:
