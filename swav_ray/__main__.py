@@ -12,6 +12,7 @@ COMMANDS = {
     "python -m swav_ray.inspect": "what a file of weights holds, how far it was trained, and what to do with it",
     "python -m swav_ray.embed": "embeddings and clusters of a whole bucket, search and folders",
     "python -m swav_ray.export": "write a backbone for torchvision, timm, ONNX and others, verified",
+    "python -m swav_ray.replay": "run a refused step again: the first tensor that is not finite",
     "python -m swav_ray.plan": "hours and dollars of a run before they are spent",
     "python -m swav_ray.launch.spot_watcher": "drain the spot machine that it runs on before it is preempted",
     "python tune_spaces/NAME.py": "sweep over a search space",

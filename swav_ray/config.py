@@ -439,6 +439,22 @@ class EvalConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HealthConfig:
+    """What a run does when it learns nothing, or no longer."""
+
+    on_collapse: str = setting(
+        "warn",
+        "What a run does that is stuck, collapses, diverges or starves: warn, stop (with a checkpoint and exit status "
+        "1), or remedy (back to the last good checkpoint with other settings, one remedy after the other).",
+        resumable=True,
+    )
+
+    def __post_init__(self) -> None:
+        right = "must be warn, stop or remedy"
+        _require(self.on_collapse in ("warn", "stop", "remedy"), "health.on_collapse", self.on_collapse, right)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole run. Sections are the first part of `--section.field`."""
 
@@ -454,6 +470,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
 
     def __post_init__(self) -> None:
         total, right = self.crops.total, "swapped prediction needs at least 2 crops an image"
@@ -473,48 +490,6 @@ class Config:
         epochs = self.train.epochs
         right = f"must be at most train.epochs ({epochs})"
         _require(self.optim.warmup_epochs <= epochs, "optim.warmup_epochs", self.optim.warmup_epochs, right)
-
-    def warnings(self) -> list[str]:
-        """Settings that run and are known to end badly: a line each, with the reason."""
-        lines = []
-        low = [crop for crop in self.assignment.crops_for_assign if crop >= self.crops.counts[0]]
-        if low:
-            lines.append(
-                f"assignment.crops_for_assign = {self.assignment.crops_for_assign}: crops {low} are low-resolution; a "
-                "code from a small part of an image is a poor target, and the paper measured worse features "
-                "(section 3.3): use the global crops"
-            )
-        if self.assignment.iterations < 3:
-            lines.append(
-                f"assignment.iterations = {self.assignment.iterations}: with fewer than 3 the codes are far from "
-                "equipartition and the paper's loss did not converge (1 iteration): use 3"
-            )
-        most, assigned = max(self.model.prototypes), self.train.global_batch_size + self.queue.length
-        if most > MOST_PROTOTYPES_A_SAMPLE * assigned:
-            lines.append(
-                f"model.prototypes = {self.model.prototypes}: codes are shared out equally over {most:,} prototypes, "
-                f"and batch and queue bring {assigned:,} samples; below one for {MOST_PROTOTYPES_A_SAMPLE} prototypes "
-                "the loss tends to stay at ln K (the paper: 4,096 samples for 3,000): use fewer prototypes, a larger "
-                "train.global_batch_size, or queue.length"
-            )
-        return lines
-
-    def data_warnings(self, images: int) -> list[str]:
-        """The same for settings that do not suit the number of images that are trained on."""
-        lines = []
-        most, queue = max(self.model.prototypes), self.queue.length
-        if images < LEAST_IMAGES_A_PROTOTYPE * most:
-            lines.append(
-                f"model.prototypes = {self.model.prototypes}: {images:,} images for {most:,} prototypes are fewer than "
-                f"{LEAST_IMAGES_A_PROTOTYPE} each, and equal shares then part images that are alike: use about ten "
-                "prototypes a class, or one for 50 images; recipes.from_dataset_size does"
-            )
-        if queue > images / 2:
-            lines.append(
-                f"queue.length = {queue}: is more than half of the {images:,} images, so that the queue holds older "
-                "embeddings of the batch's own images: use at most half"
-            )
-        return lines
 
 
 def replace(config: Config, **sections: dict[str, Any]) -> Config:

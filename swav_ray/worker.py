@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
+from swav_ray.data.batch import Batch
 from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import split, twins
@@ -17,6 +18,7 @@ from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.in_training.measurer import Measurer
 from swav_ray.evaluate.in_training.probe import Knn
+from swav_ray.health.guard import Collapsed, Guard
 from swav_ray.measuring.beside import Start
 from swav_ray.measuring.in_run import MeasuredRun
 from swav_ray.model.swav import SwAVModel
@@ -31,7 +33,7 @@ from swav_ray.training.coordinator import Coordinator, Feed, failures_reported, 
 from swav_ray.training.decode_share import DecodeShare
 from swav_ray.training.description import about_of, describe
 from swav_ray.training.distributed import World
-from swav_ray.training.learner import Diverged, Learner, build_model
+from swav_ray.training.learner import Diverged, Learner, StepResult, build_model
 from swav_ray.training.loop import Hooks, train
 from swav_ray.training.run_files import RunFiles, on_all_workers
 from swav_ray.training.torch_setup import set_up_torch
@@ -56,15 +58,17 @@ def run(config: Config, run_dir: Place, coordinator: PretrainingCoordinator) -> 
     # Workers may be started once more for a resize that was decided when the last step was done.
     if coordinator.given_up() or (run_dir / SUMMARY).exists():
         return
-    with failures_reported(coordinator, Diverged):
+    with failures_reported(coordinator, Diverged, Collapsed):
         _Worker(config, run_dir, coordinator).run()
 
 
 class _Worker:
     def __init__(self, config: Config, run_dir: Place, coordinator: PretrainingCoordinator) -> None:
-        self._config, self._run_dir, self._coordinator = config, run_dir, coordinator
+        self._run_dir, self._coordinator = run_dir, coordinator
         self._world = World.current()
         self._chief = self._world.rank == 0
+        self._guard = Guard(config, run_dir, self._world, coordinator)
+        self._config = config = self._guard.config
         set_up_torch(config, coordinator.device)
         self._manifest = manifests.load(run_dir / MANIFEST)
         train_ids, self._held_out = split(self._manifest, config.data)
@@ -97,6 +101,8 @@ class _Worker:
         found = None
         if self._chief:
             self._files = RunFiles(self._run_dir, self._quarantine, self._warn)
+            if self._guard.back_to is not None:
+                self._files.go_back(self._guard.back_to)
             found = self._files.newest()
         found = on_all_workers(found, self._run_dir, self._world)
         if found is None:
@@ -115,7 +121,9 @@ class _Worker:
         persistently(lambda: describe(self._run_dir, self._about, self._manifest, self._held_out), self._warn)
         steps = self._plan.steps_per_epoch
         every = self._config.eval.knn_every_epochs * steps
-        files.open(start, self._world.size, self._config.checkpoint, steps, every)
+        held = self._guard.held()
+        files.open(start, self._world.size, self._config.checkpoint, steps, every, health=True, held=held)
+        self._guard.watch(self._learner, files)
 
     def _measure(self) -> MeasuredRun:
         beside = self._chief and self._config.eval.knn_every_epochs > 0 and self._measurer.has_work()
@@ -139,20 +147,33 @@ class _Worker:
             save=self._save,
             evaluate=self._measured.due,
             measures_checkpoints=self._measured.is_beside,
-            request=self._requests.next if self._chief else lambda: Request.NONE,
+            request=self._request if self._chief else lambda: Request.NONE,
             poll=self._requests.poll,
             ready=lambda seconds: self._ready(feed, seconds),
             usage=feed.usage if self._chief else dict,
             quarantine=self._quarantine,
+            observe=self._guard.observe,
+            refused=self._refused,
         )
         watched = self._decode_share.watched(feed)
-        reached, request = train(self._learner, watched, hooks, start=start, end=self._end)
+        try:
+            reached, request = train(self._learner, watched, hooks, start=start, end=self._end)
+        except Diverged as error:
+            self._guard.diverged(str(error), self._end, self._plan.steps_per_epoch)
+            raise
         if reached == self._end:
             self._finish()
         else:
             self._leave(reached, request)
         # Not before: it may take seconds, which a preempted node does not have. Those that resize or leave are ended.
         feed.close()
+
+    def _request(self) -> Request:
+        return self._requests.next() | self._guard.request()
+
+    def _refused(self, batch: Batch, result: StepResult) -> None:
+        if self._learner.refused_steps == 1:  # of the whole run: a checkpoint has the count
+            self._guard.keep_refused(self._learner, batch, result)
 
     def _ready(self, feed: Feed, seconds: float) -> bool:
         there = feed.ready(seconds)
@@ -167,6 +188,8 @@ class _Worker:
         self._measured.poll()
         if advice := self._decode_share.advice(record.seconds, record.data_wait):
             self._warn(advice)
+        if newest := self._quarantine.newest():
+            self._coordinator.report(newest)
         now = time.monotonic()
         if now - self._reported > _REPORT_SECONDS or record.step + 1 == self._end or record.refused:
             self._reported = now
@@ -177,6 +200,7 @@ class _Worker:
             if wait:
                 self._waiting_for(f"the checkpoint before step {step}")
             state = checkpoint.snapshot(self._learner, step, knn_top1, self._about)
+            self._guard.saving(step)
             self._requests.save_seconds = self._files.save(state, wait=wait)
         if wait:
             # The others may leave after this, and all workers are ended as soon as one leaves.
@@ -187,17 +211,18 @@ class _Worker:
         self._measured.leave()
         if self._files is not None:
             self._files.close_log()
-            if request & Request.STOP:
+            if request & (Request.STOP | Request.FAIL):
                 self._files.stop(reached)
+        self._guard.leave(reached, request, self._plan.steps_per_epoch)
         leave(self._coordinator, self._world, reached, request)
 
     def _finish(self) -> None:
         """Measures the result and writes summary.json, which marks the run as finished."""
         if self._files is not None:
-            self._files.close_log()
             self._coordinator.report(messages.Finishing())
         found = self._measured.finish(init=self._initial())
         if self._files is not None:
+            self._files.close_log()
             self._files.finish(lambda: self._summary(found))
             self._coordinator.saved()
 
@@ -210,6 +235,9 @@ class _Worker:
         return model
 
     def _summary(self, knn: Knn) -> dict[str, Any]:
+        others = [top1 for name, top1 in knn.top1.items() if name.startswith("untrained_")]
+        knn_top1 = {name: top1 for name, top1 in knn.top1.items() if not name.startswith("untrained_")}
+        verdict = self._guard.verdict(knn_top1, queries=knn.classified, others=others, steps=self._end)
         return summarize(
             self._run_dir,
             epochs=self._config.train.epochs,
@@ -219,11 +247,14 @@ class _Worker:
             prototypes=self._config.model.prototypes,
             bad_images=len(self._quarantine.entries),
             refused_steps=self._learner.refused_steps,
-            knn_top1=dict(knn.top1),
+            knn_top1=knn_top1,
+            knn_queries=knn.classified,
+            knn_untrained=others,
             why_no_knn=knn.why_none(),
             held_out_images=knn.queries,
             held_out_unreadable=len(knn.unreadable),
             held_out_twins=knn.twins + twins(self._manifest, self._config.data),
+            verdict=verdict,
         )
 
     def _report_preemption(self, nodes: tuple[str, ...], seconds: float) -> None:

@@ -170,6 +170,7 @@ MAY_DIFFER = {
     "checkpoint.keep_last": 5,
     "checkpoint.keep_every_epochs": 10,
     "eval.beside_training": "auto",
+    "health.on_collapse": "stop",
     "scaling.num_workers": (2, 8),
     "scaling.device": "gpu",
     "scaling.cpus_per_worker": 2.0,
@@ -206,40 +207,3 @@ def test_a_refused_change_is_named_with_both_values_and_the_way_out() -> None:
         check_resume(Config(), changed, "run x in y", "--run.name")
     said = "run x in y began with 4.8; use that to resume it, or start another with --run.name"
     assert str(caught.value) == f"optim.base_lr = 0.3: {said}"
-
-
-def test_a_low_resolution_crop_for_codes_draws_a_warning() -> None:
-    (line,) = replace(Config(), assignment={"crops_for_assign": (0, 2)}).warnings()
-    assert "[2]" in line
-    assert "section 3.3" in line
-
-
-def test_fewer_than_three_iterations_draw_a_warning() -> None:
-    (line,) = replace(Config(), assignment={"iterations": 1}).warnings()
-    assert "did not converge" in line
-
-
-def test_more_prototypes_than_batch_and_queue_can_fill_draw_a_warning() -> None:
-    small = {"global_batch_size": 256}
-    (line,) = replace(Config(), train=small).warnings()
-    assert "shared out equally over 3,000 prototypes, and batch and queue bring 256 samples" in line
-    assert "queue.length" in line
-    assert replace(Config(), train=small, queue={"length": 3840}).warnings() == []
-    assert replace(Config(), train=small, model={"prototypes": (300,)}).warnings() == []
-
-
-def test_more_prototypes_than_images_can_fill_draw_a_warning() -> None:
-    (line,) = Config().data_warnings(9_000)
-    assert "9,000 images for 3,000 prototypes are fewer than 5 each" in line
-    assert "ten prototypes a class" in line
-
-
-def test_a_queue_of_more_than_half_of_the_images_draws_a_warning() -> None:
-    config = replace(Config(), queue={"length": 4096}, model={"prototypes": (100,)})
-    (line,) = config.data_warnings(8_000)
-    assert "is more than half of the 8,000 images" in line
-
-
-def test_the_paper_draws_no_warning() -> None:
-    assert Config().warnings() == []
-    assert Config().data_warnings(1_281_167) == []

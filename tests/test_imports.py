@@ -31,6 +31,7 @@ FLOORS = (
         "swav_ray.pretrain",
         "swav_ray.inspect",
         "swav_ray.export",
+        "swav_ray.replay",
         "swav_ray.data.__main__",
         "swav_ray.plan.__main__",
         "swav_ray.evaluate.__main__",

@@ -6,6 +6,7 @@ import pytest
 
 from swav_ray import recipes
 from swav_ray.config import Config, ConfigError, replace
+from swav_ray.health.beforehand import concerns
 
 BIG = {"lr": (4.8, 0.0048, 0.3, 10.0), "freeze": 313}
 SMALL = {"lr": (0.6, 0.0006, 0.0, 0.0), "freeze": 5005}
@@ -66,10 +67,10 @@ def test_small_data_sets_get_prototypes_that_batch_and_queue_can_fill(name: str,
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_no_recipe_draws_a_warning_and_none_that_is_adapted_to_a_data_set_does(name: str, classes: int) -> None:
     base = recipes.RECIPES[name]()
-    assert base.warnings() == []
+    assert concerns(base, 1_281_167) == []
     for images in (64, 100, 333, 1000, 5000, 20_000, 199_999):
         config = recipes.from_dataset_size(base, images, classes=classes)
-        assert (config.warnings(), config.data_warnings(images)) == ([], []), images
+        assert concerns(config, images) == [], images
 
 
 def test_small_data_sets_get_ten_prototypes_a_class() -> None:

@@ -26,8 +26,9 @@ from swav_ray.data.manifest import Manifest
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate import label_free
-from swav_ray.evaluate.in_training.collapse import collapsed, grace_steps, uniform_loss
 from swav_ray.evaluate.in_training.probe import knn
+from swav_ray.health.measured import collapsed
+from swav_ray.health.settled import grace_steps, uniform_loss
 from swav_ray.launch.dataset import images_of
 from swav_ray.launch.sweep.choice import default_grace
 from swav_ray.launch.sweep.space import Space, Values, check, config_of, describe, draw

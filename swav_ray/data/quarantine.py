@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from swav_ray.data.bad_images import BadImage, TooManyBadImages
 from swav_ray.run.layout import QUARANTINE
+from swav_ray.run.messages import Quarantined
 from swav_ray.storage.place import Place
 
 _HELD_OUT = "held_out"  # a field of their lines; those of training images have the fields of BadImage alone
@@ -32,6 +33,7 @@ class Quarantine:
     def __init__(self, run_dir: Place, images: int, max_fraction: float, *, writes: bool) -> None:
         self._file = run_dir / QUARANTINE
         self._images, self._max_fraction, self._writes = images, max_fraction, writes
+        self._allowed = int(max_fraction * images)
         self.entries: dict[int, BadImage] = {}
         self.held_out: dict[int, BadImage] = {}
         self._unwritten = False
@@ -40,6 +42,7 @@ class Quarantine:
                 fields = json.loads(line)
                 which = self.held_out if fields.pop(_HELD_OUT, False) else self.entries
                 which[fields["sample_id"]] = BadImage(**fields)
+        self._reported = len(self.entries)  # by `newest`
 
     def add(self, found: Sequence[BadImage]) -> None:
         """Adds images, which `flush` will write. Raises TooManyBadImages once there are more than the budget allows."""
@@ -48,14 +51,13 @@ class Quarantine:
             return
         self.entries = self.entries | new  # another dict: `flush` may be reading the old one
         self._unwritten = True
-        allowed = int(self._max_fraction * self._images)
-        if len(self.entries) > allowed:
+        if len(self.entries) > self._allowed:
             with contextlib.suppress(OSError):  # on a full disk the reason matters more than the list
                 self.flush()
             some = "; ".join(f"{bad.uri} ({bad.kind})" for bad in list(self.entries.values())[:3])
             raise TooManyBadImages(
                 f"{len(self.entries)} of {self._images} images cannot be read, data.max_bad_fraction = "
-                f"{self._max_fraction:g} allows {allowed}: {some}; all are in {self._file}"
+                f"{self._max_fraction:g} allows {self._allowed}: {some}; all are in {self._file}"
             )
 
     def add_held_out(self, found: Sequence[BadImage]) -> None:
@@ -64,6 +66,14 @@ class Quarantine:
         if new:
             self.held_out = self.held_out | new
             self._unwritten = True
+
+    def newest(self) -> Quarantined | None:
+        """The newest image and how many there are, if that has not been asked since; None otherwise."""
+        if len(self.entries) == self._reported:
+            return None
+        self._reported = len(self.entries)
+        bad = list(self.entries.values())[-1]
+        return Quarantined(self._reported, self._allowed, bad.uri, bad.kind)
 
     def flush(self) -> None:
         """Writes the file if there are new entries; may be called from another thread. Raises OSError."""

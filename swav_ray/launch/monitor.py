@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from swav_ray.run.messages import Message
+from swav_ray.run.messages import Message, Remedied
 
 _STARTS_WITHOUT_PROGRESS = 4
 
@@ -34,6 +34,8 @@ class Monitor:
 
     def report(self, message: Message) -> None:
         """Takes a message for the terminal; while nobody reads, the oldest are dropped."""
+        if isinstance(message, Remedied):
+            self._start = -1  # to start from the same step once more is no failure
         self._messages.append(message)
         del self._messages[:-1000]
 

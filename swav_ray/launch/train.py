@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from typing import Any
 
 import ray
@@ -19,6 +20,8 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import check_new, split, twins, why_none
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
+from swav_ray.health.beforehand import concerns
+from swav_ray.health.image_side import median_side
 from swav_ray.launch.connect import connect
 from swav_ray.launch.dataset import FIRST_CONTACT, manifest_of
 from swav_ray.launch.elastic import Trainer
@@ -29,6 +32,7 @@ from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
 from swav_ray.launch.workers import check_room, make_trainer, run_workers
 from swav_ray.report.terminal import Terminal
+from swav_ray.run.history import note_launch
 from swav_ray.run.layout import CONFIG, MANIFEST, SUMMARY
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place, place
@@ -46,12 +50,13 @@ def train(config: Config) -> dict[str, Any] | None:
         ConfigError, PlaceError: a setting or a place is wrong. RunFailed: the run cannot continue.
         Interrupted: a second signal ended it.
     """
+    began = time.time()
     terminal = Terminal(config.run.progress_seconds)
     with terminal.attended():
-        return _train(config, terminal)
+        return _train(config, terminal, began)
 
 
-def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
+def _train(config: Config, terminal: Terminal, began: float) -> dict[str, Any] | None:
     if not config.run.name:
         raise ConfigError("run.name", "", "names no run; its directory gets that name, as a recipe's does")
     if "RAY_ADDRESS" not in os.environ and not ray.is_initialized():
@@ -65,7 +70,7 @@ def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
         return _summary(run_dir, terminal)
     with StopSignals() as stop:
         try:
-            _run(config, run_dir, terminal, stop)
+            _run(config, run_dir, terminal, stop, began)
         except Interrupted as signal:
             if signal.again:
                 terminal.line(f"{signal}: ended at once; the same command resumes from the last checkpoint")
@@ -77,13 +82,17 @@ def _train(config: Config, terminal: Terminal) -> dict[str, Any] | None:
     return _summary(run_dir, terminal)
 
 
-def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) -> None:
-    """Takes the run directory, prepares it, starts or finds Ray, and trains. A refused run leaves no directory."""
+def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, began: float) -> None:
+    """Takes the run directory, prepares it, starts or finds Ray, and trains. A refused run leaves no directory.
+
+    Args:
+        began: Unix seconds at which the command did.
+    """
     taken = threading.Event()
     lease = Lease(run_dir, config.run.name, terminal.line, lost=taken.set)
     lease.acquire()
     try:
-        for warning in [*untested_ray(), *config.warnings()]:
+        for warning in untested_ray():
             terminal.line(f"warning: {warning}")
         terminal.waiting_for("listing the images: {}")
         manifest = _check_data(config, run_dir, terminal)
@@ -99,6 +108,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals) 
             try:
                 check_room(config.scaling, terminal, grows=local_ray is None)
                 _begin(config, run_dir, manifest, terminal, start)
+                note_launch(run_dir, began, terminal.line)
                 _fit(config, run_dir, terminal, stop, taken, local_ray)
             finally:
                 if local_ray is not None and not local_ray.ended():  # else it would wait for what has ended
@@ -135,9 +145,9 @@ def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
             "training images"
         )
     if not len(held_out):
-        terminal.line(f"note: {why_none(manifest)}")
-    for warning in config.data_warnings(len(train_ids)):
-        terminal.line(f"warning: {warning}")
+        terminal.line(f"{'warning' if len(manifest.test_ids()) else 'note'}: {why_none(manifest)}")
+    for concern in concerns(config, len(train_ids), side=median_side(manifest, train_ids)):
+        terminal.line(f"warning: {concern.line()}")
     return manifest
 
 

@@ -22,6 +22,8 @@ from swav_ray.training.run_files import RunFiles
 
 T = TypeVar("T")
 
+_INITIALISATIONS = 5  # whose spread is part of the noise that a result is compared by
+
 
 class MeasuredRun:
     """The measurements of a run. Every worker has one, and calls are collective unless that is said.
@@ -107,11 +109,17 @@ class MeasuredRun:
 
         Args:
             init: the model that the run started from, if its weights were not random.
+
+        Returns:
+            `trained`, `untrained`, `pixels`, `chance`, perhaps `init`; and if kNN is quick, `untrained_1` and so on,
+            the same network with other random weights.
         """
         if self._is_beside:
             self.poll()
             self._take_over()
-        knn = self._knn(self._learner.model, untrained=build_model(self._config), init=init)
+        more = range(1, _INITIALISATIONS) if self._measurer.is_quick else ()
+        others = {f"untrained_{seed}": build_model(self._config, seed) for seed in more}
+        knn = self._knn(self._learner.model, untrained=build_model(self._config), init=init, **others)
         self._note(self._end, lambda: self._measurer.figures(self._learner.model, knn))
         return knn
 
@@ -163,8 +171,8 @@ class MeasuredRun:
             self._files.measure(row)
         self._report(messages.Measured(row))
         self._note_unreadable(row.get(HELD_OUT_UNREADABLE, 0), step)
-        if step < self._end and "knn_top1" in row:
-            self._report(messages.KnnMeasured(step, row["knn_top1"]))
+        if "knn_top1" in row:
+            self._report(messages.KnnMeasured(step, row["knn_top1"], row.get("knn_error", 0.0)))
             self._files.scalar("eval/knn_top1", row["knn_top1"], step)
 
     def _note_unreadable(self, count: float, step: int) -> None:
@@ -175,8 +183,7 @@ class MeasuredRun:
         named = next(iter(self._quarantine.held_out.values()), None)  # one that was measured in this process
         example = f"; for example {named.uri}: {named.reason}" if named else ""
         self._warn(f"{count:,.0f} held-out images cannot be read and are left out of kNN{example}")
-        if step < self._end:
-            self._files.scalar(f"eval/{HELD_OUT_UNREADABLE}", count, step)
+        self._files.scalar(f"eval/{HELD_OUT_UNREADABLE}", count, step)
 
     def _give_up(self, step: int, why: str) -> None:
         if self._files is not None:

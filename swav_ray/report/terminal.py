@@ -17,14 +17,18 @@ from rich.text import Text
 
 from swav_ray.report.silence import Silence, duration
 from swav_ray.run.fit_record import FitRecord
+from swav_ray.run.health_log import ALARMS
 from swav_ray.run.layout import EVENTS
 from swav_ray.run.messages import (
     Finishing,
+    HealthChanged,
     Judged,
     KnnMeasured,
     Leaving,
     Message,
     Preempted,
+    Quarantined,
+    Remedied,
     Resizing,
     Resumed,
     Stopped,
@@ -32,10 +36,20 @@ from swav_ray.run.messages import (
     Warned,
 )
 from swav_ray.run.next_commands import next_commands
+from swav_ray.run.scores import standard_error
 from swav_ray.run.step_record import StepRecord
 
 _NO_STEP = "no step for {}: a slow step, or workers that were lost"
+_EACH_BAD_IMAGE = 3  # that is named by itself
 _ATTENTION_SECONDS = 1.0  # between checks whether something should be said
+
+
+_MEASURED = {
+    "trained": "trained backbone",
+    "init": "the weights that it started from",
+    "untrained": "the same backbone untrained",
+    "pixels": "raw pixels",
+}
 
 
 class Terminal:
@@ -54,6 +68,7 @@ class Terminal:
         self._epochs = 0
         self._began: tuple[float, int] | None = None
         self._silence = Silence(seconds, clock)
+        self._bad_images_shown = 0
         self._held_back = ""  # the last step's line, when it came too soon after another
         self._lock = threading.RLock()
 
@@ -146,8 +161,17 @@ class Terminal:
             case Resizing(step):
                 self.line(f"saved before step {step}; changing the number of workers")
                 self.waiting_for("starting other workers: {}")
-            case KnnMeasured(step, top1):
-                self.line(f"step {step}: kNN top-1 {top1:.1f}%")
+            case KnnMeasured(step, top1, error):
+                self.line(
+                    f"step {step}: kNN top-1 {top1:.1f}%" + (f" \N{PLUS-MINUS SIGN} {error:.1f}" if error else "")
+                )
+            case HealthChanged():
+                self._health(message)
+            case Remedied(_, line):
+                self.line(f"remedy: {line}")
+                self.waiting_for("starting the workers again: {}")
+            case Quarantined():
+                self._quarantined(message)
             case Finishing():
                 self.line("kNN on held-out images")
                 self.waiting_for("kNN on held-out images: {}")
@@ -155,6 +179,22 @@ class Terminal:
                 self.waiting_for(f"waiting for {what}: {{}}")
             case Warned(text):
                 self.line(f"warning: {text}")
+
+    def _health(self, message: HealthChanged) -> None:
+        if message.word in ALARMS:
+            self.line(f"warning: step {message.step}: {message.word}: {message.why}")
+            self.line(f"  {message.remedy}")
+        else:
+            self.line(f"step {message.step}: {message.word}")
+
+    def _quarantined(self, message: Quarantined) -> None:
+        """Each of the first images, then whenever their number has doubled: a bad folder must not hide the rest."""
+        if message.images <= _EACH_BAD_IMAGE or message.images >= 2 * self._bad_images_shown:
+            self._bad_images_shown = message.images
+            self.line(
+                f"warning: {message.uri} cannot be read ({message.kind}) and is replaced: {message.images:,} so far, "
+                f"data.max_bad_fraction allows {message.allowed:,}; quarantine.jsonl lists them"
+            )
 
     def _progress(self, record: StepRecord | FitRecord) -> None:
         now = self._clock()
@@ -184,6 +224,10 @@ class Terminal:
             f"{record.images_per_second:,.0f} images/s  waiting for data {record.data_wait:.0%}  ETA {eta}"
         )
 
+    def _accuracy(self, top1: float, images: int) -> str:
+        error = standard_error(top1, images)
+        return f"{top1:.1f}%" + (f" \N{PLUS-MINUS SIGN} {error:.1f}" if error else "")
+
     def summary(self, summary: dict[str, Any], run_dir: str) -> None:
         """The table at the end of a run, the run's directory, and what to do next."""
         table = Table(show_header=False, title="what the run learned", title_justify="left", min_width=60)
@@ -192,11 +236,14 @@ class Terminal:
         table.add_row("ln K, the loss of a run that learns nothing", f"{summary['ln_k']:.3f}")
         top1 = summary["knn_top1"]
         if top1:
-            table.add_row("kNN top-1, trained backbone", f"{top1['trained']:.1f}%")
-            if "init" in top1:
-                table.add_row("kNN top-1, the weights that it started from", f"{top1['init']:.1f}%")
-            table.add_row("kNN top-1, the same backbone untrained", f"{top1['untrained']:.1f}%")
-            table.add_row("kNN top-1, raw pixels", f"{top1['pixels']:.1f}%")
+            for name, what in _MEASURED.items():
+                if name in top1:
+                    table.add_row(f"kNN top-1, {what}", self._accuracy(top1[name], summary.get("knn_queries", 0)))
+            if others := summary.get("knn_untrained"):
+                all_of = [top1["untrained"], *others]
+                table.add_row(
+                    f"kNN top-1, {len(all_of)} untrained initialisations", f"{min(all_of):.1f} to {max(all_of):.1f}%"
+                )
             table.add_row("chance", f"{top1['chance']:.1f}%")
         if twins := summary.get("held_out_twins"):  # summaries of earlier versions do not say
             table.add_row("left out of kNN, copies of training images", f"{twins:,}")
@@ -211,9 +258,15 @@ class Terminal:
         if bad := summary.get("held_out_unreadable"):
             of = f"{bad:,} of {summary['held_out_images']:,}"
             table.add_row("left out of kNN, unreadable", f"{of} (quarantine.jsonl)")
+        if summary.get("verdict"):
+            table.add_row("health at the end", summary["verdict"]["health"])
         self._console.print(table)
         if summary.get("why_no_knn"):
             self.line(f"no kNN: {summary['why_no_knn']}")
+        if verdict := summary.get("verdict"):
+            self.line(f"verdict: {verdict['line']}")
+            if verdict["remedy"]:
+                self.line(f"  {verdict['remedy']}")
         self.line(f"the run lies in {run_dir}")
         self.line(
             f"next: tensorboard --logdir {run_dir}/{EVENTS}, or your own images: --data.uri PLACE --run.name NAME"

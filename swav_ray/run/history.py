@@ -1,4 +1,4 @@
-"""history.jsonl: every start and stop of a run's workers; and what the time of a run went into.
+"""history.jsonl: every launch of a run, every start and stop of its workers, every remedy.
 
 The last claim names the process that may write to the run directory: one that outlived its run finds another name
 there before it writes, and leaves the directory alone.
@@ -53,6 +53,11 @@ class History:
         self.check()
         self._append({"event": "stop", "step": step})
 
+    def remedy(self, entry: dict[str, Any]) -> None:
+        """Notes what was changed because the run had collapsed; see `health.remedies.Remedy`."""
+        self.check()
+        self._append({"event": "remedy"} | entry)
+
     def check(self) -> None:
         """Raises Superseded if another start has come after this one."""
         last = [entry["id"] for entry in read_history(self._run_dir) if entry["event"] == "claim"][-1:]
@@ -60,53 +65,14 @@ class History:
             raise Superseded(f"{self._run_dir}: another start of this run writes here now")
 
     def _append(self, entry: dict[str, Any]) -> None:
-        entries = [*read_history(self._run_dir), {"time": round(time.time(), 3), **entry}]
-        text = "".join(json.dumps(item) + "\n" for item in entries)
-        persistently(lambda: (self._run_dir / HISTORY).write_bytes(text.encode()), self._warn)
+        _append(self._run_dir, {"time": round(time.time(), 3), **entry}, self._warn)
 
 
-def goodput(records: Sequence[dict[str, Any]], history: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of a run by what they went into, and `goodput`, the fraction of them that trained.
+def note_launch(run_dir: Place, began: float, warn: Callable[[str], None]) -> None:
+    """Notes that a command began at `began` (Unix seconds) to start or resume the run; before it has workers."""
+    _append(run_dir, {"time": round(began, 3), "event": "launch"}, warn)
 
-    Args:
-        records: metrics.jsonl, each with `time` (Unix seconds at its end), `seconds`, `data_wait` (fraction),
-            `checkpoint_seconds` and `evaluate_seconds` (since the record before).
-        history: history.jsonl.
 
-    Returns:
-        training, data_wait, checkpointing, evaluating, starting (until the first step), restarting (from the last
-        committed step before a failure to the first one after it, less what is under recomputing), recomputing, and
-        goodput. Not in it: what comes before the first start of workers (Ray's, the listing), and the last checkpoint
-        and measurement. Steps lost together with their lines (on S3: since the last checkpoint) count under restarting.
-    """
-    seconds = dict.fromkeys(
-        ("training", "data_wait", "checkpointing", "evaluating", "starting", "restarting", "recomputing"), 0.0
-    )
-    by_step = {record["step"]: record for record in records}
-    for record in records:
-        seconds["training"] += record["seconds"] * (1 - record["data_wait"])
-        seconds["data_wait"] += record["seconds"] * record["data_wait"]
-        seconds["checkpointing"] += record["checkpoint_seconds"]
-        seconds["evaluating"] += record["evaluate_seconds"]
-    history = [entry for entry in history if entry["event"] != "claim"]
-    chain: list[dict[str, Any]] = []  # starts from the same step, of which the last came to do it
-    for entry, following in zip(history, [*history[1:], None], strict=True):
-        if entry["event"] == "stop":
-            continue
-        chain.append(entry)
-        seconds["recomputing"] += entry["lost_seconds"]
-        if following is not None and following["event"] == "start" and following["step"] == entry["step"]:
-            continue
-        first, before = by_step.get(entry["step"]), by_step.get(entry["step"] - 1)
-        if first is not None:
-            begins = first["time"] - first["seconds"]
-            at = history.index(chain[0])
-            if before is None or at == 0 or history[at - 1]["event"] == "stop":
-                seconds["starting"] += max(0.0, begins - chain[0]["time"])
-            else:
-                lost = sum(start["lost_seconds"] for start in chain)
-                seconds["restarting"] += max(0.0, begins - before["time"] - lost)
-        chain = []
-    total = sum(seconds.values())
-    rounded = {name: round(value, 3) for name, value in seconds.items()}
-    return rounded | {"goodput": round(seconds["training"] / total, 4) if total else 0.0}
+def _append(run_dir: Place, entry: dict[str, Any], warn: Callable[[str], None]) -> None:
+    text = "".join(json.dumps(item) + "\n" for item in [*read_history(run_dir), entry])
+    persistently(lambda: (run_dir / HISTORY).write_bytes(text.encode()), warn)

@@ -11,8 +11,10 @@ STORAGE/
     running.json             who runs it (the lease), while it runs
     metrics.jsonl            a line a step            events/       the same for TensorBoard
     measurements.jsonl       a line for each time that the backbone was measured
-    history.jsonl            starts and stops of its workers
+    health.jsonl             a line for each observed step: one word, and the figures behind it
+    history.jsonl            launches, starts and stops of its workers, remedies
     quarantine.jsonl         unreadable images
+    refused/step-000000123/  the first step that was refused: batch, state and random numbers, for `swav_ray.replay`
     checkpoints/step-000000123/   model.safetensors, training.safetensors, meta.json; manifest.json, written last
     evaluations/WEIGHTS/PROTOCOL/results.json     what the weights of that checksum were judged
     ray/                     Ray Train's own snapshot, while it runs
@@ -39,12 +41,14 @@ LEASE = "running.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events"
 MEASUREMENTS = "measurements.jsonl"
+HEALTH = "health.jsonl"
 HISTORY = "history.jsonl"
 QUARANTINE = "quarantine.jsonl"
 SUMMARY = "summary.json"
 RAY = "ray"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "evaluations"
+REFUSED = "refused"
 
 # A checkpoint.
 MODEL = "model.safetensors"
@@ -77,6 +81,11 @@ IN_STORAGE_CACHE = re.compile(rf"(?:^|/){_DATA}/(?:{_MANIFESTS}|{_SHAPES})/")
 def checkpoint_folder(run_dir: Place, step: int) -> Place:
     """The folder of the checkpoint before a step."""
     return run_dir / CHECKPOINTS / f"step-{step:09d}"
+
+
+def refused_folder(run_dir: Place, step: int) -> Place:
+    """The folder of a step that was refused."""
+    return run_dir / REFUSED / f"step-{step:09d}"
 
 
 def checkpoint_step(name: str) -> int | None:

@@ -15,8 +15,8 @@ from swav_ray.storage.place import Place
 
 HELD_OUT_UNREADABLE = "held_out_unreadable"
 Figures = dict[str, float]
-"""What a line has of a model: `knn_top1` in percent, those of `evaluate.label_free.measure`, and how many held-out
-images kNN left out since they cannot be read, if any."""
+"""What a line has of a model: `knn_top1` in percent and its standard error `knn_error` in points, those of
+`evaluate.label_free.measure`, and how many held-out images kNN left out since they cannot be read, if any."""
 
 
 def read(run_dir: Place) -> list[dict[str, Any]]:

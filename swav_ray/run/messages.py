@@ -49,10 +49,39 @@ class Resizing:
 
 @dataclass(frozen=True)
 class KnnMeasured:
-    """Top-1 accuracy in percent of the state before `step`."""
+    """Top-1 accuracy in percent of the state before `step`, and its standard error in points (0: not known)."""
 
     step: int
     top1: float
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class HealthChanged:
+    """The run's health is another word since `step`: one of `health_log.WORDS`, why, and what usually helps."""
+
+    step: int
+    word: str
+    why: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Remedied:
+    """The run has collapsed and resumes from the checkpoint before `step` with other settings; `line` says which."""
+
+    step: int
+    line: str
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Images that could not be read and were replaced: how many by now, how many a run tolerates, and the newest."""
+
+    images: int
+    allowed: int
+    uri: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +128,9 @@ Message = (
     | Leaving
     | Resizing
     | KnnMeasured
+    | HealthChanged
+    | Remedied
+    | Quarantined
     | Measured
     | Finishing
     | Waiting

@@ -1,4 +1,4 @@
-"""The kNN accuracy of a run's checkpoints.
+"""The kNN accuracy of a run's checkpoints, and how sure an accuracy is.
 
 It is in meta.json if training waited for the measurement, else in measurements.jsonl, since the checkpoint came first.
 """
@@ -6,10 +6,17 @@ It is in meta.json if training waited for the measurement, else in measurements.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 
 from swav_ray.run import layout, measurements
 from swav_ray.storage.place import Place
+
+
+def standard_error(top1: float, images: int) -> float:
+    """Of an accuracy in percent on so many images, in points: what another draw of as many images would change."""
+    share = top1 / 100
+    return 100 * math.sqrt(max(share * (1 - share), 0.0) / images) if images else 0.0
 
 
 def knn_scores(run_dir: Place, steps: Iterable[int]) -> dict[int, float]:

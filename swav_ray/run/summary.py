@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from swav_ray.run.history import goodput, read_history
+from swav_ray.run.goodput import goodput
+from swav_ray.run.history import read_history
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place
 
@@ -27,6 +29,9 @@ def summarize(
     held_out_images: int,
     held_out_unreadable: int,
     held_out_twins: int,
+    knn_queries: int,
+    knn_untrained: Sequence[float],
+    verdict: dict[str, Any],
 ) -> dict[str, Any]:
     """The summary of a finished run. Figures of its steps are None for a trial that began with another one's last step.
 
@@ -35,8 +40,10 @@ def summarize(
         prototypes: of each head.
         bad_images, refused_steps: of the whole run.
         knn_top1: percent, by name; empty if there was nothing to measure. why_no_knn: although images are held out.
+        knn_queries: images that it was measured on. knn_untrained: percent, of untrained networks beside the first.
         held_out_images: that kNN was to classify. held_out_unreadable: of them, left out.
         held_out_twins: test images that kNN left out since a training image is byte-identical.
+        verdict: `health`, `word`, `line`, `remedy` and `noise`, see `health.verdict.Verdict`.
     """
     records = read_metrics(run_dir)
     losses = [record["loss"] for record in records[-steps_per_epoch:] if record["loss"] is not None]
@@ -52,10 +59,13 @@ def summarize(
         "data_wait": float(np.mean([record["data_wait"] for record in records])) if records else None,
         "bad_images": bad_images,
         "refused_steps": refused_steps,
-        "seconds": goodput(records, read_history(run_dir)),
+        "seconds": goodput(records, read_history(run_dir), now=time.time()),
         "knn_top1": knn_top1,
         "why_no_knn": why_no_knn,
         "held_out_images": held_out_images,
         "held_out_unreadable": held_out_unreadable,
         "held_out_twins": held_out_twins,
+        "knn_queries": knn_queries,
+        "knn_untrained": list(knn_untrained),
+        "verdict": verdict,
     }

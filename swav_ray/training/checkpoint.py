@@ -150,7 +150,13 @@ def write(run_dir: Place, state: Snapshot, before_commit: Callable[[], None] = l
 
 
 def prune(
-    run_dir: Place, newest: int, keep: Retention, *, newer: bool = False, awaited: Set[int] = frozenset()
+    run_dir: Place,
+    newest: int,
+    keep: Retention,
+    *,
+    newer: bool = False,
+    awaited: Set[int] = frozenset(),
+    held: Set[int] = frozenset(),
 ) -> None:
     """Drops the checkpoints that `keep` does not name, and what a killed write or prune left; raises OSError.
 
@@ -159,6 +165,7 @@ def prune(
         newer: whether complete ones of later steps stay. They were passed over when the run resumed, for damage or
             because storage failed for a moment.
         awaited: steps whose checkpoints stay until measurements.jsonl has their line.
+        held: steps whose checkpoints stay.
     """
     found = steps(run_dir)
     past = [step for step in found if step <= newest]  # a newer one is damaged: the run fell back from it
@@ -166,6 +173,7 @@ def prune(
     kept = (
         _kept(run_dir, past, keep)
         | (awaited - measured)
+        | held
         | ({step for step in found if step > newest} if newer else set())
     )
     there = (step_of_file(entry.name) for entry in (run_dir / CHECKPOINTS).list())
@@ -236,5 +244,7 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
         momentum = checkpoint.training.get(f"momentum.{name}")
         if momentum is not None:
             learner.optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter)
-    if learner.queue is not None:
+    begins = learner.config.queue.start_epoch * learner.steps_per_epoch
+    # A queue that begins later than the checkpoint is empty. It may have been shortened or delayed by a remedy since.
+    if learner.queue is not None and checkpoint.step > begins:
         learner.queue.load_state_dict({key: checkpoint.training[f"queue.{key}"] for key in ("rows", "filled")})

@@ -22,6 +22,7 @@ class CheckpointWriter:
         before_commit: as for `write`.
         report: is called with a line about what could not be written; training continues meanwhile.
         last: the step whose sound checkpoint the run resumes from, if any.
+        held: as for `checkpoint.prune`.
         awaited: as for `checkpoint.prune`. A snapshot of such a step is written even if a newer one waits.
     """
 
@@ -33,9 +34,10 @@ class CheckpointWriter:
         report: Callable[[str], None],
         last: int | None = None,
         awaited: Set[int] = frozenset(),
+        held: Set[int] = frozenset(),
     ) -> None:
         self._run_dir, self._keep, self._before_commit, self._report = run_dir, keep, before_commit, report
-        self._awaited = awaited
+        self._awaited, self._held = awaited, held
         self._written: list[int] = []  # steps, by this writer
         self._last = last  # step submitted
         if last is not None:
@@ -136,6 +138,8 @@ class CheckpointWriter:
 
     def _prune(self, newest: int, *, newer: bool = False) -> None:
         try:
-            checkpoint.prune(self._run_dir, newest, self._keep, newer=newer, awaited=self._awaited)
+            checkpoint.prune(
+                self._run_dir, newest, self._keep, newer=newer, awaited=self._awaited, held=frozenset(self._held)
+            )
         except (OSError, StorageUnavailable) as error:
             self._report(f"old checkpoints cannot be removed, which the next one tries again: {error}")

@@ -30,11 +30,13 @@ class Request(enum.IntFlag):
     STOP = 4  # write a checkpoint and end: a person asked for it
     RESIZE = 8  # the same, since the number of workers is about to change
     LEAVE = 16  # the same, since a node is preempted
+    FAIL = 32  # the same, since the run has collapsed and is to stop then
+    REMEDY = 64  # the same, since it has collapsed and is to resume from before with other settings
 
     @property
     def ends(self) -> bool:
         """Whether the workers end."""
-        return bool(self & (Request.STOP | Request.RESIZE | Request.LEAVE))
+        return bool(self & ~(Request.POLL | Request.SAVE))
 
 
 @dataclass(frozen=True)

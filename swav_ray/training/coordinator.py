@@ -33,6 +33,10 @@ class NodeLeaves(RuntimeError):
     """The workers leave a preempted node, with a checkpoint; they are to be started elsewhere."""
 
 
+class Restart(RuntimeError):
+    """The workers end to be started again, with what they have written to the run directory."""
+
+
 class Feed(Protocol):
     """This worker's batches, in order."""
 
@@ -98,7 +102,7 @@ def failures_reported(coordinator: Coordinator, *hopeless: type[Exception]) -> I
     final = _HOPELESS + hopeless
     try:
         yield
-    except NodeLeaves:
+    except (NodeLeaves, Restart):
         raise
     except final as error:
         # Before raising: another try would end the same way, so the next start of the workers returns at once.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,10 +44,10 @@ class StepResult:
     refused: str = ""
 
 
-def build_model(config: Config) -> SwAVModel:
-    """The network of a config, its weights drawn from `run.seed` alone: the same on every worker."""
+def build_model(config: Config, more: int = 0) -> SwAVModel:
+    """The network of a config, its weights drawn from `run.seed` (and `more`) alone: the same on every worker."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.run.seed)
+        torch.manual_seed(config.run.seed + more)
         return SwAVModel(
             config.model.backbone,
             width=config.model.width,
@@ -74,6 +74,9 @@ class Learner:
         device: where the parameters live.
         dtype: their precision.
         world: the workers that share each global batch.
+
+    Attributes:
+        on_gradient: is called with the step between a gradient that is of use and its update; must change nothing.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Learner:
         self.device = torch.device(device)
         self.world = world or World()
         self.refused_steps = 0
+        self.on_gradient: Callable[[int], None] = lambda _: None
         model = build_model(config).to(self.device, dtype)
         if self.device.type == "cuda":
             model = model.to(memory_format=torch.channels_last)
@@ -163,6 +167,7 @@ class Learner:
             self.optimizer.zero_grad()
             _put_back(buffers)
         else:
+            self.on_gradient(step)
             self._update(step, embeddings_VBD)
             if self._hold.freezes(step):
                 # It normalises by the batch, as it will when it learns, so that the heads meet the same features then.

@@ -39,6 +39,8 @@ class Hooks:
         ready: waits so many seconds for this worker's next batch; whether it is there.
         usage: figures of the cluster that go into each record.
         quarantine: takes the unreadable images.
+        observe: is given a step, its result and its crops, normalised, one tensor a resolution.
+        refused: is given a batch that was refused, the first time; the state is still that before it.
     """
 
     record: Callable[[StepRecord], None]
@@ -50,6 +52,8 @@ class Hooks:
     ready: Callable[[float], bool]
     usage: Callable[[], Mapping[str, float]]
     quarantine: Quarantine
+    observe: Callable[[int, StepResult, list[Tensor]], None] = lambda *_: None
+    refused: Callable[[Batch, StepResult], None] = lambda *_: None
 
 
 def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, end: int) -> tuple[int, Request]:
@@ -116,9 +120,13 @@ class _Loop:
         return batch, time.perf_counter() - self._began
 
     def step(self, batch: Batch, step: int) -> StepResult:
-        result = self._learner.step(to_device(batch, self._config, self._device), step)
-        if not result.refused:
+        crops = to_device(batch, self._config, self._device)
+        result = self._learner.step(crops, step)
+        if result.refused:
+            self._hooks.refused(batch, result)
+        else:
             self._untried = batch, step
+        self._hooks.observe(step, result, crops)
         return result
 
     def agree(self, batch: Batch, waited: float) -> Tally:

@@ -7,7 +7,7 @@ metrics, unreadable images and measurements.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from swav_ray.config import CheckpointConfig
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.run import measurements
 from swav_ray.run.fit_record import FitRecord
+from swav_ray.run.health_log import read_health
 from swav_ray.run.history import History
-from swav_ray.run.layout import SUMMARY
+from swav_ray.run.layout import CHECKPOINT_MANIFEST, HEALTH, SUMMARY, checkpoint_folder
+from swav_ray.run.line_file import LineFile
 from swav_ray.run.metrics_log import MetricsLog, logged_steps
 from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, persistently
@@ -45,6 +47,8 @@ class RunFiles:
         self._journal = measurements.Journal(run_dir)
         self._losses: list[tuple[int, float]] = []  # of the steps since the last measurement
         self._awaited: set[int] = set()  # steps whose measurement is to come after their checkpoint
+        self._held: set[int] = set()  # steps whose checkpoints stay
+        self._health: LineFile | None = None
 
     def newest(self) -> Checkpoint | None:
         """The checkpoint to resume from; raises BadCheckpoint."""
@@ -53,16 +57,38 @@ class RunFiles:
             self._warn(f"a checkpoint cannot be used, resuming from the one before: {problem}")
         return found
 
+    def go_back(self, step: int) -> None:
+        """Drops the checkpoints past that before `step`, so that the run resumes from there; before `newest`."""
+        for later in [found for found in checkpoint.steps(self._run_dir) if found > step]:
+            folder = checkpoint_folder(self._run_dir, later)
+            persistently((folder / CHECKPOINT_MANIFEST).delete, self._warn)
+            persistently(folder.delete_tree, self._warn)
+
     def open(
-        self, start: int, workers: int, keep: CheckpointConfig, steps_per_epoch: int, measure_every: int = 0
+        self,
+        start: int,
+        workers: int,
+        keep: CheckpointConfig,
+        steps_per_epoch: int,
+        measure_every: int = 0,
+        *,
+        health: bool = False,
+        held: Set[int] = frozenset(),
     ) -> None:
         """Drops what lies past step `start` and opens the files to continue from there.
 
         Args:
             measure_every: steps between measurements; 0: none. What was due and saved before a kill, and not measured,
                 is in `unmeasured`.
+            health: whether there is a health.jsonl.
+            held: steps whose checkpoints stay, as by `hold`.
         """
         self._log = MetricsLog(self._run_dir, start, warn=self._warn)
+        self._held.update(held)
+        if health:
+            before = [line for line in read_health(self._run_dir) if line["step"] < start]
+            self._health = LineFile(self._run_dir / HEALTH, before, self._warn)
+        self.losses = [(record["step"], record["loss"]) for record in self._log.records]
         self._history.start(start, workers, self._log.dropped)
         retention = checkpoint.Retention(
             last=keep.keep_last, every_steps=keep.keep_every_epochs * steps_per_epoch, best=keep.keep_best
@@ -84,11 +110,14 @@ class RunFiles:
             report=self._warn,
             last=start or None,
             awaited=self._awaited,
+            held=self._held,
         )
 
     def _before_commit(self) -> None:
         self._history.check()
         self._log.flush()
+        if self._health is not None:
+            self._health.flush()
         self._quarantine.flush()
         self._journal.flush()
 
@@ -97,6 +126,20 @@ class RunFiles:
         self._log.append(record)
         if record.loss is not None:
             self._losses.append((record.step, record.loss))
+
+    def observe(self, line: dict[str, Any]) -> None:
+        """A line of health.jsonl; its figures go to TensorBoard as well."""
+        assert self._health is not None
+        self._health.append(line)
+        for name, value in line.items():
+            if isinstance(value, int | float) and name not in ("step", "epoch", "loss", "lr"):
+                self._log.scalar(f"health/{name}", value, line["step"])
+
+    def hold(self, step: int) -> None:
+        """Keeps the checkpoint before `step`, and those held earlier until it is written."""
+        newest = max((held for held in self._held if self.written(held)), default=0)
+        self._held.difference_update({held for held in self._held if held < newest})
+        self._held.add(step)
 
     def save(self, state: checkpoint.Snapshot, *, wait: bool) -> float:
         """Writes a checkpoint, in the background unless `wait`; the seconds that the last one took.
@@ -139,8 +182,14 @@ class RunFiles:
         self._log.scalar(name, value, step)
 
     def close_log(self) -> None:
-        """Ends metrics.jsonl; it can be read whole from then on."""
+        """Ends metrics.jsonl and health.jsonl; they can be read whole from then on."""
         self._log.close()
+        if self._health is not None:
+            self._health.close()
+
+    def remedy(self, entry: dict[str, Any]) -> None:
+        """Notes a remedy, with which the next start of the workers goes back."""
+        self._history.remedy(entry)
 
     def stop(self, step: int) -> None:
         """Notes that a person stopped the run before `step`."""

@@ -110,7 +110,7 @@ def test_it_leaves_what_a_run_leaves_that_measures_itself(run_dir: Place, inside
     events = go(run_dir)
     assert outcome(run_dir) == inside
     assert [row["step"] for row in inside["measurements"]] == [3, 6, 9, END]
-    assert [event.step for event in events if isinstance(event, KnnMeasured)] == [3, 6, 9]
+    assert [event.step for event in events if isinstance(event, KnnMeasured)] == [3, 6, 9, END]
     assert [event.row["step"] for event in events if isinstance(event, Measured)] == [3, 6, 9, END]
     assert not [event for event in events if event == Waiting("kNN before step 3")]
 

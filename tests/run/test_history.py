@@ -1,4 +1,4 @@
-"""Who may write to a run directory, and what the time of a run went into."""
+"""Who may write to a run directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swav_ray.run.history import History, Superseded, goodput, read_history
+from swav_ray.run.history import History, Superseded, note_launch, read_history
 from swav_ray.storage import patience
 from swav_ray.storage.place import Place, place
 
@@ -44,43 +44,9 @@ def test_a_claim_waits_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytes
     assert said == ["storage is unavailable or full, waiting for it: [Errno 28] No space left on device"]
 
 
-def record(step: int, time: float, seconds: float = 1.0, **others: float) -> dict[str, float]:
-    return {"step": step, "time": time, "seconds": seconds, "data_wait": 0.25} | {
-        "checkpoint_seconds": 0.0,
-        "evaluate_seconds": 0.0,
-        **others,
-    }
-
-
-def start(time: float, step: int, lost: float = 0.0) -> dict[str, object]:
-    return {"event": "start", "time": time, "step": step, "lost_seconds": lost}
-
-
-def test_every_second_is_somewhere_once() -> None:
-    records = [record(0, 11.0), record(1, 12.5, checkpoint_seconds=0.5), record(2, 43.5), record(3, 44.5)]
-    # Steps 2 and 3 were done once at 14.5 and lost; a first restart failed before its first step.
-    history = [start(8.0, 0), start(30.0, 2, lost=2.0), start(38.0, 2)]
-    seconds = goodput(records, history)
-    assert seconds == {
-        "training": 3.0,
-        "data_wait": 1.0,
-        "checkpointing": 0.5,
-        "evaluating": 0.0,
-        "starting": 2.0,
-        "restarting": 28.0,  # from 12.5 to 42.5, less the two seconds of lost steps
-        "recomputing": 2.0,
-        "goodput": round(3.0 / 36.5, 4),
-    }
-    assert sum(seconds.values()) - seconds["goodput"] == pytest.approx(44.5 - 8.0)
-
-
-def test_the_time_between_a_stop_and_the_next_start_is_nobodys_loss() -> None:
-    records = [record(0, 11.0), record(1, 5000.0)]
-    history = [start(8.0, 0), {"event": "stop", "time": 11.1, "step": 1}, start(4990.0, 1)]
-    seconds = goodput(records, history)
-    assert seconds["restarting"] == 0.0
-    assert seconds["starting"] == pytest.approx(2.0 + 9.0)
-
-
-def test_a_run_that_has_not_begun_has_no_goodput() -> None:
-    assert goodput([], [start(1.0, 0)])["goodput"] == 0.0
+def test_a_launch_is_noted_with_the_time_at_which_its_command_began(tmp_path: Path) -> None:
+    note_launch(place(tmp_path), 12.5, print)
+    History(place(tmp_path)).start(0, 1, [])
+    events = [(entry["event"], entry["time"]) for entry in read_history(place(tmp_path))]
+    assert events[0] == ("launch", 12.5)
+    assert [event for event, _ in events] == ["launch", "claim", "start"]

@@ -14,6 +14,9 @@ from swav_ray.evaluate import label_free
 from swav_ray.evaluate.in_training.probe import Knn, Workers, knn
 from swav_ray.model.swav import SwAVModel, Trunk
 from swav_ray.run.measurements import HELD_OUT_UNREADABLE, Figures
+from swav_ray.run.scores import standard_error
+
+_QUICK_PIXELS = 10_000 * 64 * 64
 
 
 class Measurer:
@@ -44,18 +47,33 @@ class Measurer:
         labelled = bool((self._manifest.labels[self._train_ids] >= 0).any())
         return self._config.eval.label_free_images > 0 or (labelled and len(self._held_out) > 0)
 
-    def knn(self, model: SwAVModel, untrained: SwAVModel | None = None, init: SwAVModel | None = None) -> Knn:
+    @property
+    def is_quick(self) -> bool:
+        """Whether kNN of one more network takes seconds at most, on CPUs too."""
+        queries, bank = len(self._held_out), len(self._train_ids)
+        images = min(queries, self._config.eval.max_queries) + min(bank, self._config.eval.max_bank)
+        return images * self._config.eval.image_size**2 <= _QUICK_PIXELS
+
+    def knn(
+        self,
+        model: SwAVModel,
+        untrained: SwAVModel | None = None,
+        init: SwAVModel | None = None,
+        **others: SwAVModel | None,
+    ) -> Knn:
         """kNN on held-out images, by name of a model. On every worker at once.
 
         Args:
             model: what is trained. untrained: the model with random weights, to be measured too.
             init: the model with the weights that the run started from, if they were others.
+            others: more of them, by name.
         """
         backbones: dict[str, nn.Module] = {"trained": Trunk(model)}
         if untrained is not None:
             backbones["untrained"] = Trunk(untrained.to(self._device))
         if init is not None:
             backbones["init"] = Trunk(init.to(self._device))
+        backbones |= {name: Trunk(other.to(self._device)) for name, other in others.items() if other is not None}
         data = self._manifest, self._train_ids, self._held_out
         return knn(backbones, *data, self._config.eval, device=self._device, world=self._world)
 
@@ -68,7 +86,10 @@ class Measurer:
             knn: as `knn` measured it.
         """
         config = self._config.eval
-        figures = {"knn_top1": knn.top1["trained"]} if knn.top1 else {}
+        figures: Figures = {}
+        if knn.top1:
+            top1 = knn.top1["trained"]
+            figures = {"knn_top1": top1, "knn_error": standard_error(top1, knn.classified)}
         if knn.unreadable:
             figures |= {HELD_OUT_UNREADABLE: len(knn.unreadable)}
         if config.label_free_images:

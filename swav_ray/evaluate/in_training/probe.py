@@ -58,6 +58,11 @@ class Knn:
     unreadable: tuple[BadImage, ...] = ()
     twins: int = 0
 
+    @property
+    def classified(self) -> int:
+        """Held-out images that the figures are of; 0 if there are none."""
+        return self.queries - len(self.unreadable) - self.twins if self.top1 else 0
+
     def why_none(self) -> str:
         """Why there is no figure although images are held out; empty if there is one, or none is held out."""
         if self.top1 or not self.queries:

@@ -11,6 +11,8 @@ from ray.tune.schedulers import TrialScheduler
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.holdout import split, with_twins
 from swav_ray.data.manifest import Manifest
+from swav_ray.health.beforehand import concerns
+from swav_ray.health.image_side import median_side
 from swav_ray.launch.dataset import manifest_of
 from swav_ray.launch.sweep.choice import Choice, default_grace, objectives_of, points_of
 from swav_ray.launch.sweep.schedulers import make_scheduler
@@ -85,6 +87,8 @@ def make_design(
     base = with_sweep_settings(recipe, scheduler)
     train_ids, held_out = split(manifest, base.data)
     images = len(train_ids)
+    for concern in concerns(base, images, side=median_side(manifest, train_ids)):
+        terminal.line(f"warning: the recipe's {concern.line()}")
     objectives = objectives_of(objective, _knn_is_possible(manifest, train_ids, held_out))
     if len(objectives) > 1 and scheduler != "none":
         raise ConfigError("scheduler", scheduler, "compares one objective; with several it must be none")

@@ -17,6 +17,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from swav_ray import settings
 from swav_ray.config import AugmentConfig, Config, ConfigError, replace
+from swav_ray.health.beforehand import concerns
 
 Space = Mapping[str, Any]
 Values = dict[str, Any]
@@ -68,31 +69,18 @@ def refuse(config: Config, images: int, recipe: Config | None = None) -> None:
         recipe: what the mix starts from. It may have more prototypes than samples to fill them (the Imagenette recipe
             has 300 for 256), and so may a mix that leaves its prototypes, batch and queue as they are.
     """
-    batch, queue, epochs = config.train.global_batch_size, config.queue, config.train.epochs
-    if batch > images:
-        raise ConfigError("train.global_batch_size", batch, f"is more than the {images} training images")
-    steps = epochs * (images // batch)
-    if queue.length and queue.start_epoch >= epochs:
-        raise ConfigError(
-            "queue.start_epoch", queue.start_epoch, f"must be below train.epochs ({epochs}), or the queue never starts"
-        )
-    if queue.length and queue.start_epoch * (images // batch) + -(-queue.length // batch) >= steps:
-        raise ConfigError(
-            "queue.length", queue.length, f"never fills: the run has {steps} steps of {batch} and the queue starts late"
-        )
+    for concern in concerns(config, images):
+        if concern.fatal:
+            raise concern.error()
+    room = config.train.global_batch_size + config.queue.length
     own = recipe is not None and _room(recipe) == _room(config)
     for prototypes in config.model.prototypes:
-        if prototypes > batch + queue.length and not own:
+        if prototypes > room and not own:
             raise ConfigError(
                 "model.prototypes",
                 prototypes,
-                f"is more than the {batch + queue.length} samples of a batch and the queue, which cannot fill them",
+                f"is more than the {room} samples of a batch and the queue, which cannot fill them",
             )
-    freeze = config.optim.freeze_prototypes_steps
-    if freeze >= steps:
-        raise ConfigError(
-            "optim.freeze_prototypes_steps", freeze, f"must be below the run's {steps} steps, or prototypes never learn"
-        )
 
 
 def _room(config: Config) -> tuple[tuple[int, ...], int, int]:

@@ -19,7 +19,8 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swav_ray.config import Config, ScalingConfig, replace
-from swav_ray.evaluate.in_training.collapse import collapsed, grace_steps, uniform_loss
+from swav_ray.health.measured import collapsed
+from swav_ray.health.settled import grace_steps, uniform_loss
 from swav_ray.launch.elastic import prefer_fast_recovery
 from swav_ray.launch.monitor import Monitor
 from swav_ray.launch.supervise import supervise

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from swav_ray.config import ModelConfig, OptimConfig
-from swav_ray.evaluate.in_training.collapse import collapsed, grace_steps, uniform_loss
+from swav_ray.health.measured import collapsed
+from swav_ray.health.settled import grace_steps, uniform_loss
 
 LN_K = math.log(100)
 

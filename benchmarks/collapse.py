@@ -1,0 +1,103 @@
+"""Runs that are built to collapse, and healthy ones: what the health monitor says, when, and whether a remedy rescues.
+
+    python -m benchmarks.collapse [CASE ...] [--folder DIR] [--epochs N]
+
+Prints a JSON line for each case. Every run is the quickstart on the built-in images with what breaks it, trained by the
+real worker in this process. A broken case trains twice: with `health.on_collapse warn`, which shows how a run ends
+that nobody rescues, and with `remedy`. `healthy-0` to `healthy-4` are the quickstart by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.parts.in_process_run import make_run, train
+from swav_ray import settings
+from swav_ray.config import replace
+from swav_ray.health.guard import Collapsed
+from swav_ray.recipes import quickstart
+from swav_ray.run.health_log import ALARMS, read_health
+from swav_ray.run.history import read_history
+from swav_ray.run.layout import SUMMARY
+from swav_ray.run.messages import HealthChanged
+from swav_ray.run.metrics_log import MetricsLog
+from swav_ray.training.learner import Diverged
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "epsilon": {"assignment.epsilon": 0.5},
+    "one-iteration": {
+        "assignment.iterations": 1,
+        "optim.freeze_prototypes_steps": 0,
+        "optim.base_lr": 8.0,
+    },
+    "no-freeze": {"optim.freeze_prototypes_steps": 0, "optim.base_lr": 60.0},
+    "queue": {"queue.length": 5888, "queue.start_epoch": 0},
+    "queue-early": {"queue.length": 2048, "queue.start_epoch": 2},
+    "prototypes": {"model.prototypes": (3000,), "train.global_batch_size": 32, "optim.base_lr": 0.5},
+}
+HEALTHY = {f"healthy-{seed}": {"run.seed": seed} for seed in range(5)}
+
+
+def run_case(name: str, changes: dict[str, Any], folder: Path, on_collapse: str, epochs: int) -> dict[str, Any]:
+    """One run; what its monitor said and what it ended with."""
+    config = settings.with_values(
+        quickstart(), changes | {"health.on_collapse": on_collapse, "eval.knn_every_epochs": 0, "train.epochs": epochs}
+    )
+    run_dir = make_run(folder / f"{name}-{on_collapse}", replace(config, run={"name": name}))
+    began, ended, words = time.monotonic(), "", []
+    try:
+        coordinator = train(config, run_dir)
+        words = [message for message in coordinator.messages if isinstance(message, HealthChanged)]
+    except (Collapsed, Diverged) as error:
+        ended = str(error)
+    alarms = [message for message in words if message.word in ALARMS]
+    found: dict[str, Any] = {
+        "case": name,
+        "on_collapse": on_collapse,
+        "changes": {key: value for key, value in changes.items() if key != "run.seed"},
+        "words": [(message.step, message.word) for message in words],
+        "first_alarm": [alarms[0].step, alarms[0].word, alarms[0].why] if alarms else None,
+        "remedies": [
+            {key: entry[key] for key in ("step", "back_to", "word", "name", "changes")}
+            for entry in read_history(run_dir)
+            if entry["event"] == "remedy"
+        ],
+        "ended": ended,
+        "last_word": read_health(run_dir)[-1]["word"],
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    if (run_dir / SUMMARY).exists():
+        summary = json.loads((run_dir / SUMMARY).read_bytes())
+        found |= {key: summary[key] for key in ("loss_last_epoch", "ln_k", "knn_top1", "knn_untrained")}
+        found["verdict"] = summary["verdict"]["line"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=[], metavar="CASE", help=", ".join([*BROKEN, *HEALTHY]))
+    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--epochs", type=int, default=quickstart().train.epochs)
+    parser.add_argument("--only", choices=["warn", "remedy"], default=None)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    MetricsLog._scalars = lambda *_: None  # type: ignore[method-assign]  # TensorBoard takes seconds to import
+    folder = options.folder or Path(tempfile.mkdtemp())
+    for name in options.cases or [*BROKEN, *HEALTHY]:
+        changes = BROKEN.get(name) or HEALTHY[name]
+        for how in ["warn", "remedy"] if name in BROKEN else ["warn"]:
+            if options.only in (None, how):
+                sys.stdout.write(json.dumps(run_case(name, changes, folder, how, options.epochs)) + "\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
