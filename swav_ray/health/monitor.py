@@ -55,7 +55,9 @@ class Monitor:
         if self.sound:
             self.last_sound = step
         line = {"step": step, "epoch": step // self._steps_per_epoch, "word": self.judgement.word, "sound": self.sound}
-        self._write(line | {"why": self.judgement.why, "loss": loss, "lr": result.lr} | figures)
+        self._write(
+            line | {"why": self.judgement.why, "loss": loss, "ln_k": self._evidence.ln_k, "lr": result.lr} | figures
+        )
         if before.word != self.judgement.word:
             self._changed(step)
 

@@ -7,6 +7,7 @@ not have are missing. `loss` is null if the step was refused.
 | figure | of | means |
 |---|---|---|
 | loss, lr | the step | as in metrics.jsonl |
+| ln_k | the run | the loss of a run that learns nothing |
 | codes_entropy | the step | mean entropy of the codes in nats: what the loss cannot fall below |
 | left_to_learn | the step | loss less codes_entropy: the divergence of predictions from codes |
 | code_agreement | the step | how often two crops of an image get the same code, beyond chance: 0 to 1 |

@@ -22,6 +22,9 @@ from swav_ray.storage.place import Place
 
 _OF_THE_STEP = ("step", "steps", "epoch", "samples_seen", "time")  # TensorBoard has them as its axes
 
+# One chart, below Custom Scalars, for what means something beside each other alone.
+_TOGETHER = {"run": {"loss beside ln K": ["Multiline", ["health/loss", "health/ln_k", "health/codes_entropy"]]}}
+
 
 def read_metrics(run_dir: Place) -> list[Record]:
     """The lines of a run's metrics.jsonl; a last line cut short by a crash is left out."""
@@ -128,6 +131,7 @@ class MetricsLog:
                 from torch.utils.tensorboard import SummaryWriter
 
                 self._writer = SummaryWriter(str(self._events), purge_step=self._step)
+                self._writer.add_custom_scalars(_TOGETHER)
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
         except OSError:

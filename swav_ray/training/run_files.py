@@ -132,7 +132,7 @@ class RunFiles:
         assert self._health is not None
         self._health.append(line)
         for name, value in line.items():
-            if isinstance(value, int | float) and name not in ("step", "epoch", "loss", "lr"):
+            if isinstance(value, int | float) and name not in ("step", "epoch", "sound", "lr"):
                 self._log.scalar(f"health/{name}", value, line["step"])
 
     def hold(self, step: int) -> None:
