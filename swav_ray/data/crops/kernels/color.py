@@ -55,12 +55,16 @@ def is_grey(planes: np.ndarray, size: int, length: int) -> bool:
 
     planes: flat uint8 as `[x][channel][y]`, lines of `length`, of which `size` pixels count.
     """
+    # Unsigned places and 8-bit words, spelled out: the compiler then compares whole registers.
     for x in range(size):
-        red, green, blue = 3 * x * length, (3 * x + 1) * length, (3 * x + 2) * length
+        red = np.uint64(3 * x * length)
+        green, blue = red + np.uint64(length), red + np.uint64(2 * length)
         differing = np.uint8(0)
         for y in range(size):
-            level = planes[red + y]
-            differing |= (level ^ planes[green + y]) | (level ^ planes[blue + y])
+            at = np.uint64(y)
+            one = np.uint8(planes[red + at] ^ planes[green + at])
+            other = np.uint8(planes[red + at] ^ planes[blue + at])
+            differing = np.uint8(differing | np.uint8(one | other))
         if differing:
             return False
     return True
