@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from swav_ray.data.formats.group_cache import GroupCache
 from swav_ray.data.formats.listing import Listing
 from swav_ray.data.formats.names import (
     LABEL_COLUMNS,
@@ -43,7 +44,6 @@ IMPORT_FILE = "_import.json"  # beside the shards that `import` writes: how many
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
 _THREADS = 8
 _LARGE_GROUP = 2 << 20  # bytes read for one sample above which `index` gives advice
-_CACHED_BYTES = 64 << 20  # of row groups that a process caches, for neighbours that the next call asks for
 
 
 def index_shards(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
@@ -286,24 +286,9 @@ def _images(path: Place, group: int) -> pa.ChunkedArray:
     return column
 
 
-class _GroupCache:
-    """The row groups used last, up to _CACHED_BYTES (or one). Threads may race: the worst is a second read."""
-
-    def __init__(self) -> None:
-        self._held: dict[tuple[Place, int], pa.ChunkedArray] = {}
-
-    def get(self, key: tuple[Place, int]) -> pa.ChunkedArray | None:
-        return self._held.get(key)
-
-    def put(self, key: tuple[Place, int], column: pa.ChunkedArray) -> None:
-        self._held[key] = column
-        while len(self._held) > 1 and sum(held.nbytes for held in list(self._held.values())) > _CACHED_BYTES:
-            self._held.pop(next(iter(self._held)), None)
-
-
 @functools.cache
-def _group_cache() -> _GroupCache:
-    return _GroupCache()
+def _group_cache() -> GroupCache:
+    return GroupCache()
 
 
 def drop_cache() -> None:
