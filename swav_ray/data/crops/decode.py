@@ -74,10 +74,11 @@ class SourceImage:
             return False
         if colorspace in ("CMYK", "YCCK"):
             return False
-        limit = self._decoding.max_pixels
-        # A progressive JPEG is held in memory at its full size, whatever it is decoded to.
-        _check_size(self.width, self.height, limit if jpeg.is_progressive(data) else _HALF * limit)
-        self._eighths = min(8, math.isqrt(64 * limit // (self.width * self.height)))
+        limit, pixels = self._decoding.max_pixels, self.width * self.height
+        if pixels > limit:
+            # A progressive JPEG is held in memory at its full size, whatever it is decoded to.
+            _check_size(self.width, self.height, limit if jpeg.is_progressive(data) else _HALF * limit)
+            self._eighths = min(8, math.isqrt(64 * limit // pixels))
         self._orientation = jpeg.orientation(data)
         return True
 

@@ -40,6 +40,8 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def orientation(data: bytes) -> int:
     """EXIF orientation, 1 to 8, as PIL's `exif_transpose` reads it: from EXIF, else from XMP, else 1."""
+    if not _may_have_app1(data):
+        return 1
     exif, xmp = b"", b""
     for marker, content in segments(data):
         if marker == _START_OF_SCAN:
@@ -61,6 +63,22 @@ def orientation(data: bytes) -> int:
     if value is None and (found := _XMP_ORIENTATION.search(xmp)):
         value = int(found[1])
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _may_have_app1(data: bytes) -> bool:
+    """False if segments follow one another up to the first scan and none is an APP1: a quick answer for most JPEGs."""
+    position = 2
+    try:
+        while data[position] == 0xFF:
+            marker = data[position + 1]
+            if marker == _START_OF_SCAN:
+                return False
+            if marker == _APP1 or not 0xC0 <= marker < 0xFF or marker in _ALONE:
+                return True
+            position += 2 + (data[position + 2] << 8) + data[position + 3]
+    except IndexError:
+        pass
+    return True
 
 
 def has_all_scans(data: bytes) -> bool:

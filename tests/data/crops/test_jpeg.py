@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from swav_ray.data.crops import jpeg
 from swav_ray.data.crops.decode import JPEG_END, NO_END_MARKER, SourceImage, UnreadableImage, decode
 from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.jpeg import has_all_scans, is_progressive, orientation
@@ -119,3 +120,22 @@ def test_a_progressive_jpeg_has_the_limit_of_its_full_size_since_it_is_held_at_t
     assert decode(data, Decoding(max_pixels=80_000)).shape == (200, 400, 3)
     with pytest.raises(UnreadableImage, match="more than 79,999 pixels"):
         decode(data, Decoding(max_pixels=79_999))
+
+
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_the_quick_answer_is_that_of_all_segments_whatever_is_damaged(
+    with_exif: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = encoded(photo(), "JPEG")
+    whole = plain[:2] + exif(6) + plain[2:] if with_exif else plain
+    start, generator = whole.index(b"\xff\xda"), np.random.default_rng(0)
+    damaged = []
+    for _ in range(3000):
+        data = bytearray(whole)
+        for place in generator.integers(2, start + 4, 2):
+            data[place] = generator.choice((0, 0xFF, 0xDA, 0xE1, 0xD8, int(generator.integers(256))))
+        damaged.append(bytes(data[: generator.integers(2, len(data))]))
+    quick = [orientation(data) for data in damaged]
+    monkeypatch.setattr(jpeg, "_may_have_app1", lambda _: True)
+    assert quick == [orientation(data) for data in damaged]
+    assert (6 in quick) == with_exif
