@@ -44,6 +44,7 @@ def wide_samples(image: Any, data: bytes) -> np.ndarray | None:
     if image.format == "PNG" and data[25] != _LUMINANCE_AND_ALPHA:
         lower = _lower_bytes(data)
         return None if lower is None else np.asarray(image).astype(np.uint16) << 8 | lower
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells stderr what it thinks of tags
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -116,6 +116,14 @@ def test_a_damaged_one_is_refused_as_pil_refuses_it() -> None:
         decode(bytes(data), Decoding(value_range=(0, PEAK)))
 
 
+def test_a_tag_that_opencv_warns_of_reaches_no_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    data = encoded(colors(), ".tif")
+    at = data.rindex((317).to_bytes(2, "little") + (3).to_bytes(2, "little"))  # the predictor
+    odd = data[: at + 4] + (7).to_bytes(4, "little") + data[at + 8 :]
+    assert decode(odd, Decoding(value_range=(0, PEAK))).shape == (48, 64, 3)
+    assert capfd.readouterr().err == ""
+
+
 def test_import_leaves_large_ones_as_they_are() -> None:
     data = encoded(colors(), ".png")
     assert shrunk(data, 32) == data
