@@ -24,8 +24,8 @@ FLOORS = (
     ("swav_ray.training", "swav_ray.report", "swav_ray.weights", "swav_ray.plan"),
     ("swav_ray.features",),
     ("swav_ray.evaluate", "swav_ray.embed", "swav_ray.health"),
-    ("swav_ray.measuring",),
-    ("swav_ray.worker",),
+    ("swav_ray.measuring", "swav_ray.report.page"),
+    ("swav_ray.worker", "swav_ray.report.sweep"),
     ("swav_ray.launch",),
     (
         "swav_ray.pretrain",
@@ -36,6 +36,7 @@ FLOORS = (
         "swav_ray.plan.__main__",
         "swav_ray.evaluate.__main__",
         "swav_ray.embed.__main__",
+        "swav_ray.report.__main__",
     ),
     ("swav_ray", "swav_ray.__main__"),
 )

@@ -20,6 +20,7 @@ EXTRAS = (
     "hub",
     "eval",
     "export",
+    "map",
 )  # what the package imports beyond what it always needs
 
 

@@ -31,7 +31,10 @@ from swav_ray.launch.ray_internals.tested import untested_ray
 from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
 from swav_ray.launch.workers import check_room, make_trainer, run_workers
+from swav_ray.one_line import one_line
+from swav_ray.report.page.write import write_page
 from swav_ray.report.terminal import Terminal
+from swav_ray.run import environment
 from swav_ray.run.history import note_launch
 from swav_ray.run.layout import CONFIG, MANIFEST, SUMMARY
 from swav_ray.run.lease import Lease
@@ -79,6 +82,7 @@ def _train(config: Config, terminal: Terminal, began: float) -> dict[str, Any] |
             return None
     if not (run_dir / SUMMARY).exists():
         return None
+    _write_page(run_dir, terminal)
     return _summary(run_dir, terminal)
 
 
@@ -156,6 +160,7 @@ def _begin(
 ) -> None:
     """Writes the run's manifest, the weights that it starts from if they are given, and its config: it has begun."""
     manifests.save(manifest, run_dir / MANIFEST)
+    environment.write(run_dir, ray.cluster_resources())
     if start is not None:
         start.save(run_dir)
         for line in start.lines:
@@ -178,6 +183,16 @@ def _fit(
         return make_trainer(run, config.scaling, run_dir, {"config": config, "monitor": monitor})
 
     run_workers(make, run_dir, terminal, stop, taken, local_ray, epochs=config.train.epochs)
+
+
+def _write_page(run_dir: Place, terminal: Terminal) -> None:
+    terminal.waiting_for("writing the run's page: {}")
+    try:
+        page = write_page(run_dir)
+    except Exception as error:  # the run is done: a picture of it that fails must not fail the run
+        terminal.line(f"warning: no page of the run: {one_line(error)}")
+        return
+    terminal.line(f"the run's page: {page}")
 
 
 def _summary(run_dir: Place, terminal: Terminal) -> dict[str, Any]:

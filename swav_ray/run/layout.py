@@ -6,6 +6,7 @@ STORAGE/
     config.yaml              feeds `--config`; with it the run has begun
     manifest.parquet         the samples
     held_out.parquet         those of them that it does not train on
+    environment.json         versions and machines that it was started with
     about.json               architecture, preprocessing and settings, as in the header of model.safetensors
     init.safetensors         the network before the first step, if it starts from given weights
     running.json             who runs it (the lease), while it runs
@@ -19,6 +20,7 @@ STORAGE/
     evaluations/WEIGHTS/PROTOCOL/results.json     what the weights of that checksum were judged
     ray/                     Ray Train's own snapshot, while it runs
     summary.json             marks the run as finished
+    report.html              what it learned, for people; gallery.json: its pictures, cached
   sweeps/NAME/               a sweep
     sweep.yaml manifest.parquet running.json sweep.html best.yaml
     tune/                    Ray Tune's own snapshot
@@ -36,6 +38,7 @@ CONFIG = "config.yaml"
 MANIFEST = "manifest.parquet"
 HELD_OUT = "held_out.parquet"
 ABOUT = "about.json"
+ENVIRONMENT = "environment.json"
 INIT = "init.safetensors"
 LEASE = "running.json"
 METRICS = "metrics.jsonl"
@@ -45,6 +48,8 @@ HEALTH = "health.jsonl"
 HISTORY = "history.jsonl"
 QUARANTINE = "quarantine.jsonl"
 SUMMARY = "summary.json"
+PAGE = "report.html"
+GALLERY = "gallery.json"
 RAY = "ray"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "evaluations"

@@ -229,6 +229,15 @@ class _ObjectLock:
         return _holder(data), version
 
 
+def ended_here(run_dir: Place) -> bool:
+    """Whether the process that last took a run was one of this machine, and is no more."""
+    try:
+        holder = _holder((run_dir / LEASE).read_bytes())
+    except FileNotFoundError:
+        return True
+    return bool(holder) and _is_dead_here(holder, _this_process())
+
+
 def _is_at(path: Path, file: IO[str]) -> bool:
     """Whether an open file is the one that has this name now."""
     try:
