@@ -104,7 +104,6 @@ def _made(run_dir: Place, config: Config, step: int, *, umap: bool) -> Gallery:
         used=len(np.unique(nearest_N)),
         clusters=_clusters(nearest_N, score_N, labels, manifest),
         assigned=tuple(nearest_N.tolist()),
-        labels=tuple(labels.tolist()),
         neighbours=_neighbours(features_ND, before_ND),
         maps=tuple(Map(how, points) for how, points in maps_of(features_ND.numpy(), umap=umap)),
         crops=_cropped(manifest, config, ids),

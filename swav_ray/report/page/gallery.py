@@ -73,7 +73,7 @@ class Gallery:
         step: of the checkpoint that they are of. images: of the data set, of which `pictures` are a sample.
         sheet: JPEG in base64 of all thumbnails, `columns` in a row, `side` pixels each.
         pictures: by their number on the sheet. prototypes: of the first head. clusters: the most used first.
-        assigned: the nearest prototype of each picture. labels: of each picture, as a number; -1: none.
+        assigned: the nearest prototype of each picture.
         used: prototypes that are nearest to an image of the sample.
         maps: one, or two if UMAP is installed. began: what `before` means, in words.
     """
@@ -88,7 +88,6 @@ class Gallery:
     used: int
     clusters: tuple[Cluster, ...]
     assigned: tuple[int, ...]
-    labels: tuple[int, ...]
     neighbours: tuple[Neighbours, ...]
     maps: tuple[Map, ...]
     crops: tuple[Crops, ...]
@@ -138,6 +137,5 @@ def _of(found: dict[str, Any]) -> Gallery:
         "maps": [Map(item["how"], tuple((x, y) for x, y in item["points"])) for item in found["maps"]],
         "crops": [Crops(**item | {"crops": tuple((s, d) for s, d in item["crops"])}) for item in found["crops"]],
         "assigned": found["assigned"],
-        "labels": found["labels"],
     }
     return Gallery(**found | {name: tuple(values) for name, values in parts.items()})

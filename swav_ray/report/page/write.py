@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
-from swav_ray import __version__
 from swav_ray.one_line import one_line
 from swav_ray.report.page import curves, differences, headline
 from swav_ray.report.page.gallery import Gallery
@@ -124,7 +124,7 @@ def _pictured(run: RunRecord, number: int, most: int, make: MakeGallery) -> _Pic
 
 def _footer() -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Written by swav_ray {__version__} on {now}. This file needs no other file and no network."
+    return f"Written by swav_ray {metadata.version('swav_ray')} on {now}. This file needs no other file and no network."
 
 
 def _seconds(run: RunRecord) -> list[tuple[str, str, str]]:
