@@ -37,6 +37,8 @@ FLOORS = (
         "swav_ray.evaluate.__main__",
         "swav_ray.embed.__main__",
         "swav_ray.report.__main__",
+        "swav_ray.watch",
+        "swav_ray.runs",
     ),
     ("swav_ray", "swav_ray.__main__"),
 )

@@ -9,6 +9,8 @@ import json
 import os
 import threading
 import time
+from math import log
+from statistics import fmean
 from typing import Any
 
 import ray
@@ -182,7 +184,8 @@ def _fit(
     def make(monitor: Any) -> Trainer:
         return make_trainer(run, config.scaling, run_dir, {"config": config, "monitor": monitor})
 
-    run_workers(make, run_dir, terminal, stop, taken, local_ray, epochs=config.train.epochs)
+    ln_k = fmean(map(log, config.model.prototypes))
+    run_workers(make, run_dir, terminal, stop, taken, local_ray, epochs=config.train.epochs, ln_k=ln_k)
 
 
 def _write_page(run_dir: Place, terminal: Terminal) -> None:

@@ -25,6 +25,7 @@ from swav_ray.launch.signals import StopSignals
 from swav_ray.launch.supervise import supervise
 from swav_ray.one_line import last_line
 from swav_ray.report.terminal import Terminal
+from swav_ray.run import checkpoint_files
 from swav_ray.run.layout import RAY
 from swav_ray.storage.place import Place
 
@@ -70,6 +71,7 @@ def run_workers(
     local_ray: LocalRay | None,
     *,
     epochs: int,
+    ln_k: float = 0.0,
     more: str = "--run.ray_logs true",
 ) -> None:
     """Starts the workers of a run and shows their messages until they end.
@@ -78,7 +80,7 @@ def run_workers(
         make: makes a trainer, see `make_trainer`, for this Monitor.
         taken: set when another process has taken the run directory.
         local_ray: the Ray that was started for this run, if any.
-        epochs: of the run, for the progress line.
+        epochs: of the run. ln_k: the loss that teaches nothing; 0: it has another loss. For its progress.
         more: the option that shows more of what Ray says.
 
     Raises:
@@ -101,7 +103,11 @@ def run_workers(
 
     # fit() blocks and handles SIGINT by aborting, without a checkpoint; in a thread it leaves signals to us.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
-    with terminal.live(epochs):
+
+    def saved() -> int | None:
+        return next(reversed(checkpoint_files.steps(run_dir)), None)
+
+    with terminal.live(epochs, name=run_dir.name, ln_k=ln_k, saved=saved):
         thread.start()
         if _show(thread, monitor, terminal, stop, taken, local_ray, run_dir):
             return

@@ -1,4 +1,4 @@
-"""What a person sees while it runs: one live line in a terminal, plain lines elsewhere, and a table at the end."""
+"""What a person sees while it runs: a live panel in a terminal, plain lines elsewhere, and a table at the end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from swav_ray.report.panel import LivePanel
+from swav_ray.report.progress import Progress
+from swav_ray.report.screen import Screen
 from swav_ray.report.silence import Silence, duration
 from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.health_log import ALARMS
@@ -39,7 +41,9 @@ from swav_ray.run.next_commands import next_commands
 from swav_ray.run.scores import standard_error
 from swav_ray.run.step_record import StepRecord
 
-_NO_STEP = "no step for {}: a slow step, or workers that were lost"
+_BETWEEN_STEPS = "no step for "
+_NO_STEP = _BETWEEN_STEPS + "{}: a slow step, or workers that were lost"
+_SAVED_SECONDS = 10.0  # between questions for the newest checkpoint
 _EACH_BAD_IMAGE = 3  # that is named by itself
 _ATTENTION_SECONDS = 1.0  # between checks whether something should be said
 
@@ -64,7 +68,10 @@ class Terminal:
         self._console = Console(soft_wrap=True, highlight=False)
         self._seconds, self._clock = seconds, clock
         self._shown = float("-inf")
-        self._live: Live | None = None
+        self._screen: Screen | None = None
+        self._run: Progress | None = None  # of the run that the panel shows
+        self._saved: Callable[[], int | None] = lambda: None
+        self._asked_for_saved = float("-inf")
         self._epochs = 0
         self._began: tuple[float, int] | None = None
         self._silence = Silence(seconds, clock)
@@ -81,7 +88,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def attended(self) -> Iterator[None]:
-        """While entered, a line comes at least every 15 s, whatever the main thread does."""
+        """While entered, something is said at least every 15 s, whatever the main thread does; a terminal, always."""
         done = threading.Event()
 
         def attend() -> None:
@@ -91,10 +98,23 @@ class Terminal:
         thread = threading.Thread(target=attend, name="terminal", daemon=True)
         thread.start()
         try:
-            yield
+            with self._on_screen():
+                yield
         finally:
             done.set()
             thread.join()
+
+    @contextlib.contextmanager
+    def _on_screen(self) -> Iterator[None]:
+        """While entered, a terminal has a part that is redrawn."""
+        if self._screen is not None or not self._console.is_terminal:
+            yield
+            return
+        try:
+            with Screen(self._console) as self._screen:
+                yield
+        finally:
+            self._screen = None
 
     def waiting_for(self, what: str, *, anew: bool = False) -> None:
         """From now on `what` is shown when nothing else is; `{}` in it stands for how long it is waited for.
@@ -107,15 +127,34 @@ class Terminal:
             self._silence.waiting_for(what, anew=anew)
 
     def quiet(self) -> None:
-        """Shows what is waited for, if nothing has been shown for too long."""
+        """Shows what is waited for: on a terminal always, elsewhere if nothing has been shown for too long."""
+        if self._screen is not None:
+            self._look_for_checkpoint()
+            with self._lock:
+                self._redraw()
+            return
         with self._lock:
             if self._silence.due() and (text := self._held_back or self._silence.line()):
                 self._held_back, self._shown = "", self._clock()
-                if self._live is not None:
-                    self._live.update(Text(text))
-                    self._silence.shown()
-                else:
-                    self.line(text)
+                self.line(text)
+
+    def _redraw(self) -> None:
+        assert self._screen is not None
+        waited = self._silence.line()
+        if self._run is None:
+            self._screen.show(Text(waited, overflow="ellipsis", no_wrap=True))
+            return
+        # Between two steps nothing is waited for that a person should know.
+        self._run.now = waited if self._silence.due() or not waited.startswith(_BETWEEN_STEPS) else ""
+        self._screen.show(LivePanel(self._run, self._clock))
+
+    def _look_for_checkpoint(self) -> None:
+        if self._run is None or self._clock() - self._asked_for_saved < _SAVED_SECONDS:
+            return
+        self._asked_for_saved = self._clock()
+        with contextlib.suppress(OSError, ValueError):  # a storage that is unavailable now
+            if (step := self._saved()) is not None:
+                self._run.with_checkpoint(step, self._clock())
 
     def count(self, files: int) -> None:
         """Progress of a listing."""
@@ -124,17 +163,22 @@ class Terminal:
             self.line(f"listing: {files:,} so far")
 
     @contextlib.contextmanager
-    def live(self, epochs: int) -> Iterator[None]:
-        """While entered, progress is shown, of a run of so many epochs."""
-        self._epochs = epochs
-        if not self._console.is_terminal:
-            yield
-            return
+    def live(
+        self, epochs: int, *, name: str = "", ln_k: float = 0.0, saved: Callable[[], int | None] = lambda: None
+    ) -> Iterator[None]:
+        """While entered, progress is shown, of a run of so many epochs.
+
+        Args:
+            name: of the run. ln_k: the loss that teaches nothing; 0: it has another loss.
+            saved: the step of the newest checkpoint; is asked now and then. May raise OSError.
+        """
+        self._epochs, self._saved = epochs, saved
+        self._run = Progress(name=name, epochs=epochs, ln_k=ln_k)
         try:
-            with Live(Text("starting Ray's workers"), console=self._console, refresh_per_second=4) as self._live:
+            with self._on_screen():
                 yield
         finally:
-            self._live = None
+            self._run = None
 
     def show(self, message: Message) -> None:
         """A message of the workers."""
@@ -162,6 +206,7 @@ class Terminal:
                 self.line(f"saved before step {step}; changing the number of workers")
                 self.waiting_for("starting other workers: {}")
             case KnnMeasured(step, top1, error):
+                self._measured(step, top1, error)
                 self.line(
                     f"step {step}: kNN top-1 {top1:.1f}%" + (f" \N{PLUS-MINUS SIGN} {error:.1f}" if error else "")
                 )
@@ -180,7 +225,14 @@ class Terminal:
             case Warned(text):
                 self.line(f"warning: {text}")
 
+    def _measured(self, step: int, top1: float, error: float) -> None:
+        if self._run is not None and self._run.steps:
+            epoch = step * self._epochs / self._run.steps
+            self._run.knn = [known for known in self._run.knn if known[0] < epoch] + [(epoch, top1, error)]
+
     def _health(self, message: HealthChanged) -> None:
+        if self._run is not None:
+            self._run.health, self._run.why = message.word, message.why
         if message.word in ALARMS:
             self.line(f"warning: step {message.step}: {message.word}: {message.why}")
             self.line(f"  {message.remedy}")
@@ -204,21 +256,35 @@ class Terminal:
             return
         if self._began is None:
             self._began = (now, record.step)
-        if self._live is not None:
-            self._live.update(Text(self._describe(record, now)))
+        if self._screen is not None and self._run is not None:
+            self._update(self._run, record, now)
             self._silence.shown()
+            self._redraw()
         elif now - self._shown > self._seconds:
             self._shown = now
             self.line(self._describe(record, now))
         else:
             self._held_back = self._describe(record, now)
 
-    def _describe(self, record: StepRecord | FitRecord, now: float) -> str:
+    def _update(self, progress: Progress, record: StepRecord | FitRecord, now: float) -> None:
+        progress.step, progress.steps, progress.epoch = record.step + 1, record.steps, record.epoch + 1
+        progress.images_per_second, progress.data_wait = record.images_per_second, record.data_wait
+        progress.with_workers(record.workers, record.step)
+        progress.eta = self._eta(record, now)
+        if record.loss is not None:
+            progress.losses.append(record.loss)
+
+    def _eta(self, record: StepRecord | FitRecord, now: float) -> float | None:
         assert self._began is not None
-        done, total = record.step + 1, record.steps
         since, first = self._began
-        pace = (now - since) / (record.step - first) if record.step > first else 0.0
-        eta = duration(pace * (total - done)) if pace else "-"
+        if record.step <= first or now <= since:
+            return None
+        return (now - since) / (record.step - first) * (record.steps - record.step - 1)
+
+    def _describe(self, record: StepRecord | FitRecord, now: float) -> str:
+        done, total = record.step + 1, record.steps
+        left = self._eta(record, now)
+        eta = duration(left) if left is not None else "-"
         return (
             f"epoch {record.epoch + 1}/{self._epochs}  step {done}/{total}  {record.shown()}  "
             f"{record.images_per_second:,.0f} images/s  waiting for data {record.data_wait:.0%}  ETA {eta}"

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from swav_ray import settings
-from swav_ray.config import Config, ConfigError
+from swav_ray.config import Config
+from swav_ray.report.begun import config_of, held_out_images
 from swav_ray.run import layout, measurements
 from swav_ray.run.health_log import read_health
 from swav_ray.run.history import read_history
 from swav_ray.run.line_file import read_lines
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.run.state import state_of
-from swav_ray.storage.place import Place, PlaceError
+from swav_ray.storage.place import Place
 
 Lines = list[dict[str, Any]]
 
@@ -79,26 +76,18 @@ def read_run(run_dir: Place) -> RunRecord:
     """Reads a run.
 
     Raises:
-        PlaceError: no run lies there. ConfigError, UnknownSetting: its config is of another version.
+        PlaceError: no run lies there. ConfigError: its config is of another version.
     """
-    try:
-        text = (run_dir / layout.CONFIG).read_bytes().decode()
-    except (FileNotFoundError, NotADirectoryError):
-        raise PlaceError(f"{run_dir}: holds no run ({layout.CONFIG} is missing); give a run directory") from None
-    try:
-        config = settings.from_yaml(text, Config(), str(run_dir / layout.CONFIG))
-    except (ConfigError, settings.UnknownSetting) as error:
-        raise ConfigError("RUN", run_dir, f"has settings that this version does not know: {error}") from None
     return RunRecord(
         place=run_dir,
-        config=config,
+        config=config_of(run_dir),
         state=state_of(run_dir),
         steps=read_metrics(run_dir),
         measured=measurements.read(run_dir),
         history=read_history(run_dir),
         health=read_health(run_dir),
         quarantine=read_lines(run_dir / layout.QUARANTINE),
-        held_out=_rows(run_dir / layout.HELD_OUT),
+        held_out=held_out_images(run_dir),
         evaluations=_evaluations(run_dir),
         summary=document(run_dir / layout.SUMMARY),
         environment=document(run_dir / layout.ENVIRONMENT),
@@ -112,14 +101,6 @@ def document(file: Place) -> dict[str, Any]:
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _rows(file: Place) -> int:
-    """Of a Parquet file; 0 if there is none."""
-    try:
-        return int(pq.ParquetFile(io.BytesIO(file.read_bytes())).metadata.num_rows)
-    except (FileNotFoundError, pa.ArrowInvalid):
-        return 0
 
 
 def _evaluations(run_dir: Place) -> Lines:
