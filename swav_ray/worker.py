@@ -159,7 +159,7 @@ class _Worker:
         try:
             reached, request = train(self._learner, watched, hooks, start=start, end=self._end)
         except Diverged as error:
-            self._guard.diverged(str(error), self._end, self._plan.steps_per_epoch)
+            self._guard.diverged(str(error), self._plan.steps_per_epoch)
             raise
         if reached == self._end:
             self._finish()

@@ -110,19 +110,19 @@ class Guard:
             Restart: a remedy is noted, and the next start goes back. Collapsed: the run is to stop, or none is left.
         """
         if request & Request.FAIL:
-            raise Collapsed(self._from_chief(self._reason()))
+            raise Collapsed(self._from_chief(self._reason(self._judgement())))
         if request & Request.REMEDY:
-            judgement = self._monitor.judgement if self._monitor is not None else None
-            self._go_back(reached, judgement, steps_per_epoch)
+            self._go_back(reached, self._judgement(), steps_per_epoch)
 
-    def diverged(self, why: str, reached: int, steps_per_epoch: int) -> None:
+    def diverged(self, why: str, steps_per_epoch: int) -> None:
         """The state can be trained no further; raises Restart if a remedy is wanted and left. On every worker."""
         if self.config.health.on_collapse == "remedy":
+            reached = self._monitor.step + 1 if self._monitor is not None else 0
             self._go_back(reached, Judgement(DIVERGING, why, reached), steps_per_epoch)
 
-    def _go_back(self, reached: int, judgement: Judgement | None, steps_per_epoch: int) -> None:
+    def _go_back(self, reached: int, judgement: Judgement, steps_per_epoch: int) -> None:
         remedy = None
-        if self._files is not None and self._monitor is not None and judgement is not None:
+        if self._files is not None and self._monitor is not None:
             remedy = next_remedy(
                 self.config,
                 self._done,
@@ -137,18 +137,19 @@ class Guard:
                 self._coordinator.report(Remedied(remedy.back_to, remedy.line()))
                 self._coordinator.saved()
         # On every worker at once: all of them are ended as soon as one leaves.
-        if (line := self._from_chief(remedy.line() if remedy is not None else "")) is not None and line:
+        if line := self._from_chief(remedy.line() if remedy is not None else ""):
             raise Restart(line)
-        raise Collapsed(self._from_chief(f"no remedy is left: {self._reason()}"))
+        raise Collapsed(self._from_chief(f"no remedy is left: {self._reason(judgement)}"))
 
     def _newest_good(self, sound: int) -> int:
         """The step of the newest checkpoint that is no newer than a sound state; 0 if there is none."""
         return max((step for step in checkpoint_files.steps(self._run_dir) if step <= sound + 1), default=0)
 
-    def _reason(self) -> str:
-        if self._monitor is None:
-            return ""
-        judgement = self._monitor.judgement
+    def _judgement(self) -> Judgement:
+        """Rank 0's; another worker's is none, and waits for what rank 0 says."""
+        return self._monitor.judgement if self._monitor is not None else Judgement(WARMING_UP)
+
+    def _reason(self, judgement: Judgement) -> str:
         return f"{judgement.word}: {judgement.why}. {advice(self.config, judgement)}"
 
     def _from_chief(self, value: T) -> T:

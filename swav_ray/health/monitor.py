@@ -51,7 +51,7 @@ class Monitor:
         figures |= self._evidence.add(step, loss, figures)
         if not figures and not result.refused:
             return
-        before, self.judgement = self.judgement, judge(self._evidence)
+        before, self.judgement = self.judgement, _after(self.judgement, judge(self._evidence))
         if self.sound:
             self.last_sound = step
         line = {"step": step, "epoch": step // self._steps_per_epoch, "word": self.judgement.word, "sound": self.sound}
@@ -69,6 +69,11 @@ class Monitor:
         return {"stop": Request.FAIL, "remedy": Request.REMEDY}.get(self._config.health.on_collapse, Request.NONE)
 
     @property
+    def step(self) -> int:
+        """The newest that was observed."""
+        return self._evidence.step
+
+    @property
     def sound(self) -> bool:
         """Whether nothing speaks against the present state: what a remedy may go back to."""
         return self._evidence.sound
@@ -78,3 +83,9 @@ class Monitor:
         self._alarmed = alarm
         remedy = advice(self._config, self.judgement) if alarm else ""
         self._report(HealthChanged(step, self.judgement.word, self.judgement.why, remedy))
+
+
+def _after(before: Judgement, now: Judgement) -> Judgement:
+    """An alarm keeps its word until it is over or the run diverges: what is stuck and shrinks is still stuck."""
+    same = before.word in health_log.ALARMS and now.word in health_log.ALARMS and now.word != health_log.DIVERGING
+    return before if same else now

@@ -318,7 +318,10 @@ class Terminal:
             table.add_row("images/s, median", f"{rate:,.0f} (waiting for data {wait:.0%})")
         table.add_row("time that trained (goodput)", f"{summary['seconds']['goodput']:.0%}")
         if summary["refused_steps"]:
-            table.add_row("steps refused, not finite or exploding", f"{summary['refused_steps']:,} (metrics.jsonl)")
+            table.add_row(
+                "steps refused, not finite or exploding",
+                f"{summary['refused_steps']:,} (metrics.jsonl; swav_ray.replay)",
+            )
         if summary["bad_images"]:
             table.add_row("unreadable images, replaced", f"{summary['bad_images']:,} (quarantine.jsonl)")
         if bad := summary.get("held_out_unreadable"):

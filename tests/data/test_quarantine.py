@@ -10,6 +10,7 @@ import pytest
 
 from swav_ray.data.bad_images import BadImage, TooManyBadImages
 from swav_ray.data.quarantine import Quarantine
+from swav_ray.run.messages import Quarantined
 from swav_ray.storage.place import Place, place
 
 FIRST, SECOND = (BadImage(i, f"/x/{i:03d}.jpg", "empty", "the file is empty", 9) for i in (1, 4))
@@ -27,6 +28,16 @@ def test_each_image_counts_once_and_one_past_the_budget_stops_the_run(tmp_path: 
     with pytest.raises(TooManyBadImages, match=r"2 of 12 images cannot be read.*allows 1: .*/x/004.jpg \(empty\)"):
         quarantine.add([FIRST, SECOND])
     assert sorted(Quarantine(run_dir, 12, 1.0, writes=False).entries) == [1, 4]
+
+
+def test_what_is_new_is_told_once_with_the_budget(tmp_path: Path) -> None:
+    quarantine = Quarantine(place(tmp_path), 60, 0.1, writes=True)
+    assert quarantine.newest() is None
+    quarantine.add([FIRST, SECOND])
+    assert quarantine.newest() == Quarantined(2, 6, "/x/004.jpg", "empty")
+    assert quarantine.newest() is None
+    quarantine.flush()
+    assert Quarantine(place(tmp_path), 60, 0.1, writes=True).newest() is None, "a resumed run told them before"
 
 
 def test_the_fields_of_a_line_are_those_of_earlier_runs(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
 from swav_ray.training.coordinator import Restart
+from swav_ray.training.learner import Learner
 from tests.in_process import STEPS, InProcess, make_run, run, tiny
 
 RESCUED_BY = 0.01  # the epsilon that the stand-in is content with
@@ -124,6 +125,21 @@ def test_a_run_that_no_remedy_helps_ends_with_one_line(run_dir: Place, monkeypat
     with pytest.raises(Collapsed):
         until_it_ends(what_to_do("remedy"), run_dir, coordinator)
     assert coordinator.reason.startswith("no remedy is left: stuck: it is.")
+
+
+def test_a_run_that_diverges_goes_back_too(run_dir: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "judge", lambda _: Judgement(HEALTHY))
+    whole = Learner._why_refuse
+
+    def why_refuse(self: Learner, loss: float) -> str:
+        return "the loss is nan" if self.config.assignment.epsilon > RESCUED_BY else whole(self, loss)
+
+    monkeypatch.setattr(Learner, "_why_refuse", why_refuse)
+    config = tiny(health={"on_collapse": "remedy"}, train={"epochs": 2, "max_refused_steps": 1})
+    assert until_it_ends(config, run_dir, InProcess(config)) == 2
+    acts = [entry for entry in read_history(run_dir) if entry["event"] == "remedy"]
+    assert [(act["word"], act["step"], act["back_to"]) for act in acts] == [("diverging", 2, 0)] * 2
+    assert len(losses(run_dir)) == STEPS
 
 
 def test_watching_moves_no_loss(run_dir: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

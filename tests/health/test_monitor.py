@@ -13,7 +13,7 @@ from swav_ray.health import monitor as monitors
 from swav_ray.health.monitor import Monitor
 from swav_ray.health.observer import EVERY
 from swav_ray.health.rules import Judgement
-from swav_ray.run.health_log import HEALTHY, STUCK, WARMING_UP
+from swav_ray.run.health_log import COLLAPSING, DIVERGING, HEALTHY, STUCK, WARMING_UP
 from swav_ray.run.messages import HealthChanged
 from swav_ray.training.control import Request
 from swav_ray.training.learner import Learner
@@ -97,14 +97,23 @@ def test_a_refused_step_has_a_line_without_a_loss(monkeypatch: pytest.MonkeyPatc
 def test_an_alarm_is_said_with_a_remedy_and_asks_once(
     monkeypatch: pytest.MonkeyPatch, on_collapse: str, request_: Request
 ) -> None:
-    words = {0: WARMING_UP, 10: HEALTHY, 20: STUCK}
-    monkeypatch.setattr(monitors, "judge", lambda evidence: Judgement(words.get(evidence.step, WARMING_UP), "why"))
+    words = {0: WARMING_UP, 1: HEALTHY, 2: STUCK}
+    monkeypatch.setattr("swav_ray.health.observer.EVERY", 1)
+    monkeypatch.setattr(monitors, "judge", lambda evidence: Judgement(words[evidence.step], "why"))
     config = small_config(train={"epochs": 9}, health={"on_collapse": on_collapse})
-    watched = Watched(config, 21)
-    assert [(one.step, one.word) for one in watched.said if one.word != WARMING_UP] == [(10, HEALTHY), (20, STUCK)]
+    watched = Watched(config, 3)
+    assert [(one.step, one.word) for one in watched.said] == [(1, HEALTHY), (2, STUCK)]
     assert "freeze_prototypes_steps" in watched.said[-1].remedy
-    assert watched.requests == [Request.NONE] * 20 + [request_]
+    assert watched.requests == [Request.NONE, Request.NONE, request_]
     assert watched.monitor.request() == Request.NONE
+
+
+def test_an_alarm_keeps_its_word_until_it_is_over_or_the_run_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [HEALTHY, STUCK, COLLAPSING, HEALTHY, COLLAPSING, DIVERGING]
+    monkeypatch.setattr("swav_ray.health.observer.EVERY", 1)
+    monkeypatch.setattr(monitors, "judge", lambda evidence: Judgement(words[evidence.step]))
+    said = [(one.step, one.word) for one in Watched(small_config(**LONG), 6).said]
+    assert said == [(0, HEALTHY), (1, STUCK), (3, HEALTHY), (4, COLLAPSING), (5, DIVERGING)]
 
 
 def test_what_the_steps_before_a_resumption_showed_counts() -> None:

@@ -11,12 +11,15 @@ from swav_ray.report.silence import duration
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.messages import (
     Finishing,
+    HealthChanged,
     Judged,
     KnnMeasured,
     Leaving,
     Measured,
     Message,
     Preempted,
+    Quarantined,
+    Remedied,
     Resizing,
     Resumed,
     Stopped,
@@ -138,6 +141,13 @@ def test_a_step_that_came_too_soon_for_a_line_is_shown_before_anything_is_missed
         (Leaving(7), "saved before step 7; resuming without the preempted node"),
         (Resizing(7), "saved before step 7; changing the number of workers"),
         (KnnMeasured(7, 43.21), "step 7: kNN top-1 43.2%"),
+        (KnnMeasured(7, 43.21, 1.57), "step 7: kNN top-1 43.2% \N{PLUS-MINUS SIGN} 1.6"),
+        (HealthChanged(7, "healthy"), "step 7: healthy"),
+        (Remedied(0, "stuck (why): back to step 0 with x = 1"), "remedy: stuck (why): back to step 0 with x = 1"),
+        (
+            Quarantined(1, 60, "/x/001.jpg", "truncated"),
+            "warning: /x/001.jpg cannot be read (truncated) and is replaced: 1 so far, data.max_bad_fraction allows",
+        ),
         (Finishing(), "kNN on held-out images"),
         (Warned("the disk is full"), "warning: the disk is full"),
         (record(3, loss=None, refused="the loss is nan"), "warning: step 3 was refused: the loss is nan; "),
@@ -155,6 +165,22 @@ def test_each_message_is_a_line(message: Message, line: str, capsys: pytest.Capt
         terminal.show(message)
     (shown,) = capsys.readouterr().out.splitlines()
     assert shown.startswith(line)
+
+
+def test_an_alarm_comes_with_what_usually_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal(0.0).show(HealthChanged(230, "stuck", "the loss stays at ln K", "try a longer freeze"))
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: step 230: stuck: the loss stays at ln K",
+        "  try a longer freeze",
+    ]
+
+
+def test_many_unreadable_images_are_named_ever_more_rarely(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(0.0)
+    for count in range(1, 21):
+        terminal.show(Quarantined(count, 60, f"/x/{count:03d}.jpg", "truncated"))
+    named = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert named == [f"/x/{count:03d}.jpg" for count in (1, 2, 3, 6, 12)]
 
 
 def test_a_measurement_is_for_sweeps_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,6 +204,24 @@ def test_a_run_that_started_from_weights_shows_them_before_and_after(capsys: pyt
     without = capsys.readouterr().out
     added = [line for line in with_init.splitlines() if line not in without.splitlines()]
     assert [line.strip("│ ") for line in added] == ["kNN top-1, the weights that it started from │ 40.0%"]
+
+
+def test_accuracies_have_their_standard_error_and_the_spread_of_initialisations(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Terminal(0.0).summary(summary(**KNN) | {"knn_queries": 1000, "knn_untrained": [30.4, 26.1]}, "/runs/mine")
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in capsys.readouterr().out.splitlines()]
+    assert ["kNN top-1, trained backbone", "54.4% \N{PLUS-MINUS SIGN} 1.6"] in rows
+    assert ["kNN top-1, 3 untrained initialisations", "26.1 to 34.9%"] in rows
+
+
+def test_a_run_ends_with_its_verdict_and_what_to_change(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = {"health": "stuck", "word": "nothing", "line": "it learned nothing", "remedy": "try this", "noise": 0.0}
+    Terminal(0.0).summary(summary(**KNN) | {"verdict": verdict}, "/runs/mine")
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("verdict: it learned nothing")
+    assert lines[at + 1] == "  try this"
+    assert any("health at the end" in line and "stuck" in line for line in lines[:at])
 
 
 def test_a_run_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,8 @@ class Trial(tune.Trainable):
         self._groups = ray.get_actor(inputs.groups)
         # Its workers measure: a scheduler compares trials at the same step, and a checkpoint that another trial copies
         # must not come before its figures.
-        self._config = replace(inputs.config(values), eval={"beside_training": "never"})
+        # And the sweep itself ends a trial that has collapsed.
+        self._config = replace(inputs.config(values), eval={"beside_training": "never"}, health={"on_collapse": "warn"})
         self._trials = place(inputs.base.run.storage)
         self._run_dir: Place | None = None
         self._thread: threading.Thread | None = None
