@@ -33,6 +33,7 @@ from swav_ray.embed import output as outputs
 from swav_ray.embed.network import Network, heads_for
 from swav_ray.embed.output import How, Output
 from swav_ray.embed.work import EmbedPart
+from swav_ray.features.making import make_parts
 from swav_ray.storage.place import place
 from swav_ray.weights.backbone import Backbone
 
@@ -63,10 +64,11 @@ def in_process(output: Output, network: Network, parts: list[int], ready: Any, r
     """One of as many processes as CPUs: its parts, timed from when all of them are ready."""
     torch.set_num_threads(1)
     work = EmbedPart(output, network)
-    work.write(work.read(parts[0], 2), torch.device("cpu"))  # warm
+    warm = parts[:1]
+    list(make_parts(work, warm, torch.device("cpu")))
     ready.wait()
     began = time.perf_counter()
-    images = sum(work.write(work.read(part, 2), torch.device("cpu")) for part in parts)
+    images = sum(make_parts(work, parts[1:], torch.device("cpu")))
     rates.put(images / (time.perf_counter() - began))
 
 

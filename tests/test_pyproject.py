@@ -21,6 +21,7 @@ EXTRAS = (
     "eval",
     "export",
     "map",
+    "faiss",
 )  # what the package imports beyond what it always needs
 
 

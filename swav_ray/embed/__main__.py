@@ -22,6 +22,7 @@ from swav_ray.report.terminal import Terminal
 
 SEARCH = "search"
 _PROGRESS_SECONDS = 10.0  # between progress lines without a terminal
+_INDEXES = ("flat", "ivf")
 _LAYERS, _DTYPES, _HOW = ("pooled", "projection", "map"), ("float16", "float32"), ("link", "symlink", "copy")
 
 
@@ -60,6 +61,7 @@ def parser() -> Parser:
     made.add_argument(
         "--neighbours", type=command_line.at_least_one, default=0, metavar="N", help="nearest images of each image"
     )
+    made.add_argument("--index", choices=_INDEXES, default="", help="of faiss, for many searches in a large set")
     made.add_argument("--into-folders", default="", metavar="DEST", help="puts the images into a folder a cluster")
     made.add_argument("--how", choices=_HOW, default="link", help="they get there (%(default)s: hard links)")
     made.add_argument("--storage", default="runs", metavar="PLACE", help="where manifests are cached (%(default)s)")
@@ -73,6 +75,7 @@ def search_parser() -> Parser:
     made.add_argument("out", metavar="OUT", help="folder of embeddings, local or s3://")
     made.add_argument("images", nargs="+", metavar="IMAGE", help="files, local or s3://")
     made.add_argument("--neighbours", type=command_line.at_least_one, default=10, metavar="N", help="(%(default)s)")
+    made.add_argument("--exact", action="store_true", help="do not use the index, if there is one")
     return made
 
 
@@ -105,7 +108,9 @@ def _embed(options: dict[str, Any]) -> int:
     from swav_ray.embed.finish import Extras
     from swav_ray.launch.embed import Request, embed
 
-    extras = Extras(clusters=clusters, **{name: options.pop(name) for name in ("neighbours", "into_folders", "how")})
+    extras = Extras(
+        clusters=clusters, **{name: options.pop(name) for name in ("neighbours", "into_folders", "how", "index")}
+    )
     terminal = Terminal(_PROGRESS_SECONDS)
     terminal.waiting_for("embed: {} so far")
     names = {item.name for item in dataclasses.fields(Request)}
@@ -126,7 +131,9 @@ def _search(options: dict[str, Any]) -> int:
     from swav_ray.embed.nearest import search_all
     from swav_ray.storage.place import place
 
-    found = search_all(outputs.read(place(options["out"])), options["images"], options["neighbours"])
+    found = search_all(
+        outputs.read(place(options["out"])), options["images"], options["neighbours"], exact=options["exact"]
+    )
     console = Console(highlight=False, soft_wrap=True)
     for image, neighbours in zip(options["images"], found, strict=True):
         table = Table(title=image, title_justify="left")

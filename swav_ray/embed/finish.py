@@ -17,9 +17,11 @@ from swav_ray.embed.clusters import assigned, collect, table_of
 from swav_ray.embed.duplicates import Pair, near_duplicates
 from swav_ray.embed.errors import EmbedError
 from swav_ray.embed.folders import into_folders
+from swav_ray.embed.index import write_index
 from swav_ray.embed.network import Network
-from swav_ray.embed.output import PAGE, PROTOTYPES, How, Output
+from swav_ray.embed.output import INDEX, PAGE, PROTOTYPES, How, Output
 from swav_ray.embed.page import BORDERLINE, NEAREST, Content, page
+from swav_ray.embed.vectors import sample
 from swav_ray.storage.place import place
 
 UNREADABLE_CSV, DUPLICATES_CSV = "unreadable.csv", "duplicates.csv"
@@ -32,17 +34,20 @@ class Extras:
     Attributes:
         neighbours: of each image; 0: none. clusters: by k-means: a number, "auto", or empty for the prototypes.
         into_folders: place of folders of images, a cluster each; empty: none. how: one of `folders.HOW`.
+        index: one of `index.KINDS`; empty: none.
     """
 
     neighbours: int = 0
     clusters: str = ""
     into_folders: str = ""
     how: str = "link"
+    index: str = ""
 
     def check(self, how: How) -> None:
         """Raises EmbedError if the embeddings do not allow it."""
-        if self.clusters and how.layer == "map":
-            raise EmbedError("--clusters: needs vectors; use --layer pooled or --layer projection")
+        for option, wanted in (("clusters", self.clusters), ("index", self.index)):
+            if wanted and how.layer == "map":
+                raise EmbedError(f"--{option}: needs vectors; use --layer pooled or --layer projection")
         if self.into_folders and not (self.clusters or how.prototypes):
             raise EmbedError("--into-folders: these weights have no prototypes; give --clusters K for clusters")
 
@@ -86,6 +91,9 @@ def finish(
     if unreadable:
         yield f"{unreadable:,} of {output.images:,} images cannot be read: {output.folder / UNREADABLE_CSV}"
     yield f"embeddings: {output.folder / 'embeddings'}"
+    if extras.index:
+        write_index(output, extras.index)
+        yield f"index for searches: {output.folder / INDEX}"
     if not (extras.clusters or output.how.prototypes):
         yield "these weights have no prototypes: --clusters K, or --clusters auto, groups the embeddings"
         return
@@ -116,7 +124,7 @@ def _count(output: Output, wanted: str, say: Callable[[str], None]) -> tuple[int
     """The number of clusters by k-means, 0 if prototypes are used; and why it was chosen."""
     if wanted != "auto":
         return int(wanted or 0), []
-    count, score = kmeans.suggested(kmeans.sample(output, kmeans.sample_size(output, 2)))
+    count, score = kmeans.suggested(sample(output, kmeans.sample_size(output, 2)))
     note = f"{count} clusters have the best mean silhouette ({score:.3f}) of a grid from 2 to 200"
     say(f"--clusters auto: {note}")
     return count, [note]

@@ -11,26 +11,16 @@ import pyarrow as pa
 import torch
 
 from swav_ray.embed.errors import EmbedError
-from swav_ray.embed.nearest import unit
 from swav_ray.embed.network import assign
 from swav_ray.embed.output import Output
 from swav_ray.embed.part import cluster_columns
+from swav_ray.embed.vectors import sample, unit
 from swav_ray.weights.head import Head
 
 _PER_CENTER = 256  # images of the sample for each centre
 _LEAST, _SAMPLE_BYTES = 10_000, 512 << 20
 _GRID = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 65, 80, 100, 130, 160, 200)
 _SILHOUETTE_IMAGES = 3000
-
-
-def sample(output: Output, most: int) -> np.ndarray:
-    """(at most `most`, D) float32 of unit length, spread evenly over the images."""
-    step = max(1, -(-output.images // most))
-    parts = []
-    for table in output.blocks(["sample_id", "embedding"]):
-        chosen = table.filter(pa.array(table["sample_id"].to_numpy() % step == 0))
-        parts.append(unit(output.vectors(chosen)))
-    return np.concatenate(parts)
 
 
 def centers_of(vectors: np.ndarray, count: int) -> np.ndarray:

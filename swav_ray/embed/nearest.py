@@ -16,8 +16,10 @@ import torch
 from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.embed import output as outputs
 from swav_ray.embed.errors import EmbedError
+from swav_ray.embed.index import by_index
 from swav_ray.embed.network import Network, heads_for
 from swav_ray.embed.output import How, Output
+from swav_ray.embed.vectors import unit
 from swav_ray.storage.place import Place, place
 from swav_ray.weights.backbone import load_backbone
 
@@ -34,12 +36,6 @@ class Neighbour:
     sample_id: int
     uri: str
     similarity: float
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """(N, D) float32 of unit length; a vector of zeros stays one."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
 def nearest(output: Output, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,24 +92,30 @@ def write_neighbours(output: Output, parts: Sequence[int], count: int) -> None:
 
 
 def search(
-    out: str | Place, image: str | os.PathLike[str] | bytes | np.ndarray | Image, count: int = 10
+    out: str | Place,
+    image: str | os.PathLike[str] | bytes | np.ndarray | Image,
+    count: int = 10,
+    *,
+    exact: bool = False,
 ) -> list[Neighbour]:
-    """The embedded images that are nearest to an image, by cosine of the embeddings; exact.
+    """The embedded images that are nearest to an image, by cosine of the embeddings.
+
+    Exact, unless there is an index of kind `ivf`.
 
     Args:
         out: folder of embeddings, local or s3://.
         image: a place, an encoded file's bytes, (H, W, 3) uint8, a PIL image, or (D,) floats: an embedding itself.
-        count: at most so many.
+        count: at most so many. exact: compare with all embeddings, part by part, even if there is an index.
 
     Raises:
         EmbedError: the folder holds no embeddings, or of a checkpoint that has changed since. UnreadableImage: the
             image is none. FileNotFoundError: it is not there.
     """
     output = outputs.read(out if isinstance(out, Place) else place(out))
-    return search_all(output, [image], count)[0]
+    return search_all(output, [image], count, exact=exact)[0]
 
 
-def search_all(output: Output, images: Sequence[Any], count: int) -> list[list[Neighbour]]:
+def search_all(output: Output, images: Sequence[Any], count: int, *, exact: bool = False) -> list[list[Neighbour]]:
     """The same for several images, each as `search` takes it."""
     arrays = [image for image in images if isinstance(image, np.ndarray) and image.ndim == 1]
     if len(arrays) == len(images):
@@ -121,7 +123,8 @@ def search_all(output: Output, images: Sequence[Any], count: int) -> list[list[N
     else:
         network = network_of(output.how)
         queries = np.stack([_vector(network, output.how, image) for image in images])
-    ids, cosines = nearest(output, queries, count)
+    found = None if exact else by_index(output, queries, count)
+    ids, cosines = nearest(output, queries, count) if found is None else found
     names = _uris(output, ids)
     return [
         [Neighbour(i, names[i], float(cosine)) for i, cosine in zip(row.tolist(), near, strict=True) if i >= 0]

@@ -77,6 +77,10 @@ class Network(nn.Module):
         self.layer, self.temperature = layer, temperature
         self.eval()
 
+    def on(self, backbone: Backbone) -> Network:
+        """The same network on another form of its backbone."""
+        return Network(backbone, self._heads(), self.layer, self.temperature)
+
     def first_head(self) -> Head | None:
         """The head whose clusters are those of the page, if there is one."""
         return self._heads()[0] if len(self.heads) else None

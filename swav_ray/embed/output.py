@@ -8,6 +8,7 @@ OUT/
   neighbours-K/, clusters-K/ what --neighbours K and --clusters K add, a row for each row of embeddings
   prototypes.parquet         the clusters: sizes, centres, duplicates
   clusters.html              a contact sheet of each cluster
+  index.faiss                what --index adds
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ EMBEDDINGS = "embeddings"
 UNREADABLE = "unreadable"
 PAGE = "clusters.html"
 PROTOTYPES = "prototypes.parquet"
+INDEX = "index.faiss"
 LAYERS = ("pooled", "projection", "map")
 DTYPES = ("float16", "float32")
 _NEIGHBOURS, _CLUSTERS = "neighbours-", "clusters-"
@@ -116,6 +118,10 @@ class Output:
         """Parts that are left to make: absent, or with images that storage could not deliver."""
         return sorted({*self.embeddings.missing(), *self.unreadable.to_try_again()})
 
+    def is_made(self, part: int) -> bool:
+        """Whether a part is not among `missing`."""
+        return self.embeddings.has(part) and not self.unreadable.has(part, again=True)
+
     def manifest(self, part: int) -> Manifest:
         """The list of a part's images, numbered from 0."""
         return manifests.load_group(self.folder / layout.MANIFEST, part)
@@ -139,6 +145,7 @@ class Output:
         for name in {entry.name.partition("/")[0] for entry in self.folder.list()}:
             if name.startswith((_NEIGHBOURS, _CLUSTERS)):
                 (self.folder / name).delete_tree()
+        (self.folder / INDEX).delete()
 
 
 def begin(

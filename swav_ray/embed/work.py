@@ -1,4 +1,4 @@
-"""What a task does to a part of the embeddings; pickled once and sent to every task."""
+"""What a task does to parts of the embeddings; pickled once and sent to every task."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from swav_ray.embed.errors import EmbedError
 from swav_ray.embed.network import Network
 from swav_ray.embed.output import Output
 from swav_ray.embed.part import Crops
+from swav_ray.features.folded import folded
 
 
 class EmbedPart:
@@ -17,11 +18,17 @@ class EmbedPart:
     mistake = EmbedError
 
     def __init__(self, output: Output, network: Network) -> None:
-        self.output, self.network = output, network.to(memory_format=torch.channels_last)
+        self.output, self.network = output, network.on(folded(network.backbone))
+
+    def images(self, part: int) -> int:
+        span = self.output.embeddings.span(part)
+        return span.stop - span.start
+
+    def is_made(self, part: int) -> bool:
+        return self.output.is_made(part)
 
     def read(self, part: int, threads: int) -> Crops:
         return parts.read_crops(self.output, part, threads)
 
-    def write(self, read: Crops, device: torch.device) -> int:
+    def write(self, read: Crops, device: torch.device) -> None:
         parts.write(self.output, read, self.network.to(device), device)
-        return len(read.reasons)

@@ -17,7 +17,8 @@ from swav_ray.model.normalize import normalize
 from swav_ray.weights.backbone import Backbone
 
 FLOAT32, BF16 = "float32", "bf16"
-_BATCH = 64  # images of a forward pass
+_BATCH = 64  # images of a forward pass, at most on a CPU
+_CACHED_PIXELS = 1 << 19  # of a forward pass on a CPU: with more, activations leave its cache
 
 
 def crops_of(
@@ -65,6 +66,9 @@ def embed(backbone: Backbone, crops: np.ndarray, device: torch.device, precision
 def batches(backbone: Backbone, crops: np.ndarray, device: torch.device) -> Iterator[torch.Tensor]:
     """(N, S, S, 3) uint8 crops as a backbone's input, normalised, so many at a time."""
     preprocess = backbone.preprocess
-    for start in range(0, len(crops), _BATCH):
-        pixels = torch.from_numpy(crops[start : start + _BATCH]).to(device)
+    count = _BATCH
+    if device.type == "cpu":
+        count = min(count, max(1, _CACHED_PIXELS // preprocess.image_size**2))
+    for start in range(0, len(crops), count):
+        pixels = torch.from_numpy(crops[start : start + count]).to(device)
         yield normalize(pixels, mean=preprocess.mean, std=preprocess.std)

@@ -40,6 +40,10 @@ class Parts:
         there = {entry.name for entry in self.folder.list()}
         return [part for part in range(len(self)) if _name(part) not in there]
 
+    def has(self, part: int, *, again: bool = False) -> bool:
+        """Whether a part is there; `again`: written to be tried again."""
+        return (self.folder / _name(part, again)).is_file()
+
     def to_try_again(self) -> list[int]:
         """Parts that were written to be tried again."""
         there = {entry.name for entry in self.folder.list()}

@@ -15,6 +15,7 @@ from swav_ray.embed import output as outputs
 from swav_ray.embed.network import Network, heads_for
 from swav_ray.embed.output import How, Output
 from swav_ray.embed.work import EmbedPart
+from swav_ray.features.making import make_parts
 from swav_ray.storage.place import place
 from swav_ray.weights.backbone import load_backbone
 from tests.data.images import image, write_files
@@ -66,10 +67,9 @@ def begin(out: Path, how: How, data: Path) -> Output:
 
 def embed(output: Output, network: Network) -> list[int]:
     """The parts that were missing, which it makes."""
-    work = EmbedPart(output, network)
     missing = output.missing()
-    for part in missing:
-        work.write(work.read(part, 2), CPU)
+    if missing:
+        list(make_parts(EmbedPart(output, network), missing, CPU))
     return missing
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from swav_ray.embed import kmeans
 from swav_ray.embed.errors import EmbedError
-from swav_ray.embed.nearest import unit
+from swav_ray.embed.vectors import unit
 from tests.embed.small import embedded, table, vectors_of
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from swav_ray.embed.__main__ import _DTYPES, _HOW, _LAYERS, main
+from swav_ray.embed.__main__ import _DTYPES, _HOW, _INDEXES, _LAYERS, main
 from swav_ray.embed.folders import HOW
+from swav_ray.embed.index import KINDS
 from swav_ray.embed.output import DTYPES, LAYERS
 from tests.embed.small import embedded, images, table, weights
 
 
 def test_the_choices_are_those_of_the_modules() -> None:
-    assert (_LAYERS, _DTYPES, _HOW) == (LAYERS, DTYPES, HOW)
+    assert (_LAYERS, _DTYPES, _HOW, _INDEXES) == (LAYERS, DTYPES, HOW, KINDS)
 
 
 @pytest.mark.parametrize(

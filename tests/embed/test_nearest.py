@@ -12,7 +12,8 @@ from PIL import Image
 
 import swav_ray.embed
 from swav_ray.embed.errors import EmbedError
-from swav_ray.embed.nearest import nearest, search, unit, write_neighbours
+from swav_ray.embed.nearest import nearest, search, write_neighbours
+from swav_ray.embed.vectors import unit
 from tests.embed.small import embedded, table, vectors_of, weights
 
 

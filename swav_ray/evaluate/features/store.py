@@ -90,6 +90,10 @@ class FeatureStore:
         """Parts that are not there yet, or whose images could not all be read: storage may be back."""
         return self._parts.missing()
 
+    def is_made(self, part: int) -> bool:
+        """Whether a part is not among `missing`."""
+        return self._parts.has(part)
+
     def write(self, part: int, features: np.ndarray, reasons: Sequence[str | None], *, again: bool = False) -> None:
         """Writes a part, whole.
 
