@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 import torch
 
-THREADS = 2  # that decode in a process, so that reading and decoding overlap
-
 
 class Work(Protocol):
     """What is made of images, in parts. Sent to every process, so what is large in it should be read there.
@@ -36,20 +34,21 @@ class Work(Protocol):
 
 def make_parts(work: Work, parts: Sequence[int], device: torch.device) -> Iterator[int]:
     """Makes parts and yields the number of images of each, once it is written. Raises as the work does."""
+    # One thread decodes: the network wants the same CPU.
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(read_missing, work, parts[0])
+        coming = pool.submit(read_missing, work, parts[0], 1)
         for part, following in zip(parts, [*parts[1:], None], strict=True):
             read = coming.result()
             if following is not None:
-                coming = pool.submit(read_missing, work, following)
+                coming = pool.submit(read_missing, work, following, 1)
             if read is not None:
                 work.write(read, device)
             yield work.images(part)
 
 
-def read_missing(work: Work, part: int) -> Any:
+def read_missing(work: Work, part: int, threads: int) -> Any:
     """What the network needs of a part; None if it is made: a process that was lost made it and could not say so."""
-    return None if work.is_made(part) else work.read(part, THREADS)
+    return None if work.is_made(part) else work.read(part, threads)
 
 
 def grouped(parts: Sequence[int], most: int, processes: int) -> list[list[int]]:

@@ -20,6 +20,7 @@ from swav_ray.one_line import one_line
 
 _TASK_SECONDS = 5.0  # of a task: Ray's own share of it is small, and little is left when a node goes
 _MOST_TASKS = 2000
+_THREADS = 2  # that decode in a task without the network, so that reading and decoding overlap
 
 
 def make(work: Work, parts: Sequence[int], progress: Callable[[int], None]) -> None:
@@ -50,25 +51,31 @@ def make(work: Work, parts: Sequence[int], progress: Callable[[int], None]) -> N
 def _on_gpus(parts: Sequence[int], shared: dict[str, Any]) -> Iterator[dict[str, Any]]:
     gpus = int(ray.cluster_resources()["GPU"])
     rows = _rows([[part] for part in parts]).map(_read, fn_kwargs=shared, num_cpus=1)
-    yield from rows.map(_OnGpu, fn_constructor_kwargs=shared, num_gpus=1, concurrency=(1, gpus)).iter_rows()
+    yield from _told(rows.map(_OnGpu, fn_constructor_kwargs=shared, num_gpus=1, concurrency=(1, gpus)))
 
 
 def _on_cpus(parts: Sequence[int], shared: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The first part of each CPU tells how many a task should have."""
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
     slowest = 0.0
-    for row in _rows([[part] for part in parts[:cpus]]).flat_map(_make, fn_kwargs=shared, num_cpus=1).iter_rows():
+    for row in _told(_rows([[part] for part in parts[:cpus]]).flat_map(_make, fn_kwargs=shared, num_cpus=1)):
         slowest = max(slowest, row["seconds"])
         yield row
     groups = grouped(parts[cpus:], max(1, int(_TASK_SECONDS / max(slowest, 1e-3))), cpus)
     if groups:
-        yield from _rows(groups).flat_map(_make, fn_kwargs=shared, num_cpus=1).iter_rows()
+        yield from _told(_rows(groups).flat_map(_make, fn_kwargs=shared, num_cpus=1))
 
 
 def _rows(groups: Sequence[Sequence[int]]) -> Any:
     """A block, and so a task, for each group."""
     rows = [{"parts": list(group)} for group in groups]
     return ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_TASKS))
+
+
+def _told(rows: Any) -> Iterator[dict[str, Any]]:
+    """The rows of each task as soon as it ends; `iter_rows` would wait for the next task, too."""
+    for batch in rows.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        yield from batch.to_pylist()
 
 
 def _make(row: dict[str, Any], *, work: Any) -> Iterator[dict[str, Any]]:
@@ -94,7 +101,7 @@ def _read(row: dict[str, Any], *, work: Any) -> dict[str, Any]:
     own: Work = ray.get(work)
     (part,) = (int(part) for part in row["parts"])
     try:
-        return {"part": part, "read": read_missing(own, part), "failure": "", "mistake": ""}
+        return {"part": part, "read": read_missing(own, part, _THREADS), "failure": "", "mistake": ""}
     except (OSError, own.mistake) as error:
         return {"part": part, "read": None, **_failed(own, error)}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,20 @@ import torch
 from ray.cluster_utils import Cluster
 
 from swav_ray.features.parts import Parts
+from swav_ray.launch import parts
 from swav_ray.launch.parts import make
 from swav_ray.storage.place import Place, place
 
 pytestmark = pytest.mark.ray
+
+
+WAITING = 21  # the second part of the task that is lost
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < limit
 
 
 class Mistake(ValueError):
@@ -31,18 +42,23 @@ class Read:
 
 
 class Numbers:
-    """Part i of a table is i; what is wrong is told by the place."""
+    """Part i of a table is i; what is wrong is told by the place. From WAITING on they wait for the file `moved`."""
 
     mistake = Mistake
 
     def __init__(self, folder: Place, count: int) -> None:
         self.parts = Parts(folder, count, 1)
 
+    @property
+    def moved(self) -> Place:
+        return self.parts.folder.parent / "moved"
+
     def read(self, part: int, threads: int) -> Read:  # noqa: ARG002
         if (self.parts.folder / "gone").exists() and part == 3:
             raise Mistake("the images have vanished")
         if (self.parts.folder / "full").exists() and part == 3:
             raise OSError(28, "No space left\non device")
+        wait_until(lambda: part < WAITING or self.moved.exists())
         return Read(part, np.zeros((2, 3), np.uint8))
 
     def images(self, part: int) -> int:  # noqa: ARG002
@@ -70,8 +86,9 @@ def nodes() -> Iterator[Cluster]:
 
 @pytest.mark.slow
 def test_failures_are_one_line_and_a_node_that_goes_while_another_comes_costs_no_part(
-    nodes: Cluster, tmp_path: Path
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parts, "_TASK_SECONDS", 1e6)  # tasks of 1, 19, 10 and fewer parts
     work = Numbers(place(tmp_path / "t"), 40)
     for name, error, told in (
         ("gone", Mistake, "^the images have vanished$"),
@@ -84,14 +101,18 @@ def test_failures_are_one_line_and_a_node_that_goes_while_another_comes_costs_no
 
     def change(done: int) -> None:
         if done == 5:
+            wait_until(lambda: work.parts.has(WAITING - 1))
             (first,) = nodes.worker_nodes
             nodes.add_node(num_cpus=2)
             nodes.remove_node(first, allow_graceful=False)
+            work.moved.write_bytes(b"")
 
     make(work, work.parts.missing(), change)
     rows = [work.parts.read(part).to_pylist()[0] for part in range(40)]
     assert [row["i"] for row in rows] == list(range(40))
-    assert len({row["node"] for row in rows}) == 2
+    there, then = rows[0]["node"], rows[-1]["node"]
+    assert there != then
+    assert [row["node"] for row in rows[:WAITING]] == [there] * WAITING  # the second node made none of them again
     assert {row["device"] for row in rows} == {"cpu"}
 
     nodes.add_node(num_cpus=1, num_gpus=1)  # Ray counts it; nothing here computes on it
