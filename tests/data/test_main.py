@@ -10,12 +10,15 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from swav_ray import settings
-from swav_ray.config import AugmentConfig, Config, CropsConfig
+from swav_ray.config import AugmentConfig, Config, CropsConfig, DataConfig
 from swav_ray.data.__main__ import main
+from swav_ray.data.holdout import split
 from swav_ray.data.manifest import build, cache_of, cached_at, load, load_or_build
 from swav_ray.data.tools import check as check_module
 from swav_ray.data.tools.preview import contact_sheet
@@ -128,3 +131,16 @@ def test_the_command_takes_a_runs_config_and_settings(tmp_path: Path, capsys: py
         assert said in capsys.readouterr().err
     assert main(["index", str(tmp_path / "images"), "--crops.sizes", "40"]) == 2
     assert "--crops.sizes: this command takes no settings" in capsys.readouterr().err
+
+
+def test_runs_know_which_images_are_copies_after_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shards of others say no size of an image, so that nothing is known of them before."""
+    images = [image(seed) for seed in (1, 2, 1)]
+    table = pa.table({"image": images, "label": [0, 1, 0], "split": ["train", "train", "test"]})
+    pq.write_table(table, tmp_path / "images.parquet")
+    where, storage = str(tmp_path / "images.parquet"), str(tmp_path / "runs")
+    assert not load_or_build(where, cache_of(storage)).contents.any()  # type: ignore[union-attr]
+    assert main(["check", where, "--storage", storage, "--workers", "1"]) == 0
+    assert "1 held-out images have a twin among the training images" in capsys.readouterr().out
+    known = load_or_build(where, cache_of(storage))
+    assert [ids.tolist() for ids in split(known, DataConfig())] == [[0, 1], []]
