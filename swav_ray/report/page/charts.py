@@ -12,6 +12,7 @@ from swav_ray.report.page.axis import number, spread, ticks
 
 WIDTH, HEIGHT = 640, 280
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 44
+_LETTER_HEIGHT, _LETTER_WIDTH = 16, 7.5
 TONES = 8  # colours that the style sheet has; further curves begin again
 
 
@@ -51,7 +52,8 @@ class Level:
 class Chart:
     """What a chart shows, and the sentence that says it to those who do not see it.
 
-    `low` and `high` bound the y axis if they are given; else the curves and levels do.
+    `low` and `high` bound the y axis if they are given; else the curves and levels do. `lists_marks`: marks are also
+    listed in words, which one chart of several does for all.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Chart:
     low: float | None = None
     high: float | None = None
     note: str = ""
+    lists_marks: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Drawn:
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     paths: list[dict[str, Any]]
-    levels: list[tuple[float, str]]
+    levels: list[tuple[float, float, str]]
     marks: list[dict[str, Any]]
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -119,7 +122,7 @@ def draw(chart: Chart) -> Drawn | None:
         x_ticks=[(_pixel(at_x(value)), number(value)) for value in ticks(x_low, x_high)],
         y_ticks=[(_pixel(at_y(value)), number(value)) for value in ticks(y_low, y_high)],
         paths=paths,
-        levels=[(_pixel(at_y(level.y)), level.text) for level in chart.levels],
+        levels=_levels([(_pixel(at_y(level.y)), level.text) for level in chart.levels]),
         marks=[
             {"x": _pixel(at_x(mark.x)), "text": mark.text, "kind": mark.kind}
             for mark in chart.marks
@@ -127,6 +130,17 @@ def draw(chart: Chart) -> Drawn | None:
         ],
         data={"label": chart.x_label, "low": x_low, "high": x_high, "series": points},
     )
+
+
+def _levels(levels: list[tuple[float, str]]) -> list[tuple[float, float, str]]:
+    """Heights, and the right end and text of what each is called; of two close lines the names lie side by side."""
+    placed: list[tuple[float, float, str]] = []
+    for y, text in sorted(levels):
+        right = float(WIDTH - RIGHT)
+        if placed and y - placed[-1][0] < _LETTER_HEIGHT:
+            right = placed[-1][1] - _LETTER_WIDTH * (len(placed[-1][2]) + 2)
+        placed.append((y, right, text))
+    return placed
 
 
 def _finite(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

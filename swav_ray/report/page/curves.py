@@ -19,17 +19,14 @@ def charts(runs: Runs) -> tuple[list[Drawn], list[str]]:
     """The charts whose data are there, and for each other one a line that says why it is left out."""
     drawn, missing = [], []
     for make, why in _CHARTS:
-        picture = draw(make(runs))
+        chart = make(runs)
+        picture = draw(chart)
         if picture is None:
-            missing.append(why)
+            observed = why == _NO_HEALTH and any(run.health for run in runs)
+            missing.append(f"{chart.title}: health.jsonl has no such figure." if observed else why)
         else:
             drawn.append(picture)
     return drawn, list(dict.fromkeys(missing))
-
-
-def of_run(run: RunRecord, title: str, figure: str) -> Drawn | None:
-    """One figure of metrics.jsonl against steps, for a small chart."""
-    return draw(Chart(title, "step", figure, [Series(title, run.column("step"), run.column(figure))]))
 
 
 def _name(runs: Runs, run: RunRecord, what: str) -> str:
@@ -64,7 +61,16 @@ def _loss(runs: Runs) -> Chart:
         "ln K is the loss of a run that learns nothing: every prototype is as likely as any other. The loss cannot "
         "fall below the codes' own entropy; what lies between them is left to learn."
     )
-    return Chart("Loss beside ln K", "step", "loss, nats", series, list(levels.values()), _marks(runs), note=note)
+    return Chart(
+        "Loss beside ln K",
+        "step",
+        "loss, nats",
+        series,
+        list(levels.values()),
+        _marks(runs),
+        note=note,
+        lists_marks=True,
+    )
 
 
 def _knn(runs: Runs) -> Chart:
@@ -147,6 +153,7 @@ def _goodput(runs: Runs) -> Chart:
         low=0.0,
         high=100.0,
         note=note,
+        lists_marks=True,
     )
 
 

@@ -46,3 +46,12 @@ def test_levels_and_marks_lie_within_the_picture_and_the_sentence_says_them() ->
     assert 0 < drawn.levels[0][0] < HEIGHT
     assert 0 < drawn.marks[0]["x"] < WIDTH
     assert drawn.said == "Loss: loss from 6 to 4; ln K: 6.4"
+
+
+def test_names_of_close_levels_do_not_lie_on_each_other() -> None:
+    levels = [Level(5.0, "untrained"), Level(5.01, "raw pixels"), Level(9.0, "far")]
+    drawn = draw(Chart("t", "x", "y", [Series("a", np.arange(10.0), np.arange(10.0))], levels))
+    assert drawn is not None
+    far, first, second = drawn.levels
+    assert far[1] == first[1] == WIDTH - 14
+    assert second[1] < first[1] - 60
