@@ -9,13 +9,19 @@ import numpy as np
 MOST_POINTS = 600  # of a drawn curve; a chart is about as many pixels wide
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers that span low..high, about `wanted` of them."""
+def ticks(low: float, high: float, wanted: int = 5, *, whole: bool = False) -> list[float]:
+    """Round numbers that span low..high, about `wanted` of them.
+
+    Args:
+        whole: none with a fraction.
+    """
     if not low < high:
         low, high = low - 0.5, low + 0.5
     raw = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw)
+    if whole:
+        step = float(math.ceil(step))
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]

@@ -13,6 +13,7 @@ from swav_ray.report.page.axis import number, spread, ticks
 WIDTH, HEIGHT = 640, 280
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 44
 _LETTER_HEIGHT, _LETTER_WIDTH = 16, 7.5
+_READ = 12  # curves whose figures are read under the pointer
 TONES = 8  # colours that the style sheet has; further curves begin again
 
 
@@ -53,7 +54,7 @@ class Chart:
     """What a chart shows, and the sentence that says it to those who do not see it.
 
     `low` and `high` bound the y axis if they are given; else the curves and levels do. `lists_marks`: marks are also
-    listed in words, which one chart of several does for all.
+    listed in words, which one chart of several does for all. `whole`: x counts things that have no parts.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Chart:
     high: float | None = None
     note: str = ""
     lists_marks: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def draw(chart: Chart) -> Drawn | None:
     def at_y(value: float | np.ndarray) -> Any:
         return HEIGHT - BOTTOM - (np.clip(value, y_low, y_high) - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - TOP)
 
-    paths, points = [], []
+    paths: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
     for series, x, y, error in curves:
         shown_x, shown_y = spread(x, y) if error is None else (x, y)
         paths.append(
@@ -114,12 +117,12 @@ def draw(chart: Chart) -> Drawn | None:
                 "name": series.name,
             }
         )
-        if series.style != "faint":
+        if series.style != "faint" and len(points) < _READ:
             points.append({"name": series.name, "x": _rounded(shown_x), "y": _rounded(shown_y)})
     return Drawn(
         chart=chart,
         said=_said(chart, curves),
-        x_ticks=[(_pixel(at_x(value)), number(value)) for value in ticks(x_low, x_high)],
+        x_ticks=[(_pixel(at_x(value)), number(value)) for value in ticks(x_low, x_high, whole=chart.whole)],
         y_ticks=[(_pixel(at_y(value)), number(value)) for value in ticks(y_low, y_high)],
         paths=paths,
         levels=_levels([(_pixel(at_y(level.y)), level.text) for level in chart.levels]),

@@ -88,7 +88,7 @@ def _knn(runs: Runs) -> Chart:
         levels = [Level(known[name], text) for name, text in words.items() if name in known]
     bars = f" Bars: one standard error on {runs[0].queries:,} held-out images." if noisy and len(runs) == 1 else ""
     note = f"Held-out images classified by their nearest training images.{bars}"
-    return Chart("kNN accuracy on held-out images", "epoch", "top-1, %", series, levels, note=note)
+    return Chart("kNN accuracy on held-out images", "epoch", "top-1, %", series, levels, note=note, whole=True)
 
 
 def _health(figure: str, title: str, note: str, *, top: float | None = 1.0) -> Callable[[Runs], Chart]:

@@ -76,7 +76,7 @@ def of_run(run: RunRecord, make: MakeGallery = pictures_of) -> str:
     gallery = shown.gallery
     recipe, rows = differences.against_recipe(run.config)
     context = {
-        "footer": _footer(),
+        "footer": footer(),
         "place": run.place.uri,
         "verdict": headline.verdict(run),
         "figures": headline.figures(run),
@@ -103,7 +103,7 @@ def of_several(runs: Sequence[RunRecord], make: MakeGallery = pictures_of) -> st
     """The page of several runs side by side."""
     drawn, missing = curves.charts(runs)
     context = {
-        "footer": _footer(),
+        "footer": footer(),
         "runs": runs,
         "table": _table(runs),
         "charts": drawn,
@@ -122,7 +122,8 @@ def _pictured(run: RunRecord, number: int, most: int, make: MakeGallery) -> _Pic
         return _Pictured(run.name, number, most, None, one_line(error))
 
 
-def _footer() -> str:
+def footer() -> str:
+    """The last line of a page: who wrote it, and when."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"Written by swav_ray {metadata.version('swav_ray')} on {now}. This file needs no other file and no network."
 

@@ -50,6 +50,8 @@ def _legend(axes: Axes, states: set[str]) -> None:
 
 
 def _curves(sweep: SweepRecord) -> tuple[bytes, str]:
+    from matplotlib.ticker import MaxNLocator
+
     column, label = FIGURES[sweep.objective]
     figure, axes = new_axes(9, 4.6)
     for trial in sweep.trials:
@@ -64,6 +66,7 @@ def _curves(sweep: SweepRecord) -> tuple[bytes, str]:
         axes.plot(rows[-1]["epochs"], rows[-1][column], color=color, marker=_MARKS[trial.state])
         axes.annotate(trial.name[-5:], (rows[-1]["epochs"], rows[-1][column]), fontsize=7, color=color)
     axes.set_xlabel("epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     _legend(axes, {trial.state for trial in sweep.trials if trial.rows})

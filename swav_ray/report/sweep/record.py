@@ -6,7 +6,8 @@ It reads files only, so a sweep can be read while it runs, or on another machine
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean, median
 from typing import Any
 
 import yaml
@@ -14,9 +15,10 @@ import yaml
 from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.run import measurements
-from swav_ray.run.layout import CONFIG, SWEEP, TRIAL, TRIALS
+from swav_ray.run.layout import CONFIG, SUMMARY, SWEEP, SWEEP_PAGE, TRIAL, TRIALS
 from swav_ray.storage.place import Place
 
+_STOPPED = 12  # trials whose end the terminal explains
 MEANINGS = {
     "finished": "trained to the end",
     "stopped": "stopped early",
@@ -36,7 +38,10 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial: its measurements (`rows`) over all generations, and the `values` of its last generation."""
+    """One trial: its measurements (`rows`) over all generations, and the `values` of its last generation.
+
+    `baselines`: kNN in percent of the untrained network and of raw pixels, if it was measured to its end.
+    """
 
     name: str
     values: dict[str, Any]
@@ -45,6 +50,7 @@ class TrialRecord:
     seconds: float
     generations: int
     rows: list[dict[str, Any]]
+    baselines: dict[str, float] = field(default_factory=dict)
 
     def at_end(self, objective: str) -> float | None:
         """The last measured figure of an objective or a cost; None if it was never measured."""
@@ -59,13 +65,15 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A sweep: its trials, how it searched (`search` of sweep.yaml), and the recipe's `own` values if known."""
+    """A sweep: its trials, how it searched (`search` of sweep.yaml), the recipe's `own` values if known, and what
+    trials had in common (`config`), section by section."""
 
     name: str
     search: dict[str, Any]
     seconds: float
     trials: list[TrialRecord]
     own: dict[str, Any] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def of_recipe(self) -> TrialRecord | None:
@@ -92,6 +100,36 @@ class SweepRecord:
         """The best finished trial by its last measurement; None if none has finished."""
         ranked = self.ranked()
         return ranked[0] if ranked and ranked[0].state == "finished" else None
+
+    def baseline(self, name: str) -> float | None:
+        """kNN in percent of `untrained` networks or of raw `pixels`, the mean over trials; None if never measured."""
+        known = [trial.baselines[name] for trial in self.trials if name in trial.baselines]
+        return fmean(known) if known else None
+
+    def why(self, trial: TrialRecord) -> str:
+        """How a trial ended and why; of one that was stopped, where it stood among the others at that epoch."""
+        how = MEANINGS.get(trial.state, trial.state) + (f": {trial.reason}" if trial.reason else "")
+        if trial.state == "stopped" and (beside := self._beside(trial)):
+            how += f", {beside}"
+        if trial.generations > 1:
+            how += f"; {trial.generations - 1} times from a copied checkpoint"
+        return how
+
+    def _beside(self, trial: TrialRecord) -> str:
+        column = FIGURES[self.objective][0]
+        last = next((row for row in reversed(trial.rows) if row.get(column) is not None), None)
+        if last is None:
+            return ""
+        others = [
+            row[column]
+            for other in self.trials
+            if other.counts and other != trial
+            for row in other.rows
+            if row["epochs"] == last["epochs"] and row.get(column) is not None
+        ]
+        if not others:
+            return ""
+        return f"at {shown(last[column])} where the median of {len(others)} others was {shown(median(others))}"
 
     @property
     def caveat(self) -> str:
@@ -132,6 +170,16 @@ class SweepRecord:
         lines = [f"{len(self.trials)} trials: {counted}; {images:,.0f} images, {self.seconds / 60:.1f} min"]
         lines += [f"{trial.state}: trial {trial.name}: {trial.reason}" for trial in states["collapsed"]]
         lines += [f"{trial.state}: trial {trial.name}: {trial.reason}" for trial in states["failed"]]
+        stopped = states["stopped"]
+        lines += [f"{trial.name}: {self.why(trial)}" for trial in stopped[:_STOPPED]]
+        if len(stopped) > _STOPPED:
+            lines.append(f"and {len(stopped) - _STOPPED} more were stopped; {SWEEP_PAGE} says why")
+        if (untrained := self.baseline("untrained")) is not None:
+            pixels = self.baseline("pixels")
+            lines.append(
+                f"to be beaten: untrained networks {untrained:.1f}%"
+                + (f", raw pixels {pixels:.1f}%" if pixels is not None else "")
+            )
         if states["running"]:
             lines.append(f"{len(states['running'])} trials are not finished: the same command resumes them")
         if self.best is None:
@@ -143,7 +191,7 @@ class SweepRecord:
             return lines
         if own == self.best:
             return [*lines, "these are the recipe's own values: no other finished trial is better"]
-        epochs = f" after {own.rows[-1]['epochs']:g} epochs" if own.state != "finished" else ""
+        epochs = f" after {whole(own.rows[-1]['epochs'])} epochs" if own.state != "finished" else ""
         return [*lines, f"the recipe's own values: trial {own.name}, {shown(own.at_end(self.objective))}{epochs}"]
 
 
@@ -175,14 +223,30 @@ def read_sweep(sweep_dir: Place) -> SweepRecord:
         for row in rows:
             row["pixels"] = row["samples_seen"] * areas[row["generation"]]
         seconds = sum(abouts[folder.uri]["seconds"] for folder in folders)
-        trials.append(TrialRecord(name, last["values"], last["state"], last["reason"], seconds, len(folders), rows))
-    return SweepRecord(sweep_dir.name, document["search"], document.get("seconds", 0.0), trials, document.get("own"))
+        known = _baselines(folders[-1])
+        ended = last["values"], last["state"], last["reason"]
+        trials.append(TrialRecord(name, *ended, seconds, len(folders), rows, known))
+    about = document["search"], document.get("seconds", 0.0), trials, document.get("own"), document.get("config", {})
+    return SweepRecord(sweep_dir.name, *about)
+
+
+def _baselines(run_dir: Place) -> dict[str, float]:
+    try:
+        known = json.loads((run_dir / SUMMARY).read_bytes()).get("knn_top1") or {}
+    except FileNotFoundError:
+        return {}
+    return {name: float(known[name]) for name in ("untrained", "pixels") if name in known}
 
 
 def _area(run_dir: Place) -> int:
     """Pixels of all crops of one image."""
     text = (run_dir / CONFIG).read_bytes().decode()
     return settings.from_yaml(text, Config(), str(run_dir / CONFIG)).crops.pixels
+
+
+def whole(epochs: float) -> str:
+    """Epochs as a whole number: a trial is measured between two of them."""
+    return f"{round(epochs)}"
 
 
 def shown(value: Any) -> str:

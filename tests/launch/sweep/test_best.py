@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_after_population_based_training_the_best_values_are_said_to_be_its_last
     assert first.startswith(
         "# Population-based training changed the best trial's values while it trained; these are its last"
     )
-    assert first.removeprefix("# ") in (tmp_path / "sweep.html").read_text().replace("&#x27;", "'")
+    assert first.removeprefix("# ") in html.unescape((tmp_path / "sweep.html").read_text())
 
 
 def test_values_that_a_trial_was_trained_with_to_the_end_need_no_such_warning(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ def test_the_best_is_the_best_of_those_that_finished(found: SweepRecord) -> None
     lines = found.summary_lines()
     assert lines[0] == "11 trials: 8 finished, 1 stopped, 1 collapsed, 1 failed; 52,000 images, 12.0 min"
     assert "collapsed: trial t_9: the loss is stuck" in lines
+    why = "stopped early: by the scheduler after epoch 2, at 71 where the median of 8 others was "
+    assert next(line for line in lines if line.startswith("t_8: ")).startswith(f"t_8: {why}")
 
 
 @pytest.mark.parametrize(
