@@ -58,7 +58,7 @@ def quarter() -> Config:
         crops={"sizes": (32,), "counts": (2,), "min_scales": (0.4,), "max_scales": (1.0,)},
         model={"prototypes": (30,)},
         train={"global_batch_size": 64},
-        eval={"max_queries": 500},
+        eval={"max_bank": 1000, "max_queries": 500},
     )
 
 

@@ -111,3 +111,21 @@ def test_on_s3_records_are_durable_once_flushed(s3: str) -> None:
     write(f"{s3}/run", 2, 4)
     assert [record["step"] for record in read_metrics(place(f"{s3}/run"))] == [0, 1, 2, 3]
     assert any(entry.name.startswith("events/") for entry in place(f"{s3}/run").list())
+
+
+def test_tensorboard_has_figures_that_move_and_from_the_first_step_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, float, int]] = []
+
+    def scalars(_: MetricsLog, values: dict[str, float], step: int) -> None:
+        written.extend((name, value, step) for name, value in values.items())
+
+    monkeypatch.setattr(MetricsLog, "_scalars", scalars)
+    log = MetricsLog(place(tmp_path), 0)
+    for step, workers in enumerate((2, 2, 4)):
+        log.append(record(step, workers=workers))
+    log.close()
+    assert {name for name, _, _ in written} == {"train/loss", "train/workers"}, "all else has not moved"
+    assert [(value, step) for name, value, step in written if name == "train/workers"] == [(2, 0), (4, 2)]
+    assert [(value, step) for name, value, step in written if name == "train/loss"] == [(0.0, 0), (1.0, 1), (2.0, 2)]
