@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 import threading
 import time
@@ -11,16 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from swav_ray.report.panel import LivePanel
 from swav_ray.report.progress import Progress
+from swav_ray.report.result import result_lines, result_table
 from swav_ray.report.screen import Screen
 from swav_ray.report.silence import Silence, duration
 from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.health_log import ALARMS
-from swav_ray.run.layout import EVENTS
 from swav_ray.run.messages import (
     Finishing,
     HealthChanged,
@@ -37,8 +35,6 @@ from swav_ray.run.messages import (
     Waiting,
     Warned,
 )
-from swav_ray.run.next_commands import next_commands
-from swav_ray.run.scores import standard_error
 from swav_ray.run.step_record import StepRecord
 
 _BETWEEN_STEPS = "no step for "
@@ -46,14 +42,6 @@ _NO_STEP = _BETWEEN_STEPS + "{}: a slow step, or workers that were lost"
 _SAVED_SECONDS = 10.0  # between questions for the newest checkpoint
 _EACH_BAD_IMAGE = 3  # that is named by itself
 _ATTENTION_SECONDS = 1.0  # between checks whether something should be said
-
-
-_MEASURED = {
-    "trained": "trained backbone",
-    "init": "the weights that it started from",
-    "untrained": "the same backbone untrained",
-    "pixels": "raw pixels",
-}
 
 
 class Terminal:
@@ -290,56 +278,8 @@ class Terminal:
             f"{record.images_per_second:,.0f} images/s  waiting for data {record.data_wait:.0%}  ETA {eta}"
         )
 
-    def _accuracy(self, top1: float, images: int) -> str:
-        error = standard_error(top1, images)
-        return f"{top1:.1f}%" + (f" \N{PLUS-MINUS SIGN} {error:.1f}" if error else "")
-
     def summary(self, summary: dict[str, Any], run_dir: str) -> None:
-        """The table at the end of a run, the run's directory, and what to do next."""
-        table = Table(show_header=False, title="what the run learned", title_justify="left", min_width=60)
-        if summary["loss_last_epoch"] is not None:
-            table.add_row("loss, mean of the last epoch", f"{summary['loss_last_epoch']:.3f}")
-        table.add_row("ln K, the loss of a run that learns nothing", f"{summary['ln_k']:.3f}")
-        top1 = summary["knn_top1"]
-        if top1:
-            for name, what in _MEASURED.items():
-                if name in top1:
-                    table.add_row(f"kNN top-1, {what}", self._accuracy(top1[name], summary.get("knn_queries", 0)))
-            if others := summary.get("knn_untrained"):
-                all_of = [top1["untrained"], *others]
-                table.add_row(
-                    f"kNN top-1, {len(all_of)} untrained initialisations", f"{min(all_of):.1f} to {max(all_of):.1f}%"
-                )
-            table.add_row("chance", f"{top1['chance']:.1f}%")
-        if twins := summary.get("held_out_twins"):  # summaries of earlier versions do not say
-            table.add_row("left out of kNN, copies of training images", f"{twins:,}")
-        rate, wait = summary["images_per_second"], summary["data_wait"]
-        if rate is not None:
-            table.add_row("images/s, median", f"{rate:,.0f} (waiting for data {wait:.0%})")
-        table.add_row("time that trained (goodput)", f"{summary['seconds']['goodput']:.0%}")
-        if summary["refused_steps"]:
-            table.add_row(
-                "steps refused, not finite or exploding",
-                f"{summary['refused_steps']:,} (metrics.jsonl; swav_ray.replay)",
-            )
-        if summary["bad_images"]:
-            table.add_row("unreadable images, replaced", f"{summary['bad_images']:,} (quarantine.jsonl)")
-        if bad := summary.get("held_out_unreadable"):
-            of = f"{bad:,} of {summary['held_out_images']:,}"
-            table.add_row("left out of kNN, unreadable", f"{of} (quarantine.jsonl)")
-        if summary.get("verdict"):
-            table.add_row("health at the end", summary["verdict"]["health"])
-        self._console.print(table)
-        if summary.get("why_no_knn"):
-            self.line(f"no kNN: {summary['why_no_knn']}")
-        if verdict := summary.get("verdict"):
-            self.line(f"verdict: {verdict['line']}")
-            if verdict["remedy"]:
-                self.line(f"  {verdict['remedy']}")
-        self.line(f"the run lies in {run_dir}")
-        self.line(
-            f"next: tensorboard --logdir {run_dir}/{EVENTS}, or your own images: --data.uri PLACE --run.name NAME"
-        )
-        self.line(f"and with its weights (python -m swav_ray.inspect {shlex.quote(run_dir)} says what they are):")
-        for command in next_commands(run_dir, labelled=bool(top1)):
-            self.line(f"  {command}")
+        """The table at the end of a run, its verdict, the run's directory, and what to do next."""
+        self._console.print(result_table(summary))
+        for line in result_lines(summary, run_dir):
+            self.line(line)
