@@ -1,4 +1,4 @@
-"""What is warned about before a run starts, each with its remedy; what a sweep refuses is the same rule."""
+"""What is warned about before a run starts, each with its remedy."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from swav_ray.config import Config, ConfigError, replace
+from swav_ray.config import Config, replace
 from swav_ray.health.beforehand import Concern, concerns
-from swav_ray.launch.sweep.space import refuse
 from swav_ray.recipes import RECIPES, quickstart
 
 IMAGENET = 1_281_167
@@ -77,19 +76,3 @@ def test_crops_that_only_enlarge_the_images() -> None:
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("swav")])
 def test_the_papers_recipes_raise_no_concern(name: str) -> None:
     assert concerns(RECIPES[name](), IMAGENET, side=375) == []
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"train": {"epochs": 4}},
-        {"queue": {"length": 512, "start_epoch": 24}},
-        {"train": {"global_batch_size": 6_001}},
-    ],
-)
-def test_a_sweep_refuses_what_a_run_is_warned_of_as_fatal_in_the_same_words(changes: dict[str, Any]) -> None:
-    config = replace(quickstart(), **changes)
-    (fatal,) = (concern for concern in concerns(config, SHAPES) if concern.fatal)
-    with pytest.raises(ConfigError) as refused:
-        refuse(config, SHAPES)
-    assert str(refused.value) == str(fatal.error())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from ray import tune
 
 from swav_ray.config import Config, ConfigError, replace
+from swav_ray.health.beforehand import concerns
 from swav_ray.launch.sweep.space import (
     Values,
     check,
@@ -188,3 +190,19 @@ def test_what_a_running_training_cannot_change_is_known() -> None:
 def test_a_space_is_described_in_words() -> None:
     assert describe(SPACE)["queue.length"] == "categorical [0, 128, 512]"
     assert "0.05" in describe(SPACE)["train.temperature"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": {"epochs": 4}},
+        {"queue": {"length": 512, "start_epoch": 24}},
+        {"train": {"global_batch_size": 6_001}},
+    ],
+)
+def test_a_sweep_refuses_what_a_run_is_warned_of_as_fatal_in_the_same_words(changes: dict[str, Any]) -> None:
+    config = replace(quickstart(), **changes)
+    (fatal,) = (concern for concern in concerns(config, IMAGES) if concern.fatal)
+    with pytest.raises(ConfigError) as refused:
+        refuse(config, IMAGES)
+    assert str(refused.value) == str(fatal.error())
