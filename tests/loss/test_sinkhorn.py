@@ -83,3 +83,36 @@ def test_codes_do_not_depend_on_which_worker_has_which_samples(
     x = scores(samples, 12)
     sharded = torch.cat(gloo_pool.run(workers, _own_codes, x, epsilon))
     torch.testing.assert_close(sharded, sinkhorn(x, epsilon=epsilon), rtol=1e-9, atol=1e-12)
+
+
+def test_the_queues_samples_take_part_and_get_no_codes() -> None:
+    x = scores(30, 12)
+    together = sinkhorn(x)
+    torch.testing.assert_close(sinkhorn(x[20:], x[:20].clone()), together[20:], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.05])
+def test_exponentials_and_logarithms_agree(epsilon: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = scores(40, 12)
+    by_factors = sinkhorn(x, epsilon=epsilon)
+    monkeypatch.setattr("swav_ray.loss.sinkhorn._LARGEST_EXPONENT", 0.0)
+    torch.testing.assert_close(by_factors, sinkhorn(x, epsilon=epsilon), rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_whose_exponentials_overflow_are_balanced_all_the_same(dtype: torch.dtype) -> None:
+    x = scores(40, 12, dtype=dtype)
+    torch.testing.assert_close(sinkhorn(x * 30, epsilon=0.03), sinkhorn(x, epsilon=0.001), rtol=1e-3, atol=1e-5)
+
+
+def _with_large_scores(world: World, x: torch.Tensor) -> torch.Tensor:
+    return sinkhorn(x[world.own_slice(len(x))], epsilon=0.01, group=world.group)
+
+
+def test_one_worker_may_balance_in_logarithms_and_another_not(gloo_pool) -> None:
+    x = scores(20, 8)
+    x[:10] *= 0.3
+    x[10:] /= x[10:].abs().max()  # exponents of 100; the first worker's stay below 40
+    assert x[:10].abs().max() < 0.4 < x[10:].abs().max()
+    codes = torch.cat(gloo_pool.run(2, _with_large_scores, x))
+    torch.testing.assert_close(codes, sinkhorn(x, epsilon=0.01), rtol=1e-9, atol=1e-12)
