@@ -14,23 +14,16 @@ import torch
 from torch import Tensor
 
 
-@torch.no_grad()
-def larc_(
-    params: list[Tensor], grads: list[Tensor], *, trust_coefficient: float, weight_decay: float, eps: float
-) -> None:
-    """Scales `grads` in place by LARC's rule, for all parameters at once and without waiting for the device."""
-    p_norm = torch.stack(torch._foreach_norm(params))
-    g_norm = torch.stack(torch._foreach_norm(grads))
-    adapts = (p_norm > 0) & (g_norm > 0)
-    scale = trust_coefficient * p_norm / (g_norm + weight_decay * p_norm + eps)
-    scale = torch.where(adapts, scale, torch.ones_like(scale))
-    decay = torch.where(adapts, torch.full_like(scale, weight_decay), torch.zeros_like(scale))
-    torch._foreach_add_(grads, torch._foreach_mul(params, decay.unbind()))
-    torch._foreach_mul_(grads, scale.unbind())
-
-
 class LarcSGD(torch.optim.SGD):
-    """`torch.optim.SGD` whose gradients pass through `larc_` first; parameters without gradient are untouched."""
+    """`torch.optim.SGD` whose gradients pass through LARC's rule first; parameters without gradient are untouched.
+
+    The host never waits for the device: norms, rates and whether to step at all stay there.
+
+    Attributes:
+        found_inf: on the device, 1.0 if the coming step must change nothing; None: it is taken (torch's own name).
+    """
+
+    found_inf: Tensor | None
 
     def __init__(
         self,
@@ -43,13 +36,40 @@ class LarcSGD(torch.optim.SGD):
         eps: float = 1e-8,
     ) -> None:
         # The decay is part of LARC's rule, so SGD itself must not add it a second time.
-        super().__init__(params, lr=lr, momentum=momentum, weight_decay=0.0)
-        self._larc = {"trust_coefficient": trust_coefficient, "weight_decay": weight_decay, "eps": eps}
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=0.0, fused=True)
+        self._trust_coefficient, self._weight_decay, self._eps = trust_coefficient, weight_decay, eps
+        self._gradient_norms: dict[Tensor, Tensor] = {}
+        self.found_inf = None
+
+    @torch.no_grad()
+    def gradient_norm(self) -> Tensor:
+        """The norm of all gradients, (); the next step uses their single norms and does not measure them again."""
+        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms = torch._foreach_norm([p.grad for p in params])
+        self._gradient_norms = dict(zip(params, norms, strict=True))
+        return torch.linalg.vector_norm(torch.stack(list(norms)))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if not self._gradient_norms:
+            self.gradient_norm()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                larc_(params, [p.grad for p in params], **self._larc)
+                self._adapt(params)
+        self._gradient_norms = {}
         return super().step(closure)
+
+    def _adapt(self, params: list[Tensor]) -> None:
+        """Scales gradients in place by LARC's rule, and gives parameters that have none a momentum of zero."""
+        p_norm = torch.stack(torch._foreach_norm(params))
+        g_norm = torch.stack([self._gradient_norms[p] for p in params])
+        scale = self._trust_coefficient * p_norm / (g_norm + self._weight_decay * p_norm + self._eps)
+        scale = torch.where(g_norm > 0, scale, torch.zeros_like(scale))  # removes the decay below, too
+        scale = torch.where(p_norm > 0, scale, torch.ones_like(scale))
+        for p, factor in zip(params, scale, strict=True):
+            assert p.grad is not None
+            p.grad.add_(p, alpha=self._weight_decay).mul_(factor)  # tensor by tensor: the second finds it in the cache
+            state = self.state[p]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(p)

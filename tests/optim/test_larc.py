@@ -49,3 +49,43 @@ def test_a_dropped_gradient_leaves_the_parameter_alone_and_the_others_not() -> N
     LarcSGD([frozen, other], lr=0.1).step()
     assert frozen.item() == 1.0
     assert other.item() < 1.0
+
+
+def test_a_step_that_must_change_nothing_changes_nothing() -> None:
+    p = parameter(3.0, 4.0)
+    optimizer = LarcSGD([p], lr=0.5, trust_coefficient=0.1)
+    for step, skipped in enumerate((True, False, True)):
+        before, momentum = p.tolist(), optimizer.state[p].get("momentum_buffer")
+        momentum = [0.0, 0.0] if momentum is None else momentum.tolist()
+        p.grad = torch.tensor([math.nan if skipped else 1.0, 1.0], dtype=torch.float64)
+        optimizer.found_inf = torch.tensor(float(skipped))
+        optimizer.step()
+        assert (p.tolist() == before) == skipped, step
+        assert (optimizer.state[p]["momentum_buffer"].tolist() == momentum) == skipped, step
+
+
+def test_norms_that_were_asked_for_are_those_of_the_step() -> None:
+    values = []
+    for asked in (True, False):
+        p, q = parameter(3.0, 4.0), parameter(1.0)
+        optimizer = LarcSGD([p, q], lr=0.5, trust_coefficient=0.1)
+        for _ in range(2):
+            p.grad, q.grad = torch.tensor([2.0, 1.0], dtype=torch.float64), torch.tensor([2.0], dtype=torch.float64)
+            if asked:
+                assert optimizer.gradient_norm().item() == pytest.approx(3.0)
+            optimizer.step()
+        values.append(p.tolist() + q.tolist())
+    assert values[0] == values[1]
+
+
+def test_layout_in_memory_changes_nothing_but_rounding() -> None:
+    stepped = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        p = torch.nn.Parameter(torch.randn(4, 3, 3, 3, dtype=torch.float64).to(memory_format=layout))
+        optimizer = LarcSGD([p], lr=0.5)
+        for _ in range(3):
+            p.grad = torch.randn(4, 3, 3, 3, dtype=torch.float64).to(memory_format=layout)
+            optimizer.step()
+        stepped.append(p.detach())
+    torch.testing.assert_close(*stepped, rtol=1e-12, atol=0)
