@@ -5,16 +5,40 @@ in rank order, so that the statistics are the same whatever the number of worker
 run of consecutive rows of the global batch: full synchronisation is the price of large clusters, while parts that lie
 within one worker cost no communication. The published runs synchronise within groups of 8 of their 64 GPUs.
 
-Shape suffixes: N rows of this worker (crops x images, crop-major), P parts, C channels.
+All passes over images are torch's own BatchNorm kernels, on pieces: consecutive rows of one part. What lies between
+them has a number a channel.
+
+Shape suffixes: N rows of this worker (crops x images, crop-major), S pieces, P parts, C channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Consecutive rows of one part each.
+
+    Attributes:
+        rows: of each piece. parts: the part that each belongs to.
+        part_S, rows_S1: parts and numbers of rows as tensors.
+    """
+
+    rows: list[slice]
+    parts: list[int]
+    part_S: Tensor
+    rows_S1: Tensor
+
+    def __iter__(self) -> Iterator[tuple[slice, int]]:
+        return zip(self.rows, self.parts, strict=True)
 
 
 class Parts:
@@ -27,54 +51,85 @@ class Parts:
     def __init__(self, count: int) -> None:
         self.count = count
         self.communicate = True
-        self._of_images = torch.zeros(1, dtype=torch.int64)
+        self._images = range(1)
+        self._batch = count
+        # Made once for a forward of as many rows: on CUDA small tensors from the host would hold it up at every layer.
+        self._known: dict[tuple[int, torch.device], Pieces] = {}
 
-    def begin(self, rows: range, batch: int, device: torch.device, *, communicate: bool) -> None:
+    def begin(self, rows: range, batch: int, *, communicate: bool) -> None:
         """Announces a forward of the images `rows` of a global batch of `batch` images.
 
         `communicate` is False if no part lies on two workers; it must be the same on all of them.
         """
         self.communicate = communicate
-        self._of_images = torch.arange(rows.start, rows.stop, device=device) * self.count // batch
+        if (rows, batch) != (self._images, self._batch):
+            self._images, self._batch, self._known = rows, batch, {}
 
-    def of_rows_N(self, rows: int) -> Tensor:
-        """The part of each of `rows` crop-major rows."""
-        return self._of_images.repeat(rows // len(self._of_images))
+    def pieces(self, rows: int, device: torch.device) -> Pieces:
+        """The pieces of crop-major rows on a device."""
+        if (rows, device) not in self._known:
+            self._known[rows, device] = self._pieces(rows, device)
+        return self._known[rows, device]
+
+    def _pieces(self, rows: int, device: torch.device) -> Pieces:
+        images, size = self._images, self._batch // self.count
+        slices, parts = [slice(0, rows)], [0]
+        if self.count > 1:
+            slices, parts = [], []
+            for crop in range(0, rows, len(images)):
+                for part in range(images.start // size, -(-images.stop // size)):
+                    first, end = max(part * size, images.start), min((part + 1) * size, images.stop)
+                    slices.append(slice(crop + first - images.start, crop + end - images.start))
+                    parts.append(part)
+        lengths = [float(piece.stop - piece.start) for piece in slices]
+        return Pieces(slices, parts, torch.tensor(parts, device=device), torch.tensor(lengths, device=device)[:, None])
 
 
-def _own_statistics(x: Tensor, parts_N: Tensor | None, parts: int) -> Tensor:
+def _own_statistics(x: Tensor, pieces: Pieces, parts: int) -> Tensor:
     """Count, mean and biased variance of this worker's rows of each part, (P, 1 + 2C); zeros if it has none."""
-    spatial = list(range(2, x.dim()))
-    size = x.numel() // (x.shape[0] * x.shape[1])
-    if parts_N is None:
-        var, mean = torch.var_mean(x, [0, *spatial], correction=0)
-        return torch.cat([x.new_full((1,), x.shape[0] * size), mean, var])[None]
-    if spatial:
-        var_NC, mean_NC = torch.var_mean(x, spatial, correction=0)
-    else:
-        var_NC, mean_NC = torch.zeros_like(x), x
-    rows_P1 = x.new_zeros(parts, 1).index_add_(0, parts_N, x.new_ones(len(x), 1))
-    divisor_P1 = rows_P1.clamp(min=1)
-    mean_PC = x.new_zeros(parts, x.shape[1]).index_add_(0, parts_N, mean_NC) / divisor_P1
-    spread_NC = var_NC + (mean_NC - mean_PC[parts_N]) ** 2
-    var_PC = torch.zeros_like(mean_PC).index_add_(0, parts_N, spread_NC) / divisor_P1
-    return torch.cat([rows_P1 * size, mean_PC, var_PC], dim=1)
+    wide = torch.promote_types(x.dtype, torch.float32)  # sums over a batch are no matter for bf16's eight bits
+    channels = x.shape[1]
+    unused = x.new_zeros(2, channels, dtype=wide)  # running statistics, whose type the kernel's results have
+    found = [torch.batch_norm_update_stats(x[rows], unused[0], unused[1], 0.0) for rows in pieces.rows]
+    mean_SC, var_SC = (torch.stack(statistic) for statistic in zip(*found, strict=True))
+    part_S, count_S1 = pieces.part_S, pieces.rows_S1.to(wide) * x[0, 0].numel()
+    count_P1 = x.new_zeros(parts, 1, dtype=wide).index_add_(0, part_S, count_S1)
+    divisor_P1 = count_P1.clamp(min=1)
+    mean_PC = x.new_zeros(parts, channels, dtype=wide).index_add_(0, part_S, mean_SC * count_S1) / divisor_P1
+    spread_SC = (var_SC + (mean_SC - mean_PC[part_S]) ** 2) * count_S1
+    var_PC = torch.zeros_like(mean_PC).index_add_(0, part_S, spread_SC) / divisor_P1
+    return torch.cat([count_P1, mean_PC, var_PC], dim=1)
+
+
+def _rejoined(x: Tensor, pieces: Pieces, found: list[Tensor]) -> Tensor:
+    """What was computed of each piece, as one tensor like `x`."""
+    if len(found) == 1:
+        return found[0]
+    whole = torch.empty_like(x)
+    for rows, of_rows in zip(pieces.rows, found, strict=True):
+        whole[rows] = of_rows
+    return whole
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalises (N, C, ...) by mean and variance of its part over all workers; returns those and the counts too.
+    """BatchNorm of (N, C, ...) by mean and variance of each part over all workers; returns those and the counts too.
 
-    In float32 at least inside, whatever the input has.
+    Statistics and their gradients are float32 at least, whatever the input has.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, eps: float, group: dist.ProcessGroup | None, parts_N: Tensor | None, parts: int
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        group: dist.ProcessGroup | None,
+        pieces: Pieces,
+        parts: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        # Sums over a whole batch are no matter for bf16's eight bits, and a count above 256 even less.
-        given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         channels = x.shape[1]
-        own = _own_statistics(x, parts_N, parts)
+        own = _own_statistics(x, pieces, parts)
         everyone = [own]
         if group is not None:
             everyone = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
@@ -84,31 +139,39 @@ class _Normalize(torch.autograd.Function):
         divisor = total.clamp(min=1)
         mean = (means * counts).sum(0) / divisor
         var = ((variances + (means - mean) ** 2) * counts).sum(0) / divisor
-        inv_std = (var + eps).rsqrt()
-        shape = (-1, channels, *([1] * (x.dim() - 2)))
-        of_row = slice(None) if parts_N is None else parts_N
-        normal = ((x - mean[of_row].view(shape)) * inv_std[of_row].view(shape)).to(given)
-        ctx.save_for_backward(normal, inv_std, divisor)
-        ctx.group, ctx.of_row, ctx.parts_N, ctx.shape = group, of_row, parts_N, shape
+        out = _rejoined(
+            x, pieces, [F.batch_norm(x[rows], mean[part], var[part], weight, bias, eps=eps) for rows, part in pieces]
+        )
+        ctx.save_for_backward(x, weight, mean, var, divisor)
+        ctx.eps, ctx.group, ctx.pieces = eps, group, pieces
         ctx.mark_non_differentiable(mean, var, total)
-        return normal, mean, var, total
+        return out, mean, var, total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None, None]:
-        normal, inv_std, divisor = ctx.saved_tensors
-        given, grad, normal = grad.dtype, grad.to(inv_std.dtype), normal.to(inv_std.dtype)
-        if ctx.parts_N is None:
-            dims = [0, *range(2, grad.dim())]
-            sums = torch.stack([grad.sum(dims), (grad * normal).sum(dims)])[:, None]
-        else:
-            rows = (len(grad), grad.shape[1], -1)
-            pairs = torch.stack([grad.reshape(rows).sum(2), (grad * normal).reshape(rows).sum(2)])
-            sums = pairs.new_zeros(2, *inv_std.shape).index_add_(1, ctx.parts_N, pairs)
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var, divisor = ctx.saved_tensors
+        sums = torch.zeros(2, *mean.shape, dtype=mean.dtype, device=mean.device)
+        held = []  # the gradient as if mean and variance were constants
+        for rows, part in ctx.pieces:
+            of_rows, with_normal, plain = torch.ops.aten.native_batch_norm_backward(
+                grad[rows], x[rows], weight, mean[part], var[part], None, None, False, ctx.eps, [True, True, True]
+            )
+            held.append(of_rows)
+            sums[0, part] += plain
+            sums[1, part] += with_normal
+        grad_weight, grad_bias = sums[1].sum(0), sums[0].sum(0)
         if ctx.group is not None:
             dist.all_reduce(sums, group=ctx.group)
-        mean_grad, mean_grad_normal = (sums / divisor)[:, ctx.of_row]
-        centred = grad - mean_grad.view(ctx.shape) - normal * mean_grad_normal.view(ctx.shape)
-        return (centred * inv_std[ctx.of_row].view(ctx.shape)).to(given), None, None, None, None
+        mean_grad, mean_grad_normal = sums / divisor
+        inv_std = (var + ctx.eps).rsqrt()
+        slope = -weight * inv_std**2 * mean_grad_normal
+        offset = -weight * inv_std * mean_grad - slope * mean
+        zero, one = torch.zeros_like(slope[0]), torch.ones_like(slope[0])
+        for of_rows, (rows, part) in zip(held, ctx.pieces, strict=True):
+            # What their own dependence on x adds: slope * x + offset, which BatchNorm's kernel computes in float32.
+            of_rows += F.batch_norm(x[rows], zero, one, slope[part], offset[part], eps=0.0)
+        grad_x = _rejoined(x, ctx.pieces, held)
+        return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -131,18 +194,18 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        count = self.parts.count
-        parts_N = self.parts.of_rows_N(len(input)) if count > 1 else None
         group = self.group if self.parts.communicate else None
-        normal, mean, var, total = _Normalize.apply(input, self.eps, group, parts_N, count)
+        pieces = self.parts.pieces(len(input), input.device)
+        out, mean, var, total = _Normalize.apply(
+            input, self.weight, self.bias, self.eps, group, pieces, self.parts.count
+        )
         with torch.no_grad():
             present = (total > 0).to(total)
             unbiased = var * (total / (total - 1).clamp(min=1))
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_((mean * present).sum(0) / present.sum(), self.momentum)
             self.running_var.lerp_((unbiased * present).sum(0) / present.sum(), self.momentum)
-        shape = (1, -1, *([1] * (input.dim() - 2)))
-        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
+        return out
 
 
 def synchronize(model: nn.Module, group: dist.ProcessGroup | None, parts: Parts) -> nn.Module:

@@ -245,7 +245,7 @@ class Learner:
     def _embed(self, network: nn.Module, crops: Sequence[Tensor], rows: range) -> tuple[Tensor, list[Tensor]]:
         """Embeddings (V, B, D) and scores, heads of (V, B, K), of the images `rows` of the global batch."""
         batch = self.config.train.global_batch_size
-        self._parts.begin(rows, batch, self.device, communicate=self._passes.communicate)
+        self._parts.begin(rows, batch, communicate=self._passes.communicate)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16"):
             embeddings, scores = network(crops)
         total = self.config.crops.total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -59,3 +61,27 @@ def test_bf16_rows_have_float32_statistics(gloo_pool) -> None:
         torch.testing.assert_close(mean, mean_wide, rtol=1e-6, atol=0)
         torch.testing.assert_close(y, y_wide, rtol=2**-8, atol=2**-8)
         torch.testing.assert_close(gradient, gradient_wide, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_parts_within_a_worker_are_torchs_own_batchnorm_of_each(dtype: torch.dtype) -> None:
+    """Three crops of four images in two parts; crop-major, so a part's rows lie in three places."""
+    plain = nn.BatchNorm2d(5).to(dtype)
+    nn.init.uniform_(plain.weight)
+    nn.init.normal_(plain.bias)
+    ours = nn.Sequential(copy.deepcopy(plain))
+    parts = Parts(2)
+    synchronize(ours, None, parts)
+    parts.begin(range(4), 4, communicate=False)
+    x, weight = torch.randn(2, 12, 5, 4, 4, dtype=dtype)
+    own, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y = ours(own)
+    halves = theirs.unflatten(0, (3, 4)).split(2, dim=1)
+    expected = torch.cat([plain(half.flatten(0, 1)).unflatten(0, (3, 2)) for half in halves], dim=1).flatten(0, 1)
+    for result in (y, expected):
+        (result * weight).sum().backward()
+    assert own.grad is not None
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(own.grad, theirs.grad)
+    for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
