@@ -243,7 +243,8 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
     for name, parameter in learner.model.named_parameters():
         momentum = checkpoint.training.get(f"momentum.{name}")
         if momentum is not None:
-            learner.optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter)
+            # In the parameter's own layout, as training has it.
+            learner.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
     begins = learner.config.queue.start_epoch * learner.steps_per_epoch
     # A queue that begins later than the checkpoint is empty. It may have been shortened or delayed by a remedy since.
     if learner.queue is not None and checkpoint.step > begins:

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from swav_ray.config import Config
 from swav_ray.loss.embedding_queue import EmbeddingQueue
-from swav_ray.loss.sinkhorn import sinkhorn
 from swav_ray.loss.swapped_prediction import swapped_prediction
 from swav_ray.model.global_batch_norm import Parts, average_running_statistics, synchronize
 from swav_ray.model.swav import SwAVModel, is_trunk
 from swav_ray.optim.larc import LarcSGD
 from swav_ray.optim.schedule import learning_rate
+from swav_ray.training.codes import codes
 from swav_ray.training.distributed import World
 from swav_ray.training.passes import passes
+from swav_ray.training.refusal import must_refuse, why_refuse
+from swav_ray.training.saved import Saved
 from swav_ray.training.trunk_hold import TrunkHold
 
 
@@ -58,13 +60,6 @@ def build_model(config: Config, more: int = 0) -> SwAVModel:
         )
 
 
-@torch.no_grad()
-def _put_back(tensors: list[tuple[Tensor, Tensor]]) -> None:
-    """Gives each tensor the value that was copied of it before."""
-    for tensor, before in tensors:
-        tensor.copy_(before)
-
-
 class Learner:
     """Model, optimizer and queue of one worker, and the step that trains them.
 
@@ -76,7 +71,8 @@ class Learner:
         world: the workers that share each global batch.
 
     Attributes:
-        on_gradient: is called with the step between a gradient that is of use and its update; must change nothing.
+        on_gradient: is called with the step between its gradient and its update, also if the step is then refused; must
+            change nothing.
     """
 
     def __init__(
@@ -94,9 +90,7 @@ class Learner:
         self.world = world or World()
         self.refused_steps = 0
         self.on_gradient: Callable[[int], None] = lambda _: None
-        model = build_model(config).to(self.device, dtype)
-        if self.device.type == "cuda":
-            model = model.to(memory_format=torch.channels_last)
+        model = build_model(config).to(self.device, dtype).to(memory_format=torch.channels_last)
         train = config.train
         self._parts = Parts(train.batchnorm_groups if train.sync_batchnorm else 1)
         self._passes = passes(
@@ -110,6 +104,9 @@ class Learner:
             synchronize(model, self.world.group, self._parts)
         self.model = model
         self._forward = self.world.average_gradients(model)
+        named = list(model.named_buffers())
+        self._buffers = Saved(buffer for _, buffer in named)
+        self._trunk_buffers = Saved(buffer for name, buffer in named if is_trunk(name))
         self._hold = TrunkHold(train, steps_per_epoch)
         self.optimizer = LarcSGD(
             self._hold.parameters(model),
@@ -155,50 +152,59 @@ class Learner:
         self.model.trunk_learns = not self._hold.freezes(step)
         self.model.train()
         self.model.normalize_prototypes()
-        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        embeddings_VBD, scores_VBK = self._embed_all(crops, buffers, grad=self._passes.count == 1)
-        codes_ABK = self._codes(scores_VBK, self._uses_queue(step))
-        loss_B = self._loss(scores_VBK, codes_ABK)
-        loss = float(self.world.sum(loss_B.detach().sum() / self.config.train.global_batch_size))
-        refused = self._why_refuse(loss) or self._backward(crops, loss_B, codes_ABK)
-        embeddings_VBD = embeddings_VBD.detach()
-        if refused:
+        self._buffers.take()
+        if self._hold.freezes(step):
+            self._trunk_buffers.take()
+        embeddings_VBD, codes_ABK, own_loss = self._pass(crops, self._uses_queue(step), learns=True)
+        loss, norm = self.world.sum(own_loss), self.optimizer.gradient_norm()
+        self.on_gradient(step)
+        self._update(step, loss, norm)
+        found = torch.stack([loss, norm.to(loss)]).tolist()  # the step's one wait for the device
+        if refused := why_refuse(self.config, *found):
             self.refused_steps += 1
-            self.optimizer.zero_grad()
-            _put_back(buffers)
+            self._buffers.put_back()
         else:
-            self.on_gradient(step)
-            self._update(step, embeddings_VBD)
-            if self._hold.freezes(step):
-                # It normalises by the batch, as it will when it learns, so that the heads meet the same features then.
-                names = [name for name, _ in self.model.named_buffers()]
-                _put_back([pair for name, pair in zip(names, buffers, strict=True) if is_trunk(name)])
-        return StepResult(loss, lr, codes_ABK, embeddings_VBD, refused)
-
-    def _backward(self, crops: Sequence[Tensor], loss_B: Tensor, codes_ABK: list[Tensor]) -> str:
-        """Leaves the gradient of the global batch in the parameters; why it is of no use, or ''."""
+            self._conclude(step, embeddings_VBD)
         self.optimizer.zero_grad()
-        # Workers' gradients are averaged, so a slice counts by its rows, not by its worker.
-        weight = self.world.size / self.config.train.global_batch_size
-        if self._passes.count == 1:
-            (loss_B.sum() * weight).backward()
-        else:
-            self._backward_in_passes(crops, codes_ABK, weight)
-        norm = float(nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]))
-        return "" if math.isfinite(norm) else f"the gradient's norm is {norm}"
+        return StepResult(found[0], lr, codes_ABK, embeddings_VBD, refused)
 
-    def _update(self, step: int, embeddings_VBD: Tensor) -> None:
-        """Applies the gradient and pushes the global batch's embeddings into the queue."""
-        config, world, batch = self.config, self.world, self.config.train.global_batch_size
-        if step < config.optim.freeze_prototypes_steps:
+    def _pass(self, crops: Sequence[Tensor], use_queue: bool, *, learns: bool) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Embeddings, codes and this worker's loss; the gradient is left in the parameters if it learns."""
+        if self._passes.count == 1:
+            embeddings_VBD, scores_VBK = self._embed(crops, self._passes.own, learns=learns)
+            codes_ABK = self._codes(self._assigned(scores_VBK), use_queue)
+            return embeddings_VBD.detach(), codes_ABK, self._loss(scores_VBK, codes_ABK, learns=learns)
+        embeddings_VBD, scores_ABK = self._embed_in_passes(crops)
+        codes_ABK = self._codes(scores_ABK, use_queue)
+        losses = []
+        for rows in self._passes.rows:
+            with contextlib.ExitStack() as stack:
+                if isinstance(self._forward, nn.parallel.DistributedDataParallel) and rows != self._passes.rows[-1]:
+                    stack.enter_context(self._forward.no_sync())  # gradients add up here and are averaged once
+                _, scores_VBK = self._embed(self._crops_of(crops, rows), rows, learns=learns)
+                own = self._of_slice(rows)
+                losses.append(self._loss(scores_VBK, [head[:, own] for head in codes_ABK], learns=learns))
+        return embeddings_VBD, codes_ABK, torch.stack(losses).sum()
+
+    def _update(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Applies the gradient unless the step must be refused, which the device decides for itself."""
+        if step < self.config.optim.freeze_prototypes_steps:
             for weight_KD in self.model.prototype_weights():
                 weight_KD.grad = None
+        self.optimizer.found_inf = must_refuse(self.config, loss, norm).to(torch.float32)
         self.optimizer.step()
+
+    def _conclude(self, step: int, embeddings_VBD: Tensor) -> None:
+        """What else a step that was applied changes: running statistics and the queue."""
+        config, world, batch = self.config, self.world, self.config.train.global_batch_size
         if world.group is not None and not self._passes.communicate:
             average_running_statistics(self.model, world.group, len(self._passes.own) / batch)
         if self._uses_queue(step) and self.queue is not None:
             assigned_BAD = embeddings_VBD[list(config.assignment.crops_for_assign)].transpose(0, 1)
             self.queue.push(world.gather(assigned_BAD.contiguous(), batch).transpose(0, 1))
+        if self._hold.freezes(step):
+            # It normalises by the batch, as it will when it learns, so that the heads meet the same features then.
+            self._trunk_buffers.put_back()
 
     @torch.no_grad()
     def trial(self, crops: Sequence[Tensor], step: int) -> str:
@@ -214,99 +220,68 @@ class Learner:
         Returns:
             Why the next step would be refused, or ''.
         """
-        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        prototypes = [(weight, weight.clone()) for weight in self.model.prototype_weights()]
+        self._buffers.take()
+        prototypes = Saved(self.model.prototype_weights())
         self.model.train()
         self.model.normalize_prototypes()
-        _, scores_VBK = self._embed_all(crops, buffers, grad=False)
-        loss_B = self._loss(scores_VBK, self._codes(scores_VBK, self._uses_queue(step)))
-        loss = float(self.world.sum(loss_B.sum() / self.config.train.global_batch_size))
-        _put_back(buffers + prototypes)
+        loss = float(self.world.sum(self._pass(crops, self._uses_queue(step), learns=False)[2]))
+        self._buffers.put_back()
+        prototypes.put_back()
         momenta = [value for state in self.optimizer.state.values() for value in state.values() if value is not None]
         norm = float(nn.utils.get_total_norm(momenta)) if momenta else 0.0
-        return self._why_refuse(loss) or ("" if math.isfinite(norm) else f"the momentum's norm is {norm}")
+        return why_refuse(self.config, loss) or ("" if math.isfinite(norm) else f"the momentum's norm is {norm}")
 
     def _uses_queue(self, step: int) -> bool:
         return self.queue is not None and step >= self.config.queue.start_epoch * self.steps_per_epoch
 
-    def _embed_all(
-        self, crops: Sequence[Tensor], buffers: list[tuple[Tensor, Tensor]], *, grad: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Embeds this worker's whole slice; without gradient `buffers` are put back to what they were."""
-        if grad:
-            return self._embed(self._forward, crops, self._passes.own)
-        with torch.no_grad():
-            parts = [self._embed(self.model, self._of_pass(crops, rows), rows) for rows in self._passes.rows]
-        _put_back(buffers)
+    @torch.no_grad()
+    def _embed_in_passes(self, crops: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings of this worker's whole slice and scores of the crops with codes; buffers stay as they were."""
+        parts = []
+        for rows in self._passes.rows:
+            embeddings_VBD, scores_VBK = self._embed(self._crops_of(crops, rows), rows, learns=False)
+            parts.append((embeddings_VBD, self._assigned(scores_VBK)))
+        self._buffers.put_back()
         heads = zip(*(scores for _, scores in parts), strict=True)
         embeddings_VBD = torch.cat([embeddings for embeddings, _ in parts], dim=1)
         return embeddings_VBD, [torch.cat(head, dim=1) for head in heads]
 
-    def _embed(self, network: nn.Module, crops: Sequence[Tensor], rows: range) -> tuple[Tensor, list[Tensor]]:
+    def _assigned(self, scores_VBK: list[Tensor]) -> list[Tensor]:
+        """Scores of the crops with codes, heads of (A, B, K)."""
+        return [head[list(self.config.assignment.crops_for_assign)].detach() for head in scores_VBK]
+
+    def _embed(self, crops: Sequence[Tensor], rows: range, *, learns: bool) -> tuple[Tensor, list[Tensor]]:
         """Embeddings (V, B, D) and scores, heads of (V, B, K), of the images `rows` of the global batch."""
         batch = self.config.train.global_batch_size
         self._parts.begin(rows, batch, communicate=self._passes.communicate)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16"):
-            embeddings, scores = network(crops)
+            embeddings, scores = (self._forward if learns else self.model)(crops)
         total = self.config.crops.total
         return embeddings.unflatten(0, (total, -1)), [head.unflatten(0, (total, -1)) for head in scores]
 
-    def _backward_in_passes(self, crops: Sequence[Tensor], codes_ABK: list[Tensor], weight: float) -> None:
-        for rows in self._passes.rows:
-            own = slice(rows.start - self._passes.own.start, rows.stop - self._passes.own.start)
-            last = rows == self._passes.rows[-1]
-            with contextlib.ExitStack() as stack:
-                if isinstance(self._forward, nn.parallel.DistributedDataParallel) and not last:
-                    stack.enter_context(self._forward.no_sync())  # gradients add up here and are averaged once
-                _, scores_VBK = self._embed(self._forward, self._of_pass(crops, rows), rows)
-                loss_B = self._loss(scores_VBK, [codes[:, own] for codes in codes_ABK])
-                (loss_B.sum() * weight).backward()
+    def _of_slice(self, rows: range) -> slice:
+        """The images `rows` of the global batch, in this worker's slice."""
+        return slice(rows.start - self._passes.own.start, rows.stop - self._passes.own.start)
 
-    def _of_pass(self, crops: Sequence[Tensor], rows: range) -> list[Tensor]:
-        """The images `rows` of the global batch, out of this worker's slice."""
-        own = slice(rows.start - self._passes.own.start, rows.stop - self._passes.own.start)
-        counts = self.config.crops.counts
+    def _crops_of(self, crops: Sequence[Tensor], rows: range) -> list[Tensor]:
+        """Their crops."""
+        counts, own = self.config.crops.counts, self._of_slice(rows)
         return [
             group.unflatten(0, (count, -1))[:, own].flatten(0, 1) for group, count in zip(crops, counts, strict=True)
         ]
 
-    def _loss(self, scores_VBK: list[Tensor], codes_ABK: list[Tensor]) -> Tensor:
-        """Each image's loss, (B,): the mean over heads."""
+    def _loss(self, scores_VBK: list[Tensor], codes_ABK: list[Tensor], *, learns: bool) -> Tensor:
+        """What these images add to the loss of the global batch, (), backpropagated if it learns."""
         crops, temperature = self.config.assignment.crops_for_assign, self.config.train.temperature
         heads = [
             swapped_prediction(head, codes, crops_for_assign=crops, temperature=temperature)
             for head, codes in zip(scores_VBK, codes_ABK, strict=True)
         ]
-        return torch.stack(heads).mean(0)
+        loss = torch.stack(heads).mean(0).sum() / self.config.train.global_batch_size
+        if learns:
+            (loss * self.world.size).backward()  # workers' gradients are averaged
+        return loss.detach()
 
-    def _why_refuse(self, loss: float) -> str:
-        prototypes = self.config.model.prototypes
-        limit = sum(map(math.log, prototypes)) / len(prototypes) + 1 / self.config.train.temperature
-        if not math.isfinite(loss):
-            return f"the loss is {loss}"
-        return f"the loss, {loss:.4g}, is above ln K + 1 / temperature = {limit:.4g}" if loss > limit else ""
-
-    @torch.no_grad()
-    def _codes(self, scores_VBK: list[Tensor], use_queue: bool) -> list[Tensor]:
-        """Codes of each head, (A, B, K), over the global batch and, once it is full, the queue."""
-        assignment = self.config.assignment
-        per_crop: list[list[Tensor]] = []
-        for index, crop in enumerate(assignment.crops_for_assign):
-            scores = [head[crop].detach() for head in scores_VBK]
-            if use_queue and self.queue is not None and self.queue.full:
-                past_QD = self.queue.rows[index, self.world.own_slice(self.queue.rows.shape[1])]
-                scores = [torch.cat(pair) for pair in zip(self.model.scores(past_QD), scores, strict=True)]
-            batch = scores_VBK[0].shape[1]
-            per_crop.append(
-                [
-                    sinkhorn(
-                        head,
-                        epsilon=assignment.epsilon,
-                        iterations=assignment.iterations,
-                        hard=assignment.hard,
-                        group=self.world.group,
-                    )[len(head) - batch :]
-                    for head in scores
-                ]
-            )
-        return [torch.stack(head) for head in zip(*per_crop, strict=True)]
+    def _codes(self, scores_ABK: list[Tensor], use_queue: bool) -> list[Tensor]:
+        queue = self.queue if use_queue and self.queue is not None and self.queue.full else None
+        return codes(scores_ABK, self.model.prototype_weights(), queue, self.config.assignment, self.world)

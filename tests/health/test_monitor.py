@@ -85,7 +85,8 @@ def test_a_slice_that_is_backpropagated_in_passes_is_observed_like_any(monkeypat
 
 
 def test_a_refused_step_has_a_line_without_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Learner, "_why_refuse", lambda self, _: "for the test" if self.refused_steps < 1 else "")
+    reasons = iter(["for the test"] * 1)
+    monkeypatch.setattr("swav_ray.training.learner.why_refuse", lambda *_: next(reasons, ""))
     first = Watched(small_config(**LONG), 3).lines[0]
     assert (first["step"], first["loss"], first["sound"]) == (0, None, False)
     assert "spread" not in first

@@ -142,7 +142,8 @@ def test_a_run_saves_the_first_step_that_it_refuses_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = make_run(tmp_path / "run")
-    monkeypatch.setattr(Learner, "_why_refuse", lambda self, _: "for the test" if self.refused_steps < 2 else "")
+    reasons = iter(["for the test"] * 2)
+    monkeypatch.setattr("swav_ray.training.learner.why_refuse", lambda *_: next(reasons, ""))
     run(tiny(), run_dir)
     assert [record["step"] for record in read_metrics(run_dir) if record.get("refused")] == [0, 1]
     assert black_box.saved_steps(run_dir) == [0]

@@ -48,6 +48,21 @@ def test_resuming_from_a_checkpoint_is_bit_for_bit_the_same(tmp_path: Path) -> N
         assert torch.equal(second.model.state_dict()[name], value), name
 
 
+def test_layout_in_memory_is_no_matter_of_the_file_and_comes_back(tmp_path: Path) -> None:
+    first, second = Learner(small_config(), 3), Learner(small_config(), 3)
+    advance(first, 0, 3)
+    state = checkpoint.snapshot(first, 3)
+    weight, momentum = state.model["layer1.0.conv1.weight"], state.training["momentum.layer1.0.conv1.weight"]
+    assert weight.is_contiguous()
+    assert momentum.is_contiguous()
+    torch.testing.assert_close(weight, first.model.layer1[0].conv1.weight.detach(), rtol=0, atol=0)
+    checkpoint.restore(second, checkpoint.Checkpoint(3, state.model, state.training, state.meta))
+    for learner in (first, second):
+        own = learner.model.layer1[0].conv1.weight
+        assert own.is_contiguous(memory_format=torch.channels_last)
+        assert learner.optimizer.state[own]["momentum_buffer"].stride() == own.stride()
+
+
 def _straight_and_resumed(world: World, config: Config) -> tuple[list[float], list[float], list[str]]:
     """Losses of three steps without and with a restart before them, and which weights differ at their end."""
     straight, first, second = (Learner(config, 3, world=world) for _ in range(3))

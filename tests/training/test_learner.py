@@ -214,14 +214,6 @@ def test_a_trial_changes_nothing_and_finds_what_is_broken(gloo_pool, workers: in
             assert name == "conv1.weight" or torch.equal(state[name], value), name
 
 
-def test_a_loss_beyond_reason_is_refused() -> None:
-    config = small_config()
-    learner = Learner(config, 3)
-    limit = (np.log(6) + np.log(5)) / 2 + 1 / config.train.temperature
-    assert not learner._why_refuse(limit - 0.01)
-    assert f"{limit:.4g}" in learner._why_refuse(limit + 0.01)
-
-
 def test_weights_depend_on_the_seed_alone() -> None:
     torch.manual_seed(1)
     first = Learner(small_config(), 3).model.conv1.weight
