@@ -331,6 +331,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PerformanceConfig:
+    """How fast a step is, beside train.precision; what is learned stays the same but for rounding."""
+
+    keep_memory: bool = setting(
+        True,
+        "On CPUs, keep the memory that a step frees for the next one instead of giving it back to the system.",
+        resumable=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointConfig:
     """How often the state is saved, and which checkpoints stay."""
 
@@ -467,6 +478,7 @@ class Config:
     queue: QueueConfig = field(default_factory=QueueConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    performance: PerformanceConfig = field(default_factory=PerformanceConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

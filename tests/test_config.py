@@ -166,6 +166,7 @@ MAY_DIFFER = {
     "run.ray_logs": True,
     "data.max_bad_fraction": 0.5,
     "train.max_refused_steps": 1,
+    "performance.keep_memory": False,
     "checkpoint.every_epochs": 0.5,
     "checkpoint.keep_last": 5,
     "checkpoint.keep_every_epochs": 10,
