@@ -1,5 +1,6 @@
-"""`python -m swav_ray.plan {cost,check}`: what a run would take and cost, before any machine is paid for.
+"""`python -m swav_ray.plan {cost,scaling,check}`: what a run would take and cost, before any machine is paid for.
 
+scaling: a step at 8, 64 and 512 GPUs, and its collectives beside the published loop's.
 cost: images/s, bottleneck, mix of CPUs and GPUs, hours, dollars and the cost of interruptions of a recipe on machines.
 check: the simulation behind it beside the published 64-GPU run.
 """
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from swav_ray import command_line
 from swav_ray.command_line import Parser, at_least_one, not_negative
-from swav_ray.plan import simulate
+from swav_ray.plan import show_scaling, simulate
 from swav_ray.plan.cost import Cost, Spot, cost, machines, parse_nodes
 from swav_ray.plan.estimate import Images, read_data
 from swav_ray.report.complaint import complain
@@ -107,8 +108,15 @@ def _parser() -> Parser:
     )
     plan.add_argument("--restart-seconds", type=not_negative, default=60, help="to the next step (default %(default)s)")
     plan.add_argument("--prices", default="", metavar="FILE", help="your own prices.yaml")
+    scale = commands.add_parser("scaling", help="a step at many GPUs, and its collectives")
+    scale.add_config(default="swav_200ep")
+    scale.add_argument("--gpu", default="H100", help="a GPU of rates.yaml (default %(default)s)")
+    scale.add_argument("--gpus", nargs="+", type=at_least_one, default=[8, 64, 512], help="counts (default 8 64 512)")
+    scale.add_argument(
+        "--network", type=at_least_one, default=400, help="between machines of 8 GPUs, Gbit/s (default %(default)s)"
+    )
     checked = commands.add_parser("check", help="the simulation beside the published 64-GPU figure")
-    for command in (plan, checked):
+    for command in (plan, scale, checked):
         command.add_argument("--rates", default="", metavar="FILE", help="your own rates.yaml")
         command.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     return parser
@@ -121,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = command_line.read(_parser(), sys.argv[1:] if arguments is None else arguments)
         if options.command == "check":
             return check(options, console)
+        if options.command == "scaling":
+            return show_scaling.run(options, console)
         found = cost_of(options)
     except (ValueError, OSError) as error:
         return complain(error)

@@ -42,7 +42,8 @@ def refused(config: Config, broken: str, value: float) -> tuple[Learner, Batch, 
     for batch in before:
         learner.step(to_device(batch, config, CPU), batch.step)
     with torch.no_grad():
-        dict(learner.model.named_parameters())[broken].view(-1)[0] = value
+        weight = dict(learner.model.named_parameters())[broken]
+        weight[(0,) * weight.dim()] = value
     return learner, last, learner.step(to_device(last, config, CPU), last.step)
 
 
