@@ -54,12 +54,12 @@ def test_the_replay_notices_another_epsilon() -> None:
     assert np.abs(ours["losses"] / recorded["losses"][:4] - 1).max() > replay_golden.MOST
 
 
-def _assert_same_training(theirs: list, ours: tuple) -> None:
+def _assert_same_training(theirs: list, ours: tuple, rounding: float = 1.0) -> None:
     losses, weight, queue = ours
     for their_losses, their_weight, their_queue in theirs:
-        assert their_losses == pytest.approx(losses, rel=1e-9)
-        torch.testing.assert_close(their_weight, weight, rtol=1e-7, atol=1e-10)
-        torch.testing.assert_close(their_queue, queue, rtol=1e-7, atol=1e-10)
+        assert their_losses == pytest.approx(losses, rel=1e-9 * rounding)
+        torch.testing.assert_close(their_weight, weight, rtol=1e-7 * rounding, atol=1e-10 * rounding)
+        torch.testing.assert_close(their_queue, queue, rtol=1e-7 * rounding, atol=1e-10 * rounding)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,9 @@ def test_batchnorm_by_parts_is_the_same_at_any_world_size_and_in_any_passes(gloo
     config = small_config(train={"batchnorm_groups": 4})
     ours = _losses(World(), config, 6)
     passes = replace(config, train={"max_rows_per_pass": most})
-    _assert_same_training(gloo_pool.run(workers, _losses, passes, 6), ours)
+    # Two single values have next to no gradient through their BatchNorm: what is left of it depends on rounding, hence on
+    # how a part is cut.
+    _assert_same_training(gloo_pool.run(workers, _losses, passes, 6), ours, rounding=100)
     assert ours[0] != pytest.approx(_losses(World(), small_config(), 6)[0], rel=1e-3)
 
 
