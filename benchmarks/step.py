@@ -1,7 +1,7 @@
 """One training step, its crops on the device: images/s beside a plain loop, the bare backbone and the ceilings.
 
     python -m benchmarks.step --device cpu|cuda [--model resnet50] [--batch B] [--prototypes K] [--queue Q]
-                              [--precision fp32|bf16] [--workers N] [--rounds R]
+                              [--precision fp32|bf16] [--workers N] [--rounds R] [--memory]
 
 Prints a table of where the time goes (stderr) and one JSON line. In the same run, taking turns:
 
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: all cores)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default %(default)s)")
     parser.add_argument("--only-ours", action="store_true", help="neither plain loop nor backbone")
+    parser.add_argument("--memory", action="store_true", help="the peak of each contender too, in a process of its own")
     arguments = parser.parse_args()
     config = config_of(arguments.model, arguments.batch, arguments.prototypes, arguments.queue, arguments.precision)
     if arguments.workers > 1:
@@ -54,16 +55,15 @@ def main() -> None:
         return
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
-    result = compared(config, device, arguments.rounds, only_ours=arguments.only_ours)
+    result = compared(config, device, arguments.rounds, only_ours=arguments.only_ours, memory=arguments.memory)
     named = {name: getattr(arguments, name) for name in ("model", "batch", "prototypes", "queue", "precision")}
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{arguments.threads} CPU threads"
     print(json.dumps({"benchmark": "step", "device": machine, **named, **result}))
 
 
-def compared(config: Config, device: torch.device, rounds: int, *, only_ours: bool) -> dict[str, Any]:
+def compared(config: Config, device: torch.device, rounds: int, *, only_ours: bool, memory: bool) -> dict[str, Any]:
     """Seconds of every contender, and what follows from them."""
     build = {name: step for name, step in builders(config).items() if name == "ours" or not only_ours}
-    peak = {name: peak_bytes(device, step, config, device) for name, step in build.items()}
     work = {name: step(config, device) for name, step in build.items()}
     seconds = dict.fromkeys(work, float("inf"))
     for turn in range(rounds + 1):
@@ -79,8 +79,11 @@ def compared(config: Config, device: torch.device, rounds: int, *, only_ours: bo
     result: dict[str, Any] = {
         "images_per_second": round(batch / seconds["ours"], 2),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
-        "peak_mb": {name: round(value / 1e6) for name, value in peak.items()},
     }
+    if memory:
+        result["peak_mb"] = {
+            name: round(peak_bytes(device, step, config, device) / 1e6) for name, step in build.items()
+        }
     return result if only_ours else result | derived(config, device, seconds, rounds)
 
 
