@@ -77,8 +77,8 @@ def test_batchnorm_by_parts_is_the_same_at_any_world_size_and_in_any_passes(gloo
     config = small_config(train={"batchnorm_groups": 4})
     ours = _losses(World(), config, 6)
     passes = replace(config, train={"max_rows_per_pass": most})
-    # Two single values have next to no gradient through their BatchNorm: what is left of it depends on rounding, hence on
-    # how a part is cut.
+    # Two single values have next to no gradient through their BatchNorm: what is left of it depends on rounding, hence
+    # on how a part is cut.
     _assert_same_training(gloo_pool.run(workers, _losses, passes, 6), ours, rounding=100)
     assert ours[0] != pytest.approx(_losses(World(), small_config(), 6)[0], rel=1e-3)
 
