@@ -103,11 +103,11 @@ def _queue(config: Config, images: int, steps_per_epoch: int) -> list[Concern]:
         return []
     steps = epochs * steps_per_epoch
     if queue.start_epoch >= epochs:
-        why = f"the queue never starts: use an epoch below train.epochs ({epochs}), or queue.length 0"
+        why = f"must be below train.epochs ({epochs}), or the queue never starts"
         return [Concern("queue.start_epoch", queue.start_epoch, why, fatal=True)]
     found = []
     if queue.start_epoch * steps_per_epoch + -(-queue.length // batch) >= steps:
-        why = f"the queue never fills: the run has {steps} steps of {batch}, and the queue starts late: shorten it"
+        why = f"never fills: the run has {steps} steps of {batch} and the queue starts late: shorten it"
         found.append(Concern("queue.length", queue.length, why, fatal=True))
     if queue.length > images / 2:
         why = (
@@ -123,7 +123,7 @@ def _schedule(config: Config, steps_per_epoch: int) -> list[Concern]:
     steps = epochs * steps_per_epoch
     if optim.freeze_prototypes_steps >= steps > 0:
         why = (
-            f"prototypes stay frozen for all {steps} steps of the run and never learn: use fewer, about two epochs "
+            f"must be below the run's {steps} steps, or prototypes never learn: use about two epochs "
             f"({2 * steps_per_epoch} steps), or more train.epochs"
         )
         found.append(Concern("optim.freeze_prototypes_steps", optim.freeze_prototypes_steps, why, fatal=True))
