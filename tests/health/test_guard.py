@@ -20,10 +20,10 @@ from swav_ray.run.history import read_history
 from swav_ray.run.messages import HealthChanged, Remedied
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
 from swav_ray.storage.place import Place
-from swav_ray.training import checkpoint
+from swav_ray.training import checkpoint, refusal
+from swav_ray.training import learner as learners
 from swav_ray.training.control import Request
 from swav_ray.training.coordinator import Restart
-from swav_ray.training.learner import Learner
 from tests.in_process import STEPS, InProcess, make_run, run, tiny
 
 RESCUED_BY = 0.01  # the epsilon that the stand-in is content with
@@ -129,12 +129,11 @@ def test_a_run_that_no_remedy_helps_ends_with_one_line(run_dir: Place, monkeypat
 
 def test_a_run_that_diverges_goes_back_too(run_dir: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "judge", lambda _: Judgement(HEALTHY))
-    whole = Learner._why_refuse
 
-    def why_refuse(self: Learner, loss: float) -> str:
-        return "the loss is nan" if self.config.assignment.epsilon > RESCUED_BY else whole(self, loss)
+    def why_refuse(config: Config, *found: float) -> str:
+        return "the loss is nan" if config.assignment.epsilon > RESCUED_BY else refusal.why_refuse(config, *found)
 
-    monkeypatch.setattr(Learner, "_why_refuse", why_refuse)
+    monkeypatch.setattr(learners, "why_refuse", why_refuse)
     config = tiny(health={"on_collapse": "remedy"}, train={"epochs": 2, "max_refused_steps": 1})
     assert until_it_ends(config, run_dir, InProcess(config)) == 2
     acts = [entry for entry in read_history(run_dir) if entry["event"] == "remedy"]

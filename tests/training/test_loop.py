@@ -81,7 +81,8 @@ def go(
     whole_step, whole_loss = learner.step, learner._loss
 
     def step(crops: Any, step: int) -> Any:
-        learner._loss = lambda *given: whole_loss(*given) * (np.nan if step in bad else 1)  # type: ignore[method-assign]
+        factor = np.nan if step in bad else 1
+        learner._loss = lambda *given, **how: whole_loss(*given, **how) * factor  # type: ignore[method-assign]
         result = whole_step(crops, step)
         learner._loss = whole_loss  # type: ignore[method-assign]
         return result
