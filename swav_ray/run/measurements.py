@@ -20,12 +20,13 @@ Figures = dict[str, float]
 
 
 def read(run_dir: Place) -> list[dict[str, Any]]:
-    """The lines, in the order of steps; none if nothing was measured."""
+    """The lines, in the order of steps; none if nothing was measured. Raises ValueError: the file is damaged."""
     try:
-        text = (run_dir / MEASUREMENTS).read_bytes().decode()
+        return [json.loads(line) for line in (run_dir / MEASUREMENTS).read_bytes().splitlines() if line]
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text.splitlines() if line]
+    except ValueError as error:
+        raise ValueError(f"{run_dir / MEASUREMENTS}: is damaged: {error}") from None
 
 
 def append(run_dir: Place, row: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def architecture_of(trunk: Mapping[str, Tensor], name: str, *, stem_padding: int
         kind = "bottleneck" if is_bottleneck else "basic"
         raise WeightsError(f"{name}: stages of {counts} {kind} blocks are none of {', '.join(DEPTHS)}")
     shape = trunk["conv1.weight"].shape
-    if len(shape) != 4 or not trunk["conv1.weight"].is_floating_point():
+    if len(shape) != 4 or not shape[0] or not trunk["conv1.weight"].is_floating_point():
         raise WeightsError(f"{name}: conv1.weight is {tuple(shape)} of {trunk['conv1.weight'].dtype}, no convolution's")
     filters, _, side, _ = shape
     if side not in (3, 7):

@@ -71,7 +71,7 @@ def heads_of(tensors: Mapping[str, Tensor], name: str) -> list[Head]:
         width = next(layer.in_features for layer in layers.modules() if isinstance(layer, nn.Linear))
         for head in made:
             head(torch.zeros(1, width))  # whether its parts fit each other
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{name}: its projection head is not SwAV's: {one_line(error)}") from None
     return made
 

@@ -24,17 +24,19 @@ def fetch(name: str) -> tuple[str, bytes]:
     """
     try:
         import huggingface_hub
-        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError:
         raise WeightsError(f"{name}: needs huggingface_hub; pip install 'swav_ray[hub]'") from None
     found = _NAME.fullmatch(name)
     if found is None:
         raise WeightsError(f"{name}: must be hf://organisation/name[/file][@revision]")
     repository, file, revision = found.groups()
+    # Which library carries the requests, and so the error of a Hub that does not answer, depends on the version.
+    transport = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
     try:
         file = file or _only(huggingface_hub.HfApi().list_repo_files(repository, revision=revision), name)
         path = huggingface_hub.hf_hub_download(repository, file, revision=revision)
-    except (OSError, HFValidationError) as error:
+    except (OSError, HFValidationError, *transport) as error:
         raise WeightsError(f"{name}: the Hub does not give it: {one_line(error)}") from None
     at = f"@{revision}" if revision else ""
     return f"{SCHEME}{repository}/{file}{at}", Path(path).read_bytes()

@@ -61,7 +61,7 @@ def recognise(tensors: Mapping[str, Tensor], name: str, prefix: str | None = Non
         prefix: what the trunk's names begin with, needed only if the file holds several trunks.
 
     Raises:
-        WeightsError: there is no ResNet, or more than one and no `prefix`.
+        WeightsError: there is no ResNet, more than one and no `prefix`, or a value that is not finite.
     """
     root, rename = _trunk_root(tensors, name, prefix)
     outer = re.sub(r"(?:_feature_blocks|backbone|encoder|trunk)\.$", "", root)
@@ -76,6 +76,7 @@ def recognise(tensors: Mapping[str, Tensor], name: str, prefix: str | None = Non
         else:
             left_out[key] = _reason(inner or key.removeprefix(outer))
     _merge_weight_norm(head)
+    _refuse_not_finite(trunk | head, name)
     if "prototypes.prototypes1.weight" not in head:  # an only head is not numbered
         for name in [name for name in head if name.startswith("prototypes.prototypes0.")]:
             alone = name.replace("prototypes0.", "")
@@ -156,6 +157,13 @@ def _merge_weight_norm(head: dict[str, Tensor]) -> None:
         direction, gain = head.pop(name), head.pop(name.replace("weight_v", "weight_g"), None)
         unit = direction / direction.norm(dim=1, keepdim=True)
         head[name.replace("weight_v", "weight")] = unit if gain is None else unit * gain
+
+
+def _refuse_not_finite(tensors: Mapping[str, Tensor], name: str) -> None:
+    wrong = [key for key, tensor in in_float32(tensors).items() if not bool(tensor.isfinite().all())]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise WeightsError(f"{name}: {wrong[0]}{more} holds values that are not finite; give an earlier checkpoint")
 
 
 def _reason(name: str) -> str:

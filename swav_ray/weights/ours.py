@@ -64,7 +64,7 @@ def _about(run_dir: Place, meta: dict[str, Any]) -> About:
     file = run_dir / layout.CONFIG
     if not file.exists():
         return About(**progress)
-    config = settings.from_yaml(file.read_bytes().decode(), Config(), str(file))
+    config = settings.from_file(file.uri, Config())
     return About(
         run=config.run.name,
         image_size=config.eval.image_size,

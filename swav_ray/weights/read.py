@@ -11,6 +11,9 @@ import io
 import json
 import pickle
 import re
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -70,9 +73,13 @@ def stored(data: bytes, name: str) -> Stored:
     elif data[:2] == b"PK" or data[:1] == b"\x80":
         tensors, metadata = _torch_save(data, name), {}
     else:
-        raise WeightsError(f"{name}: is neither safetensors nor a file of torch.save ({len(data):,} bytes)")
+        raise WeightsError(f"{name}: is neither safetensors nor a file of torch.save ({_other_kind(data)})")
     if not tensors:
         raise WeightsError(f"{name}: holds no tensors; give a checkpoint or a state dict")
+    for key, tensor in tensors.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+            what = "has no values" if tensor.is_meta else "is quantized" if tensor.is_quantized else "is sparse"
+            raise WeightsError(f"{name}: {key} {what}; save the weights as plain tensors")
     return Stored(tensors, metadata, digest)
 
 
@@ -96,9 +103,23 @@ def _safetensors(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, s
     return tensors, metadata
 
 
+def _other_kind(data: bytes) -> str:
+    """What a file is that holds no weights, as far as its first bytes say."""
+    if data.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS: fetch the file itself with `git lfs pull`"
+    if data.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        return "it is compressed: unpack it"
+    if data[:512].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page: download the file itself"
+    return f"{len(data):,} bytes"
+
+
 def _torch_save(data: bytes, name: str) -> dict[str, Tensor]:
+    if data[:2] == b"PK":
+        _refuse_damaged(data, name)
     try:
-        with torch.serialization.safe_globals(_PLAIN):
+        with torch.serialization.safe_globals(_PLAIN), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual files: what counts of them is refused in one line
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
@@ -108,6 +129,30 @@ def _torch_save(data: bytes, name: str) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise WeightsError(f"{name}: is no whole file of torch.save ({one_line(error)}); copy it again") from None
     return dict(_flattened(content, ""))
+
+
+def _refuse_damaged(data: bytes, name: str) -> None:
+    """Raises WeightsError for an archive with a changed byte, which torch would read, or one that is no state dict."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise WeightsError(f"{name}: is no whole file of torch.save ({one_line(error)}); copy it again") from None
+    members = archive.infolist()
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise WeightsError(
+            f"{name}: is a TorchScript archive, which holds code; save the network's state_dict() instead"
+        )
+    wrong = [member.filename for member in members if not _is_whole(archive, member)]
+    if wrong and len(wrong) < len(members):  # torch writes no checksums at all if `set_crc32_options(False)`
+        raise WeightsError(f"{name}: is damaged: {wrong[0]} in it does not match its checksum; copy it again")
+
+
+def _is_whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    try:
+        archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def _flattened(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:

@@ -49,6 +49,13 @@ def test_what_a_full_disk_refuses_waits_for_the_next_flush(tmp_path: Path, monke
         assert [row["step"] for row in measurements.read(run_dir)] == [10, 20, 30]
 
 
+@pytest.mark.parametrize("data", [b'{"step": 10}\n{"step"', b"\xff\xfe"])
+def test_a_damaged_file_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "measurements.jsonl").write_bytes(data)
+    with pytest.raises(ValueError, match=r"/measurements\.jsonl: is damaged: "):
+        measurements.read(place(str(tmp_path)))
+
+
 @pytest.mark.s3
 def test_measurements_lie_on_s3_too(s3: str) -> None:
     run_dir = place(s3) / "run"

@@ -58,8 +58,9 @@ def test_a_head_of_another_kind_is_told(dropped: str) -> None:
         head_of({}, "x")
 
 
-def test_a_head_and_prototypes_that_do_not_fit_are_told() -> None:
+@pytest.mark.parametrize("prototypes", [torch.ones(5, 3), torch.tensor(1.0)])
+def test_a_head_and_prototypes_that_do_not_fit_are_told(prototypes: torch.Tensor) -> None:
     _, tensors = foreign.split(foreign.model().state_dict())
-    tensors["prototypes.weight"] = torch.ones(5, 3)
+    tensors["prototypes.weight"] = prototypes
     with pytest.raises(WeightsError, match="x: its projection head is not SwAV's"):
         head_of(tensors, "x")

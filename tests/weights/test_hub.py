@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -116,3 +117,17 @@ def test_a_safetensors_file_is_taken_before_others() -> None:
     assert hub._only(["model.bin", "model.safetensors", "README.md"], "x") == "model.safetensors"
     with pytest.raises(WeightsError, match="x: holds no file of weights"):
         hub._only(["README.md"], "x")
+
+
+def test_a_hub_that_does_not_answer_is_told_in_a_line(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        environment = os.environ | {
+            "HF_ENDPOINT": f"http://127.0.0.1:{closed.getsockname()[1]}",
+            "HF_HOME": str(tmp_path),
+        }
+        code = f"from huggingface_hub.utils import _http\n_http.time.sleep = lambda seconds: None\n{CODE}"
+        command = [sys.executable, "-c", code, "hf://org/one"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment | {"NO_PROXY": "127.0.0.1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("refused hf://org/one: the Hub does not give it: ")

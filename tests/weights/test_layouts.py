@@ -99,3 +99,18 @@ def test_stages_of_no_known_resnet_are_refused() -> None:
     cut = {name: tensor for name, tensor in trunk.items() if not name.startswith("layer3.1.")}
     with pytest.raises(WeightsError, match=r"x: stages of \(2, 2, 1, 2\) basic blocks are none of resnet18"):
         architecture_of(cut, "x")
+
+
+@pytest.mark.parametrize("name", ["layer2.0.bn1.running_var", "prototypes.weight"])
+def test_values_that_are_not_finite_are_refused_by_name(name: str) -> None:
+    trunk, head = foreign.split(foreign.model().state_dict())
+    tensors = trunk | head
+    tensors[name] = torch.full_like(tensors[name], torch.inf)
+    with pytest.raises(WeightsError, match=f"^x: {name} holds values that are not finite; give an earlier checkpoint$"):
+        recognise(tensors, "x")
+
+
+def test_a_first_convolution_without_filters_is_none() -> None:
+    trunk, _ = foreign.split(foreign.model().state_dict())
+    with pytest.raises(WeightsError, match=r"x: conv1\.weight is \(0, 3, 7, 7\) of torch\.float32, no convolution's"):
+        architecture_of(trunk | {"conv1.weight": torch.zeros(0, 3, 7, 7)}, "x")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +75,59 @@ def test_plain_values_of_argparse_and_numpy_beside_the_tensors_are_no_code() -> 
     content = {"w": torch.ones(2), "args": arguments, "best": np.float32(3.0), "loss": np.float64(1.0)}
     counts = {"epoch": np.int64(7), "done": np.bool_(True)}
     assert list(stored(saved(content | counts), "x").tensors) == ["w"]
+
+
+def test_a_changed_byte_that_torch_would_read_is_told() -> None:
+    data = bytearray(saved({"w": torch.arange(1000.0)}))
+    data[data.index(torch.arange(1000.0).numpy().tobytes()) + 2000] ^= 1
+    with pytest.raises(
+        WeightsError, match=r"^x: is damaged: archive/data/0 in it does not match its checksum; copy it"
+    ):
+        stored(bytes(data), "x")
+
+
+def test_a_file_that_torch_wrote_without_checksums_is_read() -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        data = saved({"w": torch.ones(3)})
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(stored(data, "x").tensors["w"], torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "told"),
+    [(torch.ones(2, device="meta"), "has no values"), (torch.eye(2).to_sparse(), "is sparse")],
+)
+def test_tensors_that_are_not_plain_are_told(tensor: torch.Tensor, told: str) -> None:
+    with pytest.raises(WeightsError, match=f"^x: w {told}; save the weights as plain tensors$"):
+        stored(saved({"w": tensor}), "x")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (gzip.compress(b"weights"), "it is compressed: unpack it"),
+        (b"<!DOCTYPE html><html>not found</html>", "a web page: download the file itself"),
+    ],
+)
+def test_what_a_download_went_wrong_as_is_told(data: bytes, told: str) -> None:
+    with pytest.raises(WeightsError, match=rf"^x: is neither safetensors nor a file of torch\.save \(.*{told}"):
+        stored(data, "x")
+
+
+def test_a_torchscript_archive_is_refused_and_what_to_save_instead_is_told() -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("net/constants.pkl", b"")
+    with pytest.raises(
+        WeightsError, match=r"^x: is a TorchScript archive, .* save the network's state_dict\(\) instead$"
+    ):
+        stored(data.getvalue(), "x")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_odd_pickle_is_refused_without_a_library_s_warning() -> None:
+    with pytest.raises(WeightsError, match="wants to run code"):
+        stored(pickle.dumps(RunsCode(Path("x")), protocol=4), "x")

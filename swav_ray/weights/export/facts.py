@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.run import layout
-from swav_ray.storage.place import place
+from swav_ray.storage.place import Place, place
 from swav_ray.weights import hub
 from swav_ray.weights.backbone import Backbone
 from swav_ray.weights.export.figures import Row, rows_of
@@ -43,10 +44,18 @@ def facts_of(backbone: Backbone) -> Facts:
     run_dir = place(origin.place).parent.parent.parent  # of RUN/checkpoints/step-.../model.safetensors
     if not (run_dir / layout.CONFIG).exists():
         return Facts(config, 0, about.epochs, {}, [])
-    text = (run_dir / layout.CONFIG).read_bytes().decode()
-    config = settings.from_yaml(text, Config(), str(run_dir / layout.CONFIG))
-    summary = json.loads((run_dir / layout.SUMMARY).read_bytes()) if (run_dir / layout.SUMMARY).exists() else {}
+    config = settings.from_file((run_dir / layout.CONFIG).uri, Config())
+    summary = _summary(run_dir / layout.SUMMARY)
     steps = summary.get("steps", 0)
     epochs = about.epochs or (summary["epochs"] * about.step / steps if steps else 0.0)
     knn = summary.get("knn_top1", {}) if about.step == steps else {}
     return Facts(config, summary.get("images", 0), epochs, knn, list(rows_of(run_dir, origin.sha256)))
+
+
+def _summary(file: Place) -> dict[str, Any]:
+    """What a run wrote when it ended; empty if it has not, or if the file is damaged."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -34,7 +34,7 @@ def format_named(name: str) -> Format:
         return FORMATS[name]
     near = difflib.get_close_matches(name.lower(), FORMATS, n=1, cutoff=0.4)
     guess = f"did you mean {near[0]}? " if near else ""
-    raise WeightsError(f"--format {name}: no such format; {guess}There are {', '.join(FORMATS)}")
+    raise WeightsError(f"--format {name}: no such format; {guess}one of {', '.join(FORMATS)}")
 
 
 def check(kind: Format, backbone: Backbone) -> None:
