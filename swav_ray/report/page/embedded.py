@@ -113,6 +113,7 @@ def _made(run_dir: Place, config: Config, step: int, *, umap: bool) -> Gallery:
 
 def _affordable(ids: np.ndarray, crops: np.ndarray, backbone: Backbone) -> tuple[np.ndarray, np.ndarray]:
     """As many of the images, spread evenly, as this machine embeds twice in so many seconds."""
+    embed(backbone, crops[:2], torch.device("cpu"))  # the first forward pass of a process sets much up
     began = time.perf_counter()
     embed(backbone, crops[:_TRIED], torch.device("cpu"))
     each = (time.perf_counter() - began) / len(crops[:_TRIED])

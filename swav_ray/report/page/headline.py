@@ -10,10 +10,11 @@ import numpy as np
 from swav_ray.report.page.run_record import RunRecord
 from swav_ray.report.page.timeline import begins, goodput_over_time
 from swav_ray.report.silence import duration
-from swav_ray.run.health_log import COLLAPSING, DIVERGING, HEALTHY, STARVED, STUCK, WARMING_UP
+from swav_ray.run.health_log import ALARMS, COLLAPSING, DIVERGING, HEALTHY, STARVED, STUCK, WARMING_UP
 from swav_ray.run.scores import standard_error
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
+_VERDICTS = {"learned": GOOD, "unclear": PLAIN, "nothing": BAD}  # words of `health.verdict`
 _SURE = 2.0  # standard errors
 _LAST = 50  # steps whose mean loss stands for a run that is not done
 _WORDS = {
@@ -104,6 +105,8 @@ def _knn(run: RunRecord) -> Figure | None:
     name, best = max(others.items(), key=lambda item: item[1])
     noise = _SURE * float(np.hypot(standard_error(top1, run.queries), standard_error(best, run.queries)))
     against = "; ".join(f"{text} {value:.1f}%" for text, value in others.items())
+    if (word := (run.summary.get("verdict") or {}).get("word")) in _VERDICTS:  # it knows more untrained networks
+        return Figure("kNN accuracy", knn_text(run), f"Beside it: {against}.", _VERDICTS[word])
     gain = top1 - best
     if not noise:
         return Figure("kNN accuracy", knn_text(run), f"{gain:+.1f} points against the best of: {against}.")
@@ -126,7 +129,8 @@ def _loss(run: RunRecord) -> Figure:
     at = f"ln K = {run.ln_k:.2f}, the loss of a run that learns nothing"
     if below > 0.02 * run.ln_k:
         return Figure("Loss", f"{loss:.3f}", f"{below:.2f} below {at}.", PLAIN)
-    return Figure("Loss", f"{loss:.3f}", f"At {at}.", BAD)
+    word, _ = health_now(run)
+    return Figure("Loss", f"{loss:.3f}", f"At {at}.", BAD if not word or word in ALARMS else PLAIN)
 
 
 def _health(run: RunRecord) -> Figure | None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.parts.browser import CHROMIUM, Browser
 from swav_ray.report.page.run_record import read_run
 from swav_ray.report.page.write import of_run, of_several
-from tests.report.page.browser import CHROMIUM, Browser
 from tests.report.page.examples import gallery, step_line, write_lines, write_run
 from tests.report.page.test_write import MARKUP, pictures
 

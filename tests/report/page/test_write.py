@@ -37,7 +37,7 @@ def test_the_page_shows_figures_curves_pictures_and_settings(tmp_path: Path) -> 
         assert f"<figcaption>{title}</figcaption>" in page
     assert "resized from 1 to 2 workers" in page
     assert "Prototype 0" in page
-    assert "100% cat" in page
+    assert "100% labelled cat" in page
     assert re.search(r"<b>quickstart</b>; 1 setting\s+differs", page)
     assert "train.temperature</code></td><td>0.2</td><td>0.1</td>" in page
 
@@ -127,3 +127,17 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("train: {no_such: 1}\n")
     with pytest.raises(ConfigError, match="settings that this version does not know"):
         read_run(place(tmp_path))
+
+
+def test_the_verdict_of_the_summary_is_the_pages(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "r")
+    said = {
+        "health": "healthy",
+        "word": "unclear",
+        "line": "it shows nothing learned",
+        "remedy": "try more train.epochs",
+    }
+    write_summary(run_dir, 40, verdict=said)
+    page = of_run(read_run(run_dir), pictures)
+    assert "It shows nothing learned. Try more train.epochs." in page
+    assert "It learned" not in page
