@@ -33,10 +33,11 @@ def fetch(name: str) -> tuple[str, bytes]:
     repository, file, revision = found.groups()
     # Which library carries the requests, and so the error of a Hub that does not answer, depends on the version.
     transport = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    failures: tuple[type[Exception], ...] = (OSError, HFValidationError, *transport)
     try:
         file = file or _only(huggingface_hub.HfApi().list_repo_files(repository, revision=revision), name)
         path = huggingface_hub.hf_hub_download(repository, file, revision=revision)
-    except (OSError, HFValidationError, *transport) as error:
+    except failures as error:
         raise WeightsError(f"{name}: the Hub does not give it: {one_line(error)}") from None
     at = f"@{revision}" if revision else ""
     return f"{SCHEME}{repository}/{file}{at}", Path(path).read_bytes()
