@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default %(default)s)")
     parser.add_argument("--only-ours", action="store_true", help="neither plain loop nor backbone")
     parser.add_argument("--memory", action="store_true", help="the peak of each contender too, in a process of its own")
+    parser.add_argument("--no-table", action="store_true", help="two profiled steps less")
     arguments = parser.parse_args()
     config = config_of(arguments.model, arguments.batch, arguments.prototypes, arguments.queue, arguments.precision)
     if arguments.workers > 1:
@@ -55,13 +56,22 @@ def main() -> None:
         return
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
-    result = compared(config, device, arguments.rounds, only_ours=arguments.only_ours, memory=arguments.memory)
+    result = compared(
+        config,
+        device,
+        arguments.rounds,
+        only_ours=arguments.only_ours,
+        memory=arguments.memory,
+        tables=not arguments.no_table,
+    )
     named = {name: getattr(arguments, name) for name in ("model", "batch", "prototypes", "queue", "precision")}
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{arguments.threads} CPU threads"
     print(json.dumps({"benchmark": "step", "device": machine, **named, **result}))
 
 
-def compared(config: Config, device: torch.device, rounds: int, *, only_ours: bool, memory: bool) -> dict[str, Any]:
+def compared(
+    config: Config, device: torch.device, rounds: int, *, only_ours: bool, memory: bool, tables: bool
+) -> dict[str, Any]:
     """Seconds of every contender, and what follows from them."""
     build = {name: step for name, step in builders(config).items() if name == "ours" or not only_ours}
     work = {name: step(config, device) for name, step in build.items()}
@@ -73,7 +83,8 @@ def compared(config: Config, device: torch.device, rounds: int, *, only_ours: bo
             step()
             if turn:  # the first one only warms up
                 seconds[name] = min(seconds[name], timed(device, step))
-    for name in [name for name in ("ours", "plain") if name in work]:
+        print(f"round {turn}: {seconds}", file=sys.stderr, flush=True)
+    for name in [name for name in ("ours", "plain") if name in work and tables]:
         print(f"{name}\n{table(work[name], device)}", file=sys.stderr)
     batch = config.train.global_batch_size
     result: dict[str, Any] = {
