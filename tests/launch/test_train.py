@@ -71,6 +71,8 @@ def test_a_run_leaves_what_the_readme_names(undisturbed: Config, shapes: Path) -
     assert settings.from_yaml((run_dir / "config.yaml").read_bytes().decode(), Config(), "x") == undisturbed
     assert checkpoint.steps(run_dir) == [18, 27]
     assert any(entry.name.startswith("events.out") for entry in (run_dir / "events").list())
+    assert b"Prototype " in (run_dir / "report.html").read_bytes()
+    assert json.loads((run_dir / "environment.json").read_bytes())["cluster, CPU"] > 0
 
 
 def test_a_finished_run_says_so_and_trains_no_further(undisturbed: Config, capfd: pytest.CaptureFixture[str]) -> None:
