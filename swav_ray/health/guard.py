@@ -109,6 +109,8 @@ class Guard:
         Raises:
             Restart: a remedy is noted, and the next start goes back. Collapsed: the run is to stop, or none is left.
         """
+        if request & Request.STOP:
+            return  # a person's request comes first; a run that resumes raises its alarm again
         if request & Request.FAIL:
             raise Collapsed(self._from_chief(self._reason(self._judgement())))
         if request & Request.REMEDY:

@@ -17,11 +17,10 @@ from swav_ray.health.rules import Evidence, Judgement
 from swav_ray.run import layout
 from swav_ray.run.health_log import HEALTHY, STUCK, read_health
 from swav_ray.run.history import read_history
-from swav_ray.run.messages import HealthChanged, Remedied
+from swav_ray.run.messages import HealthChanged, Remedied, Stopped
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint, refusal
-from swav_ray.training import learner as learners
 from swav_ray.training.control import Request
 from swav_ray.training.coordinator import Restart
 from tests.in_process import STEPS, InProcess, make_run, run, tiny
@@ -119,6 +118,12 @@ def test_a_stopped_run_keeps_its_remedies_when_it_resumes(run_dir: Place) -> Non
     assert len([entry for entry in read_history(run_dir) if entry["event"] == "remedy"]) == 2
 
 
+def test_a_person_who_stops_a_run_comes_before_a_remedy(run_dir: Place) -> None:
+    coordinator = run(what_to_do("remedy"), run_dir, {2: Request.STOP})
+    assert coordinator.events[-2:] == [Stopped(3), "saved"]
+    assert [entry["event"] for entry in read_history(run_dir)] == ["claim", "start", "stop"]
+
+
 def test_a_run_that_no_remedy_helps_ends_with_one_line(run_dir: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "judge", lambda _: Judgement(STUCK, "it is"))
     coordinator = InProcess(what_to_do("remedy"))
@@ -129,11 +134,12 @@ def test_a_run_that_no_remedy_helps_ends_with_one_line(run_dir: Place, monkeypat
 
 def test_a_run_that_diverges_goes_back_too(run_dir: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "judge", lambda _: Judgement(HEALTHY))
+    whole = refusal.most_loss
 
-    def why_refuse(config: Config, *found: float) -> str:
-        return "the loss is nan" if config.assignment.epsilon > RESCUED_BY else refusal.why_refuse(config, *found)
+    def most_loss(config: Config) -> float:
+        return -1.0 if config.assignment.epsilon > RESCUED_BY else whole(config)
 
-    monkeypatch.setattr(learners, "why_refuse", why_refuse)
+    monkeypatch.setattr(refusal, "most_loss", most_loss)
     config = tiny(health={"on_collapse": "remedy"}, train={"epochs": 2, "max_refused_steps": 1})
     assert until_it_ends(config, run_dir, InProcess(config)) == 2
     acts = [entry for entry in read_history(run_dir) if entry["event"] == "remedy"]
