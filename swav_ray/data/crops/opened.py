@@ -14,7 +14,7 @@ import PIL
 from PIL import Image
 
 from swav_ray.data.crops import png
-from swav_ray.data.crops.unidentified import why_unidentified
+from swav_ray.data.crops.unidentified import misread, why_unidentified
 from swav_ray.data.crops.unreadable import UnreadableImage
 
 # PIL warns of broken metadata, and of large images, which have a limit here: bare lines on every worker's stderr.
@@ -39,7 +39,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 def open_pil(data: Any) -> Image.Image:
     """An image whose pixels are not decoded yet. Raises UnreadableImage."""
     try:
-        return Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise UnreadableImage("too_large", str(error)) from error
     except Image.UnidentifiedImageError as error:
@@ -48,6 +48,9 @@ def open_pil(data: Any) -> Image.Image:
         if (slim := slimmed(data, error)) is not None:
             return open_pil(slim)
         raise UnreadableImage(_kind(error), f"{type(error).__name__}: {error}") from error
+    if wrong := misread(image):
+        raise UnreadableImage("unsupported", wrong)
+    return image
 
 
 def slimmed(data: bytes, error: Exception) -> bytes | None:
