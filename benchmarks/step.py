@@ -11,8 +11,9 @@ Prints a table of where the time goes (stderr) and one JSON line. In the same ru
 - backbone: the trunk alone on the same crops, forward and backward, in both layouts; the faster one counts.
 - ceilings: a large matrix product and a copy beyond all caches.
 
-Every figure is the least of its rounds: what else the machine does can only add to it. --workers N (above 1, CPU only)
-instead compares N gloo workers with as many that have a group of their own, a thread each: what gloo costs.
+Every figure is the least of its rounds (the first one warms up): what else the machine does can only add to it.
+--workers N (above 1, CPU only) instead compares N gloo workers with as many that train alone, a thread each: what gloo
+costs.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--workers", type=int, default=1, help="gloo processes of one thread (default %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: all cores)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default %(default)s)")
-    parser.add_argument("--only-ours", action="store_true", help="neither plain loop nor backbone")
+    parser.add_argument("--rounds", type=int, default=4, help="turns of each contender (default %(default)s)")
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these alone (default: all)")
     parser.add_argument("--memory", action="store_true", help="the peak of each contender too, in a process of its own")
     parser.add_argument("--no-table", action="store_true", help="two profiled steps less")
     arguments = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> None:
         config,
         device,
         arguments.rounds,
-        only_ours=arguments.only_ours,
+        contenders=arguments.contenders,
         memory=arguments.memory,
         tables=not arguments.no_table,
     )
@@ -70,19 +71,17 @@ def main() -> None:
 
 
 def compared(
-    config: Config, device: torch.device, rounds: int, *, only_ours: bool, memory: bool, tables: bool
+    config: Config, device: torch.device, rounds: int, *, contenders: list[str] | None, memory: bool, tables: bool
 ) -> dict[str, Any]:
     """Seconds of every contender, and what follows from them."""
-    build = {name: step for name, step in builders(config).items() if name == "ours" or not only_ours}
+    build = {name: step for name, step in builders(config).items() if not contenders or name in contenders}
     work = {name: step(config, device) for name, step in build.items()}
     seconds = dict.fromkeys(work, float("inf"))
-    for turn in range(rounds + 1):
+    for turn in range(rounds):
         for name, step in work.items():
             # The plain loop knows nothing of malloc; the bare backbone has all that helps.
             (allocator.by_default if name.startswith("plain") else allocator.keep)()
-            step()
-            if turn:  # the first one only warms up
-                seconds[name] = min(seconds[name], timed(device, step))
+            seconds[name] = min(seconds[name], timed(device, step))
         print(f"round {turn}: {seconds}", file=sys.stderr, flush=True)
     for name in [name for name in ("ours", "plain") if name in work and tables]:
         print(f"{name}\n{table(work[name], device)}", file=sys.stderr)
@@ -95,7 +94,8 @@ def compared(
         result["peak_mb"] = {
             name: round(peak_bytes(device, step, config, device) / 1e6) for name, step in build.items()
         }
-    return result if only_ours else result | derived(config, device, seconds, rounds)
+    complete = {"ours", "plain", "backbone_channels_last"} <= set(seconds)
+    return result | derived(config, device, seconds, rounds) if complete else result
 
 
 def derived(config: Config, device: torch.device, seconds: dict[str, float], rounds: int) -> dict[str, Any]:
