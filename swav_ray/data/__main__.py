@@ -143,6 +143,8 @@ def _import(options: argparse.Namespace) -> Answer:
         progress=progress,
     )
     progress.end()
+    for note in done.notes:
+        print(note, file=sys.stderr)  # noqa: T201
     before = "" if done.written == done.shards else f", {done.shards - done.written:,} of which were there already"
     skipped = f"; {done.skipped:,} skipped that are not there, see {SKIPPED}*.csv in it" if done.skipped else ""
     copies = f"; {done.duplicates:,} byte-identical copies left out" if done.duplicates else ""

@@ -69,6 +69,13 @@ def test_import_says_what_it_did_and_a_mistake_is_one_line(tmp_path: Path, capsy
     assert "argument --shard-mib: 'none' is not a positive whole number" in capsys.readouterr().err
 
 
+def test_import_says_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_photos(tmp_path / "photos")
+    (photos / "lost.jpg").symlink_to("nowhere.jpg")
+    assert main(["import", str(photos), str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == "left out 1 links that lead nowhere; for example lost.jpg\n"
+
+
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     good = {f"good/{i:03d}.jpg": image(i) for i in range(200)}

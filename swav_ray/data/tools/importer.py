@@ -43,6 +43,7 @@ class Imported:
         skipped: samples that are not there: rows without bytes, files gone since they were listed. SKIPPED files in the
             output name them.
         duplicates: byte-identical copies that were left out.
+        notes: lines for the user, on what the listing of the source left out.
     """
 
     images: int
@@ -50,6 +51,7 @@ class Imported:
     written: int
     skipped: int = 0
     duplicates: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Skipped(NamedTuple):
@@ -69,6 +71,7 @@ class _Source(Protocol):
     counts: dict[str, int]
     threads: int
     duplicates: int
+    notes: tuple[str, ...]
 
     def mean_bytes(self) -> float: ...
 
@@ -88,7 +91,7 @@ class _PlaceSource:
             kept = without_copies(manifest)
             self._ids = {split: ids[np.isin(ids, kept)] for split, ids in self._ids.items()}
             self.duplicates = len(manifest) - len(kept)
-        self.name = manifest.root
+        self.name, self.notes = manifest.root, manifest.notes
         self.classes = manifest.classes
         self.has_labels = bool((manifest.labels >= 0).any())
         self.fingerprint = manifest.fingerprint
@@ -195,7 +198,7 @@ def import_shards(
         for entry in target.list()
         if entry.name.startswith(SKIPPED)
     )
-    return Imported(total - missing, sum(shards.shards.values()), len(work), missing, reader.duplicates)
+    return Imported(total - missing, sum(shards.shards.values()), len(work), missing, reader.duplicates, reader.notes)
 
 
 def _as_csv(skipped: list[Skipped]) -> bytes:

@@ -32,6 +32,7 @@ class TorchvisionSource:
     """``torchvision:CLASS:ROOT``, train and test, or ``torchvision:CLASS:ROOT:SPLIT``, that split as training data."""
 
     duplicates = 0
+    notes: tuple[str, ...] = ()
     threads = 1  # nothing says that a data set may be used from several
 
     def __init__(self, text: str) -> None:
