@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from swav_ray.data.crops.center_crop import center_crop
-from swav_ray.data.crops.decode import decode
+from swav_ray.data.crops.decode import decode, decode_pil
 from swav_ray.data.crops.decoding import Decoding
 from swav_ray.model.normalize import MEAN, STD, normalize
 from swav_ray.run.about import About
@@ -51,7 +51,7 @@ class Preprocess:
         elif isinstance(image, np.ndarray):
             array = image
         else:
-            array = np.asarray(image.convert("RGB"))
+            array = decode_pil(image, self.decoding)
         crop = torch.from_numpy(center_crop(array, self.image_size))
         return normalize(crop[None], mean=self.mean, std=self.std)[0].contiguous()
 

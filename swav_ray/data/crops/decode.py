@@ -225,6 +225,22 @@ def decode(data: bytes | np.ndarray, decoding: Decoding = _DEFAULTS) -> np.ndarr
     return SourceImage(data, decoding).pixels()
 
 
+def decode_pil(image: Image.Image, decoding: Decoding = _DEFAULTS) -> np.ndarray:
+    """The same of an image that PIL has opened: (H, W, 3) uint8 RGB, upright. Raises UnreadableImage.
+
+    Of colours of 16 bits a band PIL has the upper bytes alone, so here a `value_range` does not apply to them.
+    """
+    load(image)
+    if is_deep(image):
+        samples = samples_of(image)
+        value_range = decoding.value_range or declared_range(image, samples)
+        pixels = np.repeat(eight_bit(samples, value_range)[:, :, None], 3, axis=2)
+    else:
+        pixels = rgb(image, decoding)
+    orientation = orientation_of(image)
+    return pixels if orientation == 1 else np.ascontiguousarray(_upright(pixels, orientation))
+
+
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise UnreadableImage(

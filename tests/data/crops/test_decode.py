@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage, decode
+from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage, decode, decode_pil
 from swav_ray.data.crops.decoding import Decoding
 
 
@@ -76,6 +76,24 @@ def test_exif_rotated_images_come_upright(orientation: int, kind: str) -> None:
     source = SourceImage(data)
     assert (source.height, source.width) == upright.shape[:2]
     assert difference(source.pixels(), upright) < 0.5
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("alpha", ["drop", "white"])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("TIFF", "I;16"), ("TIFF", "F"), ("WEBP", "RGB")]
+)
+def test_an_image_that_pil_has_opened_is_decoded_as_its_file(
+    kind: str, mode: str, alpha: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = photo().convert("L").convert(mode) if mode in ("F", "I;16") else photo().convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    data = encoded(image, kind, exif=exif)
+    decoding = Decoding(value_range=(0.0, 200.0), alpha=alpha)
+    assert np.array_equal(decode_pil(Image.open(io.BytesIO(data)), decoding), decode(data, decoding))
 
 
 def test_a_cmyk_jpeg_that_lacks_only_its_end_marker_is_read_and_one_that_lacks_more_is_not() -> None:
