@@ -121,7 +121,7 @@ def search_all(output: Output, images: Sequence[Any], count: int, *, exact: bool
     if len(arrays) == len(images):
         queries = np.stack([_checked(array, output.how) for array in arrays])
     else:
-        network = network_of(output.how)
+        network = network_of(output)
         queries = np.stack([_vector(network, output.how, image) for image in images])
     found = None if exact else by_index(output, queries, count)
     ids, cosines = nearest(output, queries, count) if found is None else found
@@ -132,12 +132,15 @@ def search_all(output: Output, images: Sequence[Any], count: int, *, exact: bool
     ]
 
 
-def network_of(how: How) -> Network:
-    """The network that made embeddings; EmbedError if its file is not what it was."""
+def network_of(output: Output) -> Network:
+    """The network that made embeddings, preprocessing as it did; EmbedError if its file is not what it was."""
+    how = output.how
     backbone = load_backbone(how.checkpoint, prefix=how.prefix or None)
     if backbone.origin.sha256 != how.weights:
         raise EmbedError(f"{how.checkpoint}: has changed since it was used here; embed again into another folder")
-    backbone.preprocess = replace(backbone.preprocess, image_size=how.image_size)
+    # The images' place has its own range of deep pixels, which the network's file does not know.
+    decoding = output.manifest(0).decoding
+    backbone.preprocess = replace(backbone.preprocess, image_size=how.image_size, decoding=decoding)
     heads = heads_for(backbone.origin.parts, how.checkpoint, layer=how.layer, every=len(how.prototypes) > 1)
     return Network(backbone, heads, how.layer, how.temperature)
 

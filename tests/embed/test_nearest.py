@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import swav_ray.embed
 from swav_ray.embed.errors import EmbedError
 from swav_ray.embed.nearest import nearest, search, write_neighbours
 from swav_ray.embed.vectors import unit
-from tests.embed.small import embedded, table, vectors_of, weights
+from tests.embed.small import begin, embed, embedded, images, network_and_how, table, vectors_of, weights
 
 
 def test_neighbours_are_those_of_brute_force_without_the_image_itself(tmp_path: Path) -> None:
@@ -59,6 +60,25 @@ def test_an_image_that_was_embedded_is_its_own_nearest_in_every_form(tmp_path: P
     assert first.similarity == pytest.approx(1, abs=1e-3)
     assert second.similarity <= first.similarity
     assert swav_ray.embed.search is search
+
+
+def test_a_deep_image_is_searched_with_the_range_that_it_was_embedded_with(tmp_path: Path) -> None:
+    deep = {}
+    for shift in range(8):
+        ramp = np.roll(np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16), 4 * shift, axis=shift % 2)
+        stream = io.BytesIO()
+        Image.fromarray(ramp).save(stream, "PNG")
+        deep[f"train/a/deep{shift}.png"] = stream.getvalue()
+    data = images(tmp_path / "images", 8, broken=deep)
+    network, how = network_and_how(weights(tmp_path))
+    output = begin(tmp_path / "out", how, data)
+    assert output.manifest(0).decoding.value_range == (0.0, 4095.0)
+    network.backbone.preprocess = replace(network.backbone.preprocess, decoding=output.manifest(0).decoding)
+    embed(output, network)
+    for name in deep:
+        (first,) = search(output.folder, str(data / name), 1)
+        assert first.uri == str(data / name)
+        assert first.similarity == pytest.approx(1, abs=1e-5)
 
 
 def test_a_checkpoint_that_has_changed_is_refused(tmp_path: Path) -> None:
