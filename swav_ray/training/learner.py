@@ -90,7 +90,9 @@ class Learner:
         self.world = world or World()
         self.refused_steps = 0
         self.on_gradient: Callable[[int], None] = lambda _: None
-        model = build_model(config).to(self.device, dtype).to(memory_format=torch.channels_last)
+        # float64 is for following the published loop, whose sums channels-last would add in another order.
+        layout = torch.contiguous_format if dtype == torch.float64 else torch.channels_last
+        model = build_model(config).to(self.device, dtype).to(memory_format=layout)
         train = config.train
         self._parts = Parts(train.batchnorm_groups if train.sync_batchnorm else 1)
         self._passes = passes(
