@@ -26,6 +26,7 @@ from swav_ray.data.batches import BatchMaker
 from swav_ray.launch.crop_task import TASK_CPUS, Crops, Segment
 from swav_ray.launch.ray_internals import coordinator
 from swav_ray.launch.ray_internals.data_loop import RateLimitedLoop
+from swav_ray.launch.ray_internals.whole_tasks import run_to_their_end
 from swav_ray.launch.segment_reader import SegmentReader
 from swav_ray.training.distributed import World
 
@@ -76,6 +77,7 @@ def _start_segment(maker: Any, plan: Segment, owner: str, cpus: float) -> list[r
         dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
     dataset.context.target_max_block_size = 1  # a block is what a task yields, however small
     dataset.context.override_object_store_memory_limit_fraction = STORE_FRACTION
+    run_to_their_end(dataset.context, plan.task_blocks)
     return dataset.streaming_split(plan.workers, equal=True)
 
 
