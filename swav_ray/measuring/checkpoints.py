@@ -21,7 +21,8 @@ from swav_ray.training.torch_setup import set_up_torch
 def load_model(config: Config, run_dir: Place, step: int) -> SwAVModel:
     """The model of the checkpoint before `step`, on the CPU. Raises BadCheckpoint, StorageUnavailable."""
     weights = checkpoint_files.read(layout.checkpoint_folder(run_dir, step))[layout.MODEL]
-    model = build_model(config)
+    # As the learner has it: in another layout sums would end in other digits.
+    model = build_model(config).to(memory_format=torch.channels_last)
     model.load_state_dict(safetensors.torch.load(weights))
     return model
 

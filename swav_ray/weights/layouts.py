@@ -160,7 +160,8 @@ def _merge_weight_norm(head: dict[str, Tensor]) -> None:
 
 
 def _refuse_not_finite(tensors: Mapping[str, Tensor], name: str) -> None:
-    wrong = [key for key, tensor in in_float32(tensors).items() if not bool(tensor.isfinite().all())]
+    known = {key: tensor for key, tensor in tensors.items() if not tensor.is_meta}  # shapes alone have no values
+    wrong = [key for key, tensor in in_float32(known).items() if not bool(tensor.isfinite().all())]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise WeightsError(f"{name}: {wrong[0]}{more} holds values that are not finite; give an earlier checkpoint")
