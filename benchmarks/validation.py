@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
+from benchmarks.parts.in_process_run import Coordinator
 from swav_ray import worker
 from swav_ray.config import Config, replace
 from swav_ray.data import manifest as manifests
@@ -43,10 +43,8 @@ from swav_ray.recipes import quickstart
 from swav_ray.run import measurements
 from swav_ray.run.layout import MANIFEST
 from swav_ray.run.measurements import Figures
-from swav_ray.run.messages import Message
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
-from swav_ray.training.control import Preemption, Request
 from swav_ray.training.distributed import World
 
 EVERY = 3  # epochs
@@ -96,35 +94,16 @@ class Timed:
         self._spans.append((self._began, time.perf_counter()))
 
 
-class Alone:
-    """worker.Coordinator of one worker in this process."""
-
-    device = torch.device("cpu")
+class Alone(Coordinator):
+    """One worker in this process, fed with the same batches again, that may be measured by Ray tasks."""
 
     def __init__(self, config: Config, run_dir: Place, batches: list[Batch]) -> None:
+        super().__init__()
         self._config, self._run_dir, self._batches = config, run_dir, batches
         self.fed: Feed | None = None
         self.spans: list[Span] = []
 
-    def given_up(self) -> str:
-        return ""
-
-    def begin(self, step: int) -> str:  # noqa: ARG002
-        return ""
-
-    def request(self) -> Request:
-        return Request.NONE
-
-    def preemption(self) -> Preemption | None:
-        return None
-
-    def report(self, message: Message) -> None:
-        pass
-
-    def saved(self) -> None:
-        pass
-
-    def feed(self, maker: BatchMaker, world: World, start: int, end: int) -> Feed:  # noqa: ARG002
+    def feed(self, maker: BatchMaker, world: World, start: int, end: int) -> Feed:  # type: ignore[override]  # noqa: ARG002
         if not self._batches:
             self._batches += [maker.make(step, ids) for step, ids in enumerate(maker.plan.batches(0, _an_epoch(maker)))]
         self.fed = Feed(self._batches, start)
@@ -133,15 +112,6 @@ class Alone:
     def beside_training(self, workers: int) -> Start | None:
         start = beside_training(self._config, self._run_dir, workers, gpu=False)
         return None if start is None else lambda step: Timed(start(step), self.spans)
-
-    def wait_to_be_ended(self, seconds: float) -> None:
-        raise NotImplementedError
-
-    def give_up(self, reason: str) -> None:
-        raise RuntimeError(reason)
-
-    def note_failure(self, why: str) -> None:
-        pass
 
 
 def _an_epoch(maker: BatchMaker) -> int:

@@ -68,16 +68,13 @@ def orientation(data: bytes) -> int:
 def _may_have_app1(data: bytes) -> bool:
     """False if segments follow one another up to the first scan and none is an APP1: a quick answer for most JPEGs."""
     position = 2
-    try:
-        while data[position] == 0xFF:
-            marker = data[position + 1]
-            if marker == _START_OF_SCAN:
-                return False
-            if marker == _APP1 or not 0xC0 <= marker < 0xFF or marker in _ALONE:
-                return True
-            position += 2 + (data[position + 2] << 8) + data[position + 3]
-    except IndexError:
-        pass
+    while data[position : position + 1] == b"\xff" and position + 3 < len(data):
+        marker = data[position + 1]
+        if marker == _START_OF_SCAN:
+            return False
+        if marker == _APP1 or not 0xC0 <= marker < 0xFF or marker in _ALONE:
+            return True
+        position += 2 + (data[position + 2] << 8) + data[position + 3]
     return True
 
 
