@@ -38,6 +38,7 @@ def connect(logs: bool) -> LocalRay | None:
 
     Raises:
         ConfigError: no cluster answers at RAY_ADDRESS, or TMPDIR is too long for Ray's sockets.
+        OSError: Ray does not come up on this machine in the time that it gives itself.
     """
     if ray.is_initialized():
         return None
@@ -59,7 +60,12 @@ def connect(logs: bool) -> LocalRay | None:
         os.environ.setdefault(name, value)
     # "local", since another run's private cluster on this machine would end with that run. One CPU for the training
     # worker and one for crops is the least that moves.
-    return start_ray(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
+    try:
+        return start_ray(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **options)
+    except Exception as error:
+        if type(error) is not Exception:  # which Ray raises if its processes are late
+            raise
+        raise OSError(f"Ray did not start: {last_line(error)} Free the machine's CPUs and start again") from error
 
 
 def _reach(address: str) -> None:
