@@ -54,14 +54,15 @@ def verdict(
     if not knn:
         return Verdict(UNKNOWN, "there are no labels to tell by; eval.label_free_images measures without them")
     untrained = [knn["untrained"], *others]
+    fresh = f"the mean of {len(untrained)} untrained networks" if others else "the same network untrained"
     baselines = {
-        "the same network untrained": fmean(untrained),
+        fresh: fmean(untrained),
         "raw pixels": knn["pixels"],
     } | ({"the weights that it started from": knn["init"]} if "init" in knn else {})
     name, best = max(baselines.items(), key=lambda item: item[1])
     variance = standard_error(knn["trained"], queries) ** 2 + standard_error(best, queries) ** 2
     of_networks = f", and untrained networks differ by {stdev(untrained):.1f}" if others else ""
-    noise = _SURE * sqrt(variance + (stdev(untrained) ** 2 if others and name.endswith("untrained") else 0.0))
+    noise = _SURE * sqrt(variance + (stdev(untrained) ** 2 if others and name == fresh else 0.0))
     gain = knn["trained"] - best
     measured = f"{gain:+.1f} points against {name} ({best:.1f}%)"
     why = f"noise is {noise:.1f} points ({queries:,} held-out images{of_networks})"

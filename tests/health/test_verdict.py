@@ -21,7 +21,9 @@ def of(trained: float, word: str = HEALTHY, **given: Any) -> Verdict:
 def test_a_run_that_beats_its_baseline_by_more_than_the_noise_has_learned() -> None:
     found = of(54.4)
     assert found.word == LEARNED
-    assert found.line.startswith("it learned: +24.3 points against the same network untrained (30.1%); noise is 7.9 ")
+    assert found.line.startswith(
+        "it learned: +24.3 points against the mean of 5 untrained networks (30.1%); noise is 7.9 "
+    )
     assert "1,000 held-out images, and untrained networks differ by 3.3" in found.line
     assert found.remedy == ""
 
