@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import ray
+import ray.data
 import ray.train
 import ray.train.torch
 from ray.cluster_utils import Cluster
@@ -29,6 +30,7 @@ from swav_ray.launch import feed as feeds
 from swav_ray.launch.feed import Feed, release_earlier_segments
 from swav_ray.launch.ray_internals import coordinator
 from swav_ray.launch.ray_internals.environment import METADATA_INLINE
+from swav_ray.launch.ray_internals.whole_tasks import run_to_their_end
 from swav_ray.launch.segment_reader import PREFETCH
 from swav_ray.storage.place import StorageUnavailable
 from swav_ray.training.distributed import World
@@ -181,6 +183,25 @@ def test_added_nodes_make_crops_and_a_lost_one_costs_no_batch(nodes: Cluster, tm
         assert_is_planned(next(feed), maker, later)
     assert feed.usage()["crop_nodes"] >= 1
     feed.close()
+
+
+def test_a_task_makes_all_of_its_blocks_and_ends_though_nobody_takes_one(nodes: Cluster, tmp_path: Path) -> None:
+    context, blocks = ray.data.DataContext(), 4
+    run_to_their_end(context, blocks)
+    room = 2 * context._max_num_blocks_in_streaming_gen_buffer  # a block and its metadata are two objects
+
+    @ray.remote(num_returns="streaming", _generator_backpressure_num_objects=room)
+    def task() -> Iterator[int]:
+        for made in range(2 * blocks):  # noqa: UP028  Ray sends to the generator; a range takes nothing
+            yield made
+        (tmp_path / "ended").touch()
+
+    held = task.remote()
+    end = time.monotonic() + 60
+    while not (tmp_path / "ended").exists():
+        assert time.monotonic() < end, "the task waits, and keeps its CPU"
+        time.sleep(0.05)
+    del held
 
 
 class Broken(BatchMaker):

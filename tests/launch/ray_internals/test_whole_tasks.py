@@ -20,4 +20,4 @@ def test_the_context_has_a_setting_that_a_task_is_started_with() -> None:
     operator = "ray.data._internal.execution.operators.task_pool_map_operator:TaskPoolMapOperator"
     TASKS.uses(f"{operator}._try_schedule_task", NAME)
     run_to_their_end(context, 32)
-    assert getattr(context, NAME) == 32
+    assert getattr(context, NAME) == 33
