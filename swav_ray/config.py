@@ -92,6 +92,14 @@ class DataConfig:
         89_478_485, "Images of more are unreadable; a JPEG may have four times as many.", unit="pixels"
     )
     strict: bool = setting(False, "Refuse a JPEG that has its whole picture and lacks only its end marker.")
+    shuffle_block: int = setting(
+        0,
+        "Neighbouring samples that are read together; such blocks come in random order. 0: every sample for itself.",
+        unit="samples",
+    )
+    shuffle_window: int = setting(
+        4096, "Samples within which blocks are shuffled with each other, if there are blocks.", unit="samples"
+    )
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -111,6 +119,9 @@ class DataConfig:
         alphas = ("drop", "white", "grey", "random")
         _require(self.alpha in alphas, "data.alpha", self.alpha, "must be drop, white, grey or random")
         _require(self.max_pixels >= 1, "data.max_pixels", self.max_pixels, "must be at least 1")
+        _require(self.shuffle_block >= 0, "data.shuffle_block", self.shuffle_block, "must be 0 (no blocks) or positive")
+        window = "must be at least data.shuffle_block"
+        _require(self.shuffle_window >= self.shuffle_block, "data.shuffle_window", self.shuffle_window, window)
         _require(self.limit >= 0, "data.limit", self.limit, "must be 0 (all) or a positive number of images")
         _require(0 <= self.holdout_fraction < 1, "data.holdout_fraction", self.holdout_fraction, "must be in [0, 1)")
         _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "must be in [0, 1]")

@@ -13,7 +13,7 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.batch import Batch
 from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
-from swav_ray.data.holdout import split, twins
+from swav_ray.data.holdout import split_ids, twins
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.in_training.measurer import Measurer
@@ -71,8 +71,8 @@ class _Worker:
         self._config = config = self._guard.config
         set_up_torch(config, coordinator.device)
         self._manifest = manifests.load(run_dir / MANIFEST)
-        train_ids, self._held_out = split(self._manifest, config.data)
-        self._plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
+        train_ids, self._held_out = split_ids(self._manifest, config.data)
+        self._plan = SamplePlan.of(config, train_ids)
         self._end = config.train.epochs * self._plan.steps_per_epoch
         self._learner = Learner(config, self._plan.steps_per_epoch, device=coordinator.device, world=self._world)
         data = self._manifest, train_ids, self._held_out

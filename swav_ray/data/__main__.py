@@ -14,6 +14,7 @@ from typing import NamedTuple
 from swav_ray import command_line
 from swav_ray.command_line import Parser, at_least_one
 from swav_ray.config import ConfigError, RunConfig
+from swav_ray.data.formats.names import TEST, TRAIN
 from swav_ray.data.manifest import Manifest, cache_of, cached_at, load_or_build, save
 from swav_ray.report.complaint import complain
 from swav_ray.storage.place import Place, PlaceError, place
@@ -155,7 +156,7 @@ def _check(options: argparse.Namespace) -> Answer:
     """Decodes every image in parallel and reports the bad ones by kind. Exit status 1 if there are any."""
     from swav_ray.data.tools.check import check
 
-    manifest = _manifest(options.place, options.storage)
+    manifest = _manifest(options.place, options.storage).in_memory()
     progress = _ProgressLine("decoded")
     report = check(manifest, workers=options.workers, progress=progress)
     progress.end()
@@ -198,7 +199,7 @@ def _reach(where: Place) -> None:
 
 
 def _described(manifest: Manifest) -> str:
-    train, test = len(manifest.train_ids()), len(manifest.test_ids())
+    train, test = manifest.count(TRAIN), manifest.count(TEST)
     splits = f" ({train:,} train, {test:,} test)" if test else ""
     classes = f"{len(manifest.classes):,} classes" if manifest.classes else "no labels"
     return f"{manifest.root}: {len(manifest):,} images{splits}, {classes}"

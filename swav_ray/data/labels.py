@@ -84,6 +84,7 @@ def with_labels(manifest: Manifest, where: Place, *, keep_own: bool = False) -> 
     rank = {name: number for number, name in enumerate(classes)}
     labels = np.full(len(manifest), -1, np.int32)
     labels[list(label_of)] = [rank[label] for label in label_of.values()]
+    assert isinstance(manifest.table, pa.Table)
     index = manifest.table.schema.get_field_index("label")
     table = manifest.table.set_column(index, "label", pa.array(labels))
     notes += unnamed(manifest, where, len(label_of))

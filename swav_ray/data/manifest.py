@@ -1,7 +1,8 @@
 """The list of samples of a place. A row's index is its sample_id, the same on every machine and in every run.
 
 Built from the place's listing in sorted order, so nothing depends on the order in which a server lists. Cached as
-Parquet with a fingerprint of the place, and built anew when that changes.
+Parquet with a fingerprint of the place, and built anew when that changes. A list of more than MOST_IN_MEMORY samples
+stays in storage (partitions.py); its file has only what is held of it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from swav_ray.data.formats.rows import Rows
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars
 from swav_ray.data.looks import Looks, look
+from swav_ray.data.partitions import MOST_IN_MEMORY, Partitions, PartitionWriter
 from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
 from swav_ray.storage.ranges import RangeFile
 
 __all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_group", "load_or_build", "save"]
 
-_FORMAT = 2  # of the file; a cached one of an earlier format is built anew. 2: looks and decoding
+_FORMAT = 3  # of the file. 2: looks and decoding. 3: with partitions; other lists are written as 2
 
 log = logging.getLogger("swav_ray.data")
 Progress = Callable[[int], None]
@@ -49,7 +51,7 @@ class Manifest:
     in lists that an earlier version wrote), ``decoding`` how they are decoded.
     """
 
-    table: pa.Table
+    table: pa.Table | Partitions
     root: str
     classes: list[str]
     fingerprint: str
@@ -66,12 +68,40 @@ class Manifest:
         return self.table["label"].to_numpy()
 
     @property
+    def has_contents(self) -> bool:
+        """Whether `contents` can be asked for."""
+        return "content" in self.table.column_names
+
+    @property
     def contents(self) -> np.ndarray | None:
         """(samples,) uint64, equal for byte-identical images, 0 if not known; None in lists of an earlier version."""
-        return self.table["content"].to_numpy() if "content" in self.table.column_names else None
+        return self.table["content"].to_numpy() if self.has_contents else None
+
+    def rows(self, sample_ids: np.ndarray) -> pa.Table:
+        """These samples' rows (N,) in the order given."""
+        return self.table.take(pa.array(np.asarray(sample_ids, np.int64)))
+
+    def labels_of(self, sample_ids: np.ndarray) -> np.ndarray:
+        """(N,) int32; -1 if a sample has none."""
+        found: np.ndarray = self.rows(sample_ids)["label"].to_numpy()
+        return found
+
+    def count(self, split: int, *, labelled: bool = False) -> int:
+        """Samples of a split (names.TRAIN, TEST), all or those with a label."""
+        if isinstance(self.table, Partitions):
+            return int(self.table.counts(split, labelled=labelled).sum(dtype=np.int64))
+        chosen = self.table["split"].to_numpy() == split
+        return int((chosen & (self.labels >= 0)).sum() if labelled else chosen.sum())
+
+    def in_memory(self) -> Manifest:
+        """The same samples, all held in memory: for commands that look at every one of them."""
+        if not isinstance(self.table, Partitions):
+            return self
+        return replace(self, table=pa.concat_tables(list(self.table.tables())).combine_chunks())
 
     def with_contents(self, contents: np.ndarray) -> Manifest:
         """The same samples with these contents (samples,) uint64; those that are 0 stay what they are."""
+        assert isinstance(self.table, pa.Table)
         known = self.contents
         if known is not None:
             contents = np.where(contents == 0, known, contents)
@@ -99,12 +129,12 @@ class Manifest:
 
     def take(self, sample_ids: np.ndarray) -> Manifest:
         """Only these samples, renumbered from 0 in the order given: small to pickle, for one task's block."""
-        taken = self.table.take(pa.array(np.asarray(sample_ids, np.int64)))
+        taken = self.rows(sample_ids)
         return Manifest(taken, self.root, self.classes, self.fingerprint, looks=self.looks, decoding=self.decoding)
 
     def uri_of(self, sample_id: int) -> str:
         """Where a sample is, for people: its file's uri and, inside a file, its byte offset or row."""
-        row = {name: self.table[name][int(sample_id)].as_py() for name in ("uri", "offset", "row_group", "row")}
+        (row,) = self.rows(np.array([sample_id])).to_pylist()
         at = [f"{name}={row[name]}" for name in ("offset", "row_group", "row") if row[name] >= 0]
         return f"{self.root.rstrip('/')}/{row['uri']}" + (f"#{','.join(at)}" if at else "")
 
@@ -157,19 +187,35 @@ def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -
     file = cached_at(uri, cache)
     cached = _load(file)
     changed = cached is not None and cached.fingerprint != listing.fingerprint
-    if cached is not None and not changed and cached.looks is not None and cached.contents is not None:
+    if cached is not None and not changed and cached.looks is not None and cached.has_contents:
         return cached
     made = _index(listing, progress)
     if cached is not None and changed:
         log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(cached))
-    save(made, file)
-    return made
+    return save(made, file)
 
 
-def save(manifest: Manifest, where: Place, *, group_rows: int | None = None) -> None:
-    """Writes a manifest as one Parquet file. `group_rows`: samples of a row group, for `load_group`."""
+def _partitioned(manifest: Manifest, folder: Place) -> Manifest:
+    """The same samples in partitions, which are written to a folder."""
+    assert isinstance(manifest.table, pa.Table)
+    writer = PartitionWriter(folder)
+    for rows in manifest.table.to_batches(max_chunksize=1 << 16):
+        writer.write(pa.Table.from_batches([rows]))
+    return replace(manifest, table=writer.close())
+
+
+def save(manifest: Manifest, where: Place, *, group_rows: int | None = None) -> Manifest:
+    """Writes a manifest as one Parquet file; returns it as `load` will find it.
+
+    A list of more than MOST_IN_MEMORY samples is written in partitions to a folder beside the file, unless it lies in
+    partitions already or `group_rows`, samples of a row group for `load_group`, are given.
+    """
+    if len(manifest) > MOST_IN_MEMORY and not group_rows and isinstance(manifest.table, pa.Table):
+        name = f"{where.name.removesuffix('.parquet')}-{manifest.fingerprint}"
+        manifest = _partitioned(manifest, where.parent / name)
+    table = manifest.table
     about = {
-        "format": _FORMAT,
+        "format": _FORMAT if isinstance(table, Partitions) else 2,
         "root": manifest.root,
         "classes": manifest.classes,
         "fingerprint": manifest.fingerprint,
@@ -177,10 +223,14 @@ def save(manifest: Manifest, where: Place, *, group_rows: int | None = None) -> 
         "looks": asdict(manifest.looks) if manifest.looks else None,
         "decoding": asdict(manifest.decoding),
     }
+    if isinstance(table, Partitions):
+        about["partitions"] = {"folder": table.folder, "num_rows": table.num_rows, "file_rows": table.file_rows}
+        table = table.header()
     sink = io.BytesIO()
-    table = manifest.table.replace_schema_metadata({MANIFEST_KEY: json.dumps(about).encode()})
+    table = table.replace_schema_metadata({MANIFEST_KEY: json.dumps(about).encode()})
     pq.write_table(table, sink, compression="zstd", row_group_size=group_rows)
     where.write_bytes(sink.getvalue())
+    return manifest
 
 
 def load_group(where: Place, group: int) -> Manifest:
@@ -210,7 +260,9 @@ def load(where: Place) -> Manifest:
     return _of(table.replace_schema_metadata(None).combine_chunks(), about)
 
 
-def _of(table: pa.Table, about: dict[str, Any]) -> Manifest:
+def _of(table: pa.Table | Partitions, about: dict[str, Any]) -> Manifest:
+    if "partitions" in about:
+        table = Partitions.of(table, **about["partitions"])
     found = Manifest(table, about["root"], about["classes"], about["fingerprint"], tuple(about["notes"]))
     if about.get("looks") is None:
         return found

@@ -3,6 +3,9 @@
 Every epoch is a permutation of the training samples drawn from (seed, epoch). A step takes the next
 `global_batch_size` of them; a worker takes a contiguous slice of the step. Nothing depends on time, on the number of
 workers or on what failed, so any worker can make any batch again.
+
+Ids that are held in memory are permuted by numpy. Those that are looked up (`selected_ids.py`) are too many for that:
+they are permuted by a keyed bijection, of which only the positions of a step are computed.
 """
 
 from __future__ import annotations
@@ -11,10 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swav_ray.config import ConfigError
+from swav_ray.config import Config, ConfigError
+from swav_ray.data.block_order import BlockOrder
+from swav_ray.data.keyed_permutation import KeyedPermutation
+from swav_ray.data.selected_ids import Ids
 
 _ORDER = 0x6F72646572  # keeps the permutation's random stream apart from every other use of the seed
 _REPLACE = 0x7265706C
+_KEYED = 0x6B65796564
+_BLOCKS = 0x626C6F636B
 
 DRAWS = 16  # stand-ins drawn at random; a data set that needs more is mostly unreadable, and then all come in turn
 
@@ -24,14 +32,25 @@ class SamplePlan:
     """The order of training.
 
     Args:
-        ids: sample ids to train on, (N,) int64, no id twice.
+        ids: sample ids to train on, (N,), no id twice.
         seed: of the permutations.
         global_batch_size: samples a step.
+        block: neighbouring samples that are read together (block_order.py); 0: the order knows no neighbours.
+        window: samples within which blocks are shuffled.
     """
 
-    ids: np.ndarray
+    ids: Ids
     seed: int
     global_batch_size: int
+    block: int = 0
+    window: int = 0
+
+    @classmethod
+    def of(cls, config: Config, ids: Ids) -> SamplePlan:
+        """The plan of a run that trains on these ids."""
+        data = config.data
+        batch = config.train.global_batch_size
+        return cls(ids, config.run.seed, batch, data.shuffle_block, data.shuffle_window)
 
     def __post_init__(self) -> None:
         if len(self.ids) < self.global_batch_size:
@@ -52,10 +71,6 @@ class SamplePlan:
         """Samples of an epoch's tail that fill no batch; others every epoch, since the permutation differs."""
         return len(self.ids) % self.global_batch_size
 
-    def permutation(self, epoch: int) -> np.ndarray:
-        """All ids in the order of an epoch, (N,)."""
-        return self.ids[np.random.default_rng([self.seed, _ORDER, epoch]).permutation(len(self.ids))]
-
     def batches(self, start: int, stop: int) -> list[np.ndarray]:
         """The global batches of steps start..stop-1 (counted through all epochs), each (global_batch_size,)."""
         rows: list[np.ndarray] = []
@@ -63,10 +78,22 @@ class SamplePlan:
         while step < stop:
             epoch, first = divmod(step, self.steps_per_epoch)
             last = min(self.steps_per_epoch, first + stop - step)
-            order = self.permutation(epoch)[: self.steps_per_epoch * self.global_batch_size]
-            rows.extend(order.reshape(self.steps_per_epoch, self.global_batch_size)[first:last])
+            places = np.arange(first * self.global_batch_size, last * self.global_batch_size)
+            ids = self.ids[self._positions(epoch, places)]
+            rows.extend(ids.reshape(last - first, self.global_batch_size))
             step += last - first
         return rows
+
+    def _positions(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """The positions in `ids` that come at these places of an epoch."""
+        size = len(self.ids)
+        if self.block:
+            window = max(1, self.window // self.block)
+            return BlockOrder(size, self.block, window, (self.seed, _BLOCKS, epoch))(places)
+        if isinstance(self.ids, np.ndarray):
+            order: np.ndarray = np.random.default_rng([self.seed, _ORDER, epoch]).permutation(size)
+            return order[places]
+        return KeyedPermutation(size, (self.seed, _KEYED, epoch))(places)
 
     def replacement(self, epoch: int, sample_id: int, attempt: int) -> int:
         """The sample that stands in for an unreadable one: the same on every worker and after every restart.
@@ -75,7 +102,8 @@ class SamplePlan:
         """
         last = min(attempt, DRAWS - 1)
         rng = np.random.default_rng([self.seed, _REPLACE, epoch, sample_id, last])
-        return int(self.ids[(rng.integers(len(self.ids)) + attempt - last) % len(self.ids)])
+        position = (rng.integers(len(self.ids)) + attempt - last) % len(self.ids)
+        return int(self.ids[np.array([position])][0])
 
 
 def even_slice(rows: int, count: int, index: int) -> slice:

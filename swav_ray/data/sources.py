@@ -22,7 +22,7 @@ Sample = bytes | np.ndarray | Exception
 
 def name_of(manifest: Manifest, sample_id: int) -> str:
     """What people know a sample by: the path that it had before an import, else where it is now. May read a footer."""
-    row = {name: manifest.table[name][int(sample_id)].as_py() for name in ("uri", "offset", "row_group", "row")}
+    (row,) = manifest.rows(np.array([sample_id])).select(["uri", "offset", "row_group", "row"]).to_pylist()
     if row["uri"].endswith((".parquet", ".pq")):
         shard = place(manifest.root) / row.pop("uri")
         original = original_path(shard, **row)
@@ -38,7 +38,7 @@ def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> Iterator[Sample]
     a short read. Neighbouring byte ranges are read in one request and a Parquet row group once; on S3 the next samples
     are read while the caller works on one. Raises only `StorageUnavailable`: the storage as a whole cannot be used.
     """
-    rows = manifest.table.take(pa.array(np.asarray(sample_ids, np.int64)))
+    rows = manifest.rows(sample_ids)
     root = place(manifest.root)
     row_group, row = rows["row_group"].to_numpy(), rows["row"].to_numpy()
     in_shard, in_idx = row_group >= 0, (row_group < 0) & (row >= 0)

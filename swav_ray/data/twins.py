@@ -67,7 +67,7 @@ def _ends(manifest: Manifest, ids: np.ndarray) -> Manifest:
     offsets, lengths = (part.table[name].to_numpy() for name in ("offset", "length"))
     tails = np.minimum(lengths, _TAIL)
     columns = {"offset": np.maximum(offsets, 0) + lengths - tails, "length": tails}
-    table = part.table
+    table = part.rows(np.arange(len(part)))
     for name, values in columns.items():
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.int64()))
     return replace(part, table=table)

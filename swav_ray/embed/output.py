@@ -168,7 +168,7 @@ def begin(
     Raises:
         EmbedError: the folder holds something else. PlaceError: there are no images.
     """
-    found = manifests.load_or_build(uri, cache, progress=progress)
+    found = manifests.load_or_build(uri, cache, progress=progress).in_memory()
     if decoding is not None:
         found = found.decoded_as(decoding)
     output = Output(folder, how, found.root, found.fingerprint, len(found))

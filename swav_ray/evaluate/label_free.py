@@ -19,6 +19,7 @@ from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.selected_ids import Ids
 from swav_ray.data.sources import read_samples
 from swav_ray.evaluate.features.extract import extract
 from swav_ray.loss.sinkhorn import sinkhorn
@@ -81,7 +82,7 @@ def prototype_entropy(scores_NK: Tensor) -> float:
 
 
 def measure(
-    model: SwAVModel, manifest: Manifest, ids: np.ndarray, config: EvalConfig, *, device: torch.device
+    model: SwAVModel, manifest: Manifest, ids: Ids, config: EvalConfig, *, device: torch.device
 ) -> dict[str, float]:
     """`rankme`, `code_agreement`, `code_information` and `prototype_entropy` on training images; by one worker.
 

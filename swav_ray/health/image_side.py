@@ -7,12 +7,13 @@ import numpy as np
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.selected_ids import Ids
 from swav_ray.data.sources import read_samples
 
 _IMAGES = 16
 
 
-def median_side(manifest: Manifest, ids: np.ndarray) -> int:
+def median_side(manifest: Manifest, ids: Ids) -> int:
     """Median of the shorter sides, in pixels, of at most 16 of the images, spread evenly; 0 if none can be read."""
     sides = []
     for data in read_samples(manifest, evenly(ids, _IMAGES)):

@@ -7,6 +7,7 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import with_twins
 from swav_ray.data.labels import with_labels
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.partitions import MOST_IN_MEMORY, Partitions
 from swav_ray.data.shapes import write_shapes
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import MANIFEST, shapes_folder
@@ -38,6 +39,9 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
     place(uri).exists(patience=FIRST_CONTACT)
     found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
     said: tuple[str, ...] = ()
+    if config.data.labels and isinstance(found.table, Partitions):
+        wrong = f"names labels one by one, for at most {MOST_IN_MEMORY:,} images, and {uri} has {len(found):,}; "
+        raise ConfigError("data.labels", config.data.labels, wrong + "put them into class folders or a label column")
     if config.data.labels:
         found, said = with_labels(found, place(config.data.labels), keep_own=True)
     found = found.decoded_by(config.data)

@@ -19,7 +19,8 @@ import ray.util
 from swav_ray import settings
 from swav_ray.config import Config, ConfigError, check_resume
 from swav_ray.data import manifest as manifests
-from swav_ray.data.holdout import check_new, split, twins, why_none
+from swav_ray.data.formats.names import TEST
+from swav_ray.data.holdout import check_new, split_ids, twins, why_none
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.health.beforehand import concerns
@@ -139,8 +140,8 @@ def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
     manifest = manifest_of(config, run_dir, terminal, begun=begun)
     if not begun:
         check_new(manifest, config.data)
-    train_ids, held_out = split(manifest, config.data)
-    plan = SamplePlan(train_ids, config.run.seed, config.train.global_batch_size)
+    train_ids, held_out = split_ids(manifest, config.data)
+    plan = SamplePlan.of(config, train_ids)
     terminal.line(
         f"{manifest.root}: {len(train_ids):,} images to train on, {len(held_out):,} held out for kNN; "
         f"{plan.steps_per_epoch} steps an epoch, {plan.dropped_per_epoch} images of each epoch's tail left out"
@@ -151,7 +152,7 @@ def _check_data(config: Config, run_dir: Place, terminal: Terminal) -> Manifest:
             "training images"
         )
     if not len(held_out):
-        terminal.line(f"{'warning' if len(manifest.test_ids()) else 'note'}: {why_none(manifest)}")
+        terminal.line(f"{'warning' if manifest.count(TEST) else 'note'}: {why_none(manifest)}")
     for concern in concerns(config, len(train_ids), side=median_side(manifest, train_ids)):
         terminal.line(f"warning: {concern.line()}")
     return manifest

@@ -7,7 +7,7 @@ import torch
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
-from swav_ray.data.holdout import split
+from swav_ray.data.holdout import split_ids
 from swav_ray.evaluate.in_training.measurer import Measurer
 from swav_ray.model.swav import SwAVModel
 from swav_ray.run import checkpoint_files, layout
@@ -40,6 +40,6 @@ def measure(config: Config, run_dir: Place, step: int, device: str) -> Figures:
     where = torch.device(device)
     set_up_torch(config, where)
     manifest = manifests.load(run_dir / layout.MANIFEST)
-    measurer = Measurer(config, manifest, *split(manifest, config.data), device=where, world=World())
+    measurer = Measurer(config, manifest, *split_ids(manifest, config.data), device=where, world=World())
     model = load_model(config, run_dir, step).to(where)
     return measurer.figures(model, measurer.knn(model))

@@ -6,14 +6,16 @@ import dataclasses
 import io
 import json
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swav_ray.config import Config
 from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.short_side import short_side
+from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.partitions import MOST_IN_MEMORY
+from swav_ray.data.selected_ids import Ids
 from swav_ray.model.normalize import MEAN, STD
 from swav_ray.model.swav import SwAVModel
 from swav_ray.run.about import About
@@ -55,18 +57,18 @@ def placed(about: About, run_dir: Place) -> About:
     return dataclasses.replace(about, samples=(run_dir / MANIFEST).uri, held_out=(run_dir / HELD_OUT).uri)
 
 
-def describe(run_dir: Place, about: About, manifest: Manifest, held_out: np.ndarray) -> None:
+def describe(run_dir: Place, about: About, manifest: Manifest, held_out: Ids) -> None:
     """Writes about.json and held_out.parquet, if they are not there.
 
     Args:
         about: what is known of the run's weights.
         manifest: the data set. held_out: the sample ids that it does not train on; their rows of the manifest go to
-            held_out.parquet, with a column `sample_id`.
+            held_out.parquet, with a column `sample_id`; of more than fit in memory some, spread evenly.
     """
     if not (run_dir / HELD_OUT).exists():
-        rows = manifest.table.take(pa.array(held_out.astype(np.int64)))
+        ids = evenly(held_out, MOST_IN_MEMORY)
         sink = io.BytesIO()
-        table = rows.add_column(0, "sample_id", pa.array(held_out.astype(np.int64)))
+        table = manifest.rows(ids).add_column(0, "sample_id", pa.array(ids, pa.int64()))
         pq.write_table(table, sink, compression="zstd")
         (run_dir / HELD_OUT).write_bytes(sink.getvalue())
     if not (run_dir / ABOUT).exists():

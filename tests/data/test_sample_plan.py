@@ -10,11 +10,30 @@ from hypothesis import strategies as st
 from swav_ray.config import ConfigError
 from swav_ray.data.sample_plan import DRAWS, SamplePlan, digest, even_slice
 
+
+class LookedUp:
+    """The ids 0, 3, 6 ..., as if there were too many to hold."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        assert positions.max() < self._size
+        return positions * 3
+
+
 plans = st.builds(
-    lambda n, seed, batch: SamplePlan(np.arange(n) * 3, seed, min(batch, n)),
+    lambda n, held, seed, batch, block: SamplePlan(
+        np.arange(n) * 3 if held else LookedUp(n), seed, min(batch, n), block, 4 * block
+    ),
     st.integers(1, 300),
+    st.booleans(),
     st.integers(0, 2**62),
     st.integers(1, 64),
+    st.sampled_from([0, 1, 8]),
 )
 
 
@@ -25,7 +44,7 @@ def test_an_epoch_has_every_sample_at_most_once_and_leaves_out_only_the_tail(pla
     seen = np.concatenate(batches)
     assert all(len(batch) == plan.global_batch_size for batch in batches)
     assert len(set(seen)) == len(seen) == len(plan.ids) - plan.dropped_per_epoch
-    assert set(seen) <= set(plan.ids)
+    assert set(seen) <= set(plan.ids[np.arange(len(plan.ids))])
 
 
 @given(plan=plans, start=st.integers(0, 40), length=st.integers(1, 40), cut=st.integers(0, 40))
@@ -81,9 +100,29 @@ def test_a_digest_shows_a_lost_or_repeated_sample() -> None:
 
 
 def test_epochs_and_seeds_differ() -> None:
-    plan, other = SamplePlan(np.arange(100), 0, 10), SamplePlan(np.arange(100), 1, 10)
-    assert not np.array_equal(plan.permutation(0), plan.permutation(1))
-    assert not np.array_equal(plan.permutation(0), other.permutation(0))
+    for ids, block in ((np.arange(100), 0), (LookedUp(100), 0), (np.arange(100), 5)):
+        plan, other = SamplePlan(ids, 0, 10, block, 20), SamplePlan(ids, 1, 10, block, 20)
+        first, second = plan.batches(0, 10), plan.batches(10, 20)
+        assert not np.array_equal(first, second)
+        assert not np.array_equal(first, other.batches(0, 10))
+
+
+def test_ids_in_memory_keep_the_order_that_runs_began_with() -> None:
+    """numpy's: runs that began before there was another order resume with it."""
+    order = np.random.default_rng([5, 0x6F72646572, 3]).permutation(23)
+    assert np.concatenate(SamplePlan(np.arange(23) * 3, 5, 4).batches(15, 20)).tolist() == (order[:20] * 3).tolist()
+
+
+def test_a_step_far_out_in_a_billion_samples_is_planned_alone() -> None:
+    plan = SamplePlan(LookedUp(10**9), 0, 4096)
+    (ids,) = plan.batches(7 * plan.steps_per_epoch - 1, 7 * plan.steps_per_epoch)
+    assert len(set(ids.tolist())) == 4096
+    assert plan.replacement(3, 123, 0) % 3 == 0
+
+
+def test_a_batch_by_blocks_has_few_neighbourhoods() -> None:
+    plan = SamplePlan(np.arange(4096), 0, 256, block=16, window=256)
+    assert all(len(np.unique(ids // 16)) == 16 for ids in plan.batches(0, 16))
 
 
 def test_the_tail_is_not_always_the_same() -> None:

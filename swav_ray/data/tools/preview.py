@@ -11,7 +11,9 @@ from swav_ray.config import Config
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.holdout import split_ids
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.selected_ids import Ids
 from swav_ray.data.sources import Sample, name_of, read_samples
 
 _GAP, _CAPTION = 4, 14  # pixels
@@ -25,13 +27,14 @@ def contact_sheet(manifest: Manifest, config: Config, *, samples: int = 8, epoch
 
     The crops are those of ``epoch`` with ``run.seed``, colour included wherever ``augment.color_device`` puts it.
     """
-    ids = manifest.train_ids() if len(manifest.train_ids()) else np.arange(len(manifest))
-    ids = ids[np.linspace(0, len(ids) - 1, min(samples, len(ids))).astype(int)]
+    train, _ = split_ids(manifest, config.data)
+    ids: Ids = train if len(train) else np.arange(len(manifest))
+    chosen = ids[np.linspace(0, len(ids) - 1, min(samples, len(ids))).astype(int)]
     augment = dataclasses.replace(config.augment, color_device="cpu")
     multi_crop = MultiCrop(config.crops, augment, config.run.seed)
     decoding = manifest.decoded_by(config.data).decoding
     rows = []
-    for sample_id, sample in zip(map(int, ids), read_samples(manifest, ids), strict=True):
+    for sample_id, sample in zip(map(int, chosen), read_samples(manifest, chosen), strict=True):
         rows.append(_row(_title(manifest, sample_id), sample, sample_id, epoch, multi_crop, decoding))
     sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height + _GAP for r in rows)), _PAPER)
     top = 0
@@ -42,7 +45,7 @@ def contact_sheet(manifest: Manifest, config: Config, *, samples: int = 8, epoch
 
 
 def _title(manifest: Manifest, sample_id: int) -> str:
-    label = int(manifest.labels[sample_id])
+    label = int(manifest.labels_of(np.array([sample_id]))[0])
     name = f"  {manifest.classes[label]}" if 0 <= label < len(manifest.classes) else ""
     return f"{sample_id}{name}  {name_of(manifest, sample_id).removeprefix(manifest.root).lstrip('/')}"
 

@@ -101,7 +101,7 @@ def of_places(
         where = place(uri)
         if not labelled and voc.is_voc(where):
             where /= voc.IMAGES  # its other folders are of masks
-        found = manifest.load_or_build(where.uri, cache, progress=progress)
+        found = manifest.load_or_build(where.uri, cache, progress=progress).in_memory()
         notes.extend(found.notes)
         if labels_csv:
             try:
@@ -138,11 +138,11 @@ def of_places_with_sets(
     def read(uri: str, learn: bool) -> tuple[Manifest, LabelSets]:
         where = place(uri)
         if voc.is_voc(where) and not labels_csv:
-            found = manifest.load_or_build((where / voc.IMAGES).uri, cache, progress=progress)
+            found = manifest.load_or_build((where / voc.IMAGES).uri, cache, progress=progress).in_memory()
             sets, said = label_sets.of_voc(where, found, _voc_set(where, learn))
             notes.extend(said)
             return found, sets
-        found = manifest.load_or_build(uri, cache, progress=progress)
+        found = manifest.load_or_build(uri, cache, progress=progress).in_memory()
         notes.extend(found.notes)
         ids = found.train_ids() if learn else _judged(found, needed=not val)
         if labels_csv:
@@ -194,7 +194,7 @@ def of_run(run_dir: Place, *, labelled: bool = True) -> tuple[Split, Split, list
         EvaluationError: it held nothing out, or its images have no labels. FileNotFoundError: it has not begun.
     """
     config = settings.from_yaml((run_dir / layout.CONFIG).read_bytes().decode(), Config(), str(run_dir / layout.CONFIG))
-    samples = manifest.load(run_dir / layout.MANIFEST)
+    samples = manifest.load(run_dir / layout.MANIFEST).in_memory()
     train_ids, held_out = holdout.split(samples, config.data)
     if not labelled and not len(held_out):
         held_out = train_ids

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from swav_ray.config import Config
+from swav_ray.data.holdout import has_labels
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.selected_ids import Ids
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.in_training.probe import Knn, Workers, knn
 from swav_ray.model.swav import SwAVModel, Trunk
@@ -32,8 +33,8 @@ class Measurer:
         self,
         config: Config,
         manifest: Manifest,
-        train_ids: np.ndarray,
-        held_out: np.ndarray,
+        train_ids: Ids,
+        held_out: Ids,
         *,
         device: torch.device,
         world: Workers,
@@ -44,7 +45,7 @@ class Measurer:
 
     def has_work(self) -> bool:
         """Whether there is anything to measure: labels for kNN, or label-free figures that are asked for."""
-        labelled = bool((self._manifest.labels[self._train_ids] >= 0).any())
+        labelled = has_labels(self._manifest, self._train_ids)
         return self._config.eval.label_free_images > 0 or (labelled and len(self._held_out) > 0)
 
     @property

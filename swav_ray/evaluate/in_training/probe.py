@@ -20,8 +20,9 @@ from swav_ray.data.bad_images import BadImage
 from swav_ray.data.contents import content_of
 from swav_ray.data.crops.center_crop import center_crop
 from swav_ray.data.crops.decode import UnreadableImage, decode
-from swav_ray.data.holdout import evenly
+from swav_ray.data.holdout import labelled
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.selected_ids import Ids
 from swav_ray.data.sources import Sample, name_of, read_samples
 from swav_ray.evaluate.features.extract import extract, pixels
 from swav_ray.evaluate.knn import knn_top1
@@ -141,7 +142,7 @@ def _embed(
         unreadable += crops.unreadable
         if not len(crops.ids):
             continue
-        labels.append(torch.from_numpy(manifest.labels[crops.ids].astype(np.int64)))
+        labels.append(torch.from_numpy(manifest.labels_of(crops.ids).astype(np.int64)))
         contents.append(crops.contents)
         features["pixels"].append(pixels(crops.pixels).cpu())
         for name, backbone in backbones.items():
@@ -164,8 +165,8 @@ def _cat(parts: list[Tensor]) -> Tensor:
 def knn(
     backbones: Mapping[str, nn.Module],
     manifest: Manifest,
-    train_ids: np.ndarray,
-    held_out: np.ndarray,
+    train_ids: Ids,
+    held_out: Ids,
     config: EvalConfig,
     *,
     device: torch.device,
@@ -177,14 +178,14 @@ def knn(
     Unreadable images are left out, and held-out ones that are byte-identical to a neighbour, unless the manifest is of
     an earlier version, whose runs counted them. All workers call it together; the result is the same on each.
     """
-    bank_ids = evenly(train_ids[manifest.labels[train_ids] >= 0], config.max_bank)
-    query_ids = evenly(held_out, config.max_queries)
+    bank_ids = labelled(manifest, train_ids, config.max_bank)
+    query_ids = labelled(manifest, held_out, config.max_queries)
     if not len(bank_ids) or not len(query_ids):
         return Knn(top1={})
     bank, queries = (
         _embed(backbones, manifest, ids, config.image_size, device, world) for ids in (bank_ids, query_ids)
     )
-    twins = np.isin(queries.contents, bank.contents) & (manifest.contents is not None)
+    twins = np.isin(queries.contents, bank.contents) & manifest.has_contents
     if twins.any():
         queries = queries.without(twins)
     return Knn(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from ray.tune.schedulers import TrialScheduler
 
 from swav_ray.config import Config, ConfigError, replace
-from swav_ray.data.holdout import split, with_twins
+from swav_ray.data.formats.names import TEST, TRAIN
+from swav_ray.data.holdout import has_labels, split_ids, with_twins
 from swav_ray.data.manifest import Manifest
+from swav_ray.data.selected_ids import Ids
 from swav_ray.health.beforehand import concerns
 from swav_ray.health.image_side import median_side
 from swav_ray.launch.dataset import manifest_of
@@ -85,7 +86,7 @@ def make_design(
     if recipe is not given and not begun:
         manifest, _ = with_twins(manifest, recipe.data)
     base = with_sweep_settings(recipe, scheduler)
-    train_ids, held_out = split(manifest, base.data)
+    train_ids, held_out = split_ids(manifest, base.data)
     images = len(train_ids)
     for concern in concerns(base, images, side=median_side(manifest, train_ids)):
         terminal.line(f"warning: the recipe's {concern.line()}")
@@ -144,12 +145,13 @@ def with_sweep_settings(config: Config, scheduler: str) -> Config:
 
 def _with_held_out(config: Config, manifest: Manifest, terminal: Terminal) -> Config:
     """Holds some of the training images out for kNN, if there are labels and nothing is held out yet."""
-    if not (manifest.labels >= 0).any() or len(split(manifest, config.data)[1]):
+    labels = manifest.count(TRAIN, labelled=True) + manifest.count(TEST, labelled=True)
+    if not labels or len(split_ids(manifest, config.data)[1]):
         return config
     terminal.line(f"data.holdout_fraction = {_HELD_OUT}: held out for kNN, since the data set has no split")
     return replace(config, data={"holdout_fraction": _HELD_OUT})
 
 
-def _knn_is_possible(manifest: Manifest, train_ids: np.ndarray, held_out: np.ndarray) -> bool:
+def _knn_is_possible(manifest: Manifest, train_ids: Ids, held_out: Ids) -> bool:
     """Whether there are labels: kNN's neighbours are images that are trained on, its queries held-out ones."""
-    return bool(len(held_out)) and bool((manifest.labels[train_ids] >= 0).any())
+    return bool(len(held_out)) and has_labels(manifest, train_ids)

@@ -21,7 +21,7 @@ from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.crops.multi_crop import MultiCrop
-from swav_ray.data.holdout import evenly, split
+from swav_ray.data.holdout import evenly, split_ids
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import name_of, read_samples
 from swav_ray.features.embedding import batches, crops_of, embed
@@ -78,7 +78,7 @@ def _made(run_dir: Place, config: Config, step: int, *, umap: bool) -> Gallery:
     backbone = load_backbone(checkpoint_folder(run_dir, step))
     size = backbone.preprocess.image_size
     wanted = min(_MOST_IMAGES, max(_LEAST_IMAGES, _MOST_PIXELS // size**2))
-    trained_on, _ = split(manifest, config.data)
+    trained_on, _ = split_ids(manifest, config.data)
     ids = evenly(trained_on, wanted)
     crops, reasons, _ = crops_of(manifest, ids, size, _THREADS)
     readable = np.array([reason is None for reason in reasons])
@@ -88,7 +88,7 @@ def _made(run_dir: Place, config: Config, step: int, *, umap: bool) -> Gallery:
     head = head_of(backbone.origin.parts.head, backbone.origin.place)
     features_ND = torch.from_numpy(embed(backbone, crops, torch.device("cpu")))
     before_ND, began = _before(run_dir, config, backbone, crops)
-    labels = manifest.labels[ids]
+    labels = manifest.labels_of(ids)
     nearest_N, score_N = _nearest(features_ND, head)
     return Gallery(
         step=step,
@@ -207,7 +207,7 @@ def _cropped(manifest: Manifest, config: Config, ids: np.ndarray) -> tuple[Crops
     found = []
     chosen = evenly(ids, _CROPPED)
     for sample_id, sample in zip(chosen.tolist(), read_samples(manifest, chosen), strict=True):
-        name, label = _name(manifest, sample_id), _label(manifest, int(manifest.labels[sample_id]))
+        name, label = _name(manifest, sample_id), _label(manifest, int(manifest.labels_of(np.array([sample_id]))[0]))
         try:
             if isinstance(sample, Exception):
                 raise sample
