@@ -29,7 +29,7 @@ from swav_ray.data.formats.rows import Rows
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars
 from swav_ray.data.looks import Looks, look
-from swav_ray.data.partitions import MOST_IN_MEMORY, Partitions, PartitionWriter
+from swav_ray.data.partitions import FILE_ROWS, MOST_IN_MEMORY, Partitions, PartitionWriter
 from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
 from swav_ray.storage.ranges import RangeFile
@@ -204,14 +204,16 @@ def _partitioned(manifest: Manifest, folder: Place) -> Manifest:
     return replace(manifest, table=writer.close())
 
 
-def save(manifest: Manifest, where: Place, *, group_rows: int | None = None) -> Manifest:
+def save(
+    manifest: Manifest, where: Place, *, group_rows: int | None = None, most_in_memory: int = MOST_IN_MEMORY
+) -> Manifest:
     """Writes a manifest as one Parquet file; returns it as `load` will find it.
 
-    A list of more than MOST_IN_MEMORY samples is written in partitions to a folder beside the file, unless it lies in
+    A list of more than `most_in_memory` samples is written in partitions to a folder beside the file, unless it lies in
     partitions already or `group_rows`, samples of a row group for `load_group`, are given.
     """
-    if len(manifest) > MOST_IN_MEMORY and not group_rows and isinstance(manifest.table, pa.Table):
-        name = f"{where.name.removesuffix('.parquet')}-{manifest.fingerprint}"
+    if len(manifest) > most_in_memory and not group_rows and isinstance(manifest.table, pa.Table):
+        name = f"{where.name.removesuffix('.parquet')}-{manifest.fingerprint}-{FILE_ROWS}"
         manifest = _partitioned(manifest, where.parent / name)
     table = manifest.table
     about = {

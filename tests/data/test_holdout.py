@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from swav_ray.config import ConfigError, DataConfig
+from swav_ray.data.formats.names import TEST, TRAIN
 from swav_ray.data.formats.rows import Rows
-from swav_ray.data.holdout import check_new, evenly, split, twins, why_none
-from swav_ray.data.manifest import Manifest
+from swav_ray.data.holdout import (
+    check_new,
+    evenly,
+    has_labels,
+    labelled,
+    split,
+    split_ids,
+    twins,
+    why_none,
+    with_twins,
+)
+from swav_ray.data.manifest import Manifest, save
+from swav_ray.storage.place import place
 
 
 def manifest(labels: list[int], splits: list[int] | None = None) -> Manifest:
@@ -94,3 +108,47 @@ def test_if_all_test_images_are_copies_that_is_why_there_is_no_knn() -> None:
     whole = manifest([0, 1, 0], [0, 0, 1]).with_contents(np.array([5, 6, 6], np.uint64))
     assert split(whole, DataConfig())[1].tolist() == []
     assert why_none(whole) == "every test image that has a label is a copy of a training image, so there is no kNN"
+
+
+def partitioned(whole: Manifest, folder: Path) -> Manifest:
+    folder = Path(tempfile.mkdtemp(dir=folder))  # a process holds what it has read of a folder
+    return save(whole, place(str(folder)) / "list.parquet", most_in_memory=0)
+
+
+def test_a_list_in_partitions_has_the_split_of_the_same_list_in_memory(tmp_path: Path) -> None:
+    whole = manifest([0, 1, 0, 1, -1] * 40, ([0, 0, 1, 1, 1] * 40))
+    for data in (DataConfig(), DataConfig(limit=7)):
+        train, held_out = split_ids(partitioned(whole, tmp_path), data)
+        expected = split(whole, data)
+        assert evenly(train, 0).tolist() == expected[0].tolist()
+        assert evenly(held_out, 0).tolist() == expected[1].tolist()
+        assert evenly(train, 5).tolist() == evenly(expected[0], 5).tolist()
+
+
+def test_of_a_list_in_partitions_a_fraction_is_held_out_too(tmp_path: Path) -> None:
+    found = partitioned(manifest([0, 1] * 50), tmp_path)
+    train, held_out = split_ids(found, DataConfig(holdout_fraction=0.2))
+    assert len(held_out) == 20
+    assert sorted([*evenly(train, 0), *evenly(held_out, 0)]) == list(range(100))
+    with pytest.raises(ConfigError, match=r"data.holdout_fraction.*needs labels"):
+        split_ids(partitioned(manifest([-1, -1]), tmp_path), DataConfig(holdout_fraction=0.5))
+
+
+def test_what_is_counted_of_a_list_does_not_depend_on_where_it_lies(tmp_path: Path) -> None:
+    for labels, splits in (([0, 1, -1, 1], [0, 0, 0, 1]), ([-1, -1], None), ([-1, 0], [1, 0])):
+        whole = manifest(labels, splits)
+        found = partitioned(whole, tmp_path)
+        assert why_none(found) == why_none(whole)
+        for which in (TRAIN, TEST):
+            for with_label in (False, True):
+                assert found.count(which, labelled=with_label) == whole.count(which, labelled=with_label)
+        ids = split_ids(found, DataConfig())[0], split(whole, DataConfig())[0]
+        assert has_labels(found, ids[0]) == has_labels(whole, ids[1])
+        assert labelled(found, ids[0], 2).tolist() == labelled(whole, ids[1], 2).tolist()
+
+
+def test_copies_among_too_many_images_are_said_to_be_unknown(tmp_path: Path) -> None:
+    found = partitioned(manifest([0, 1, 0, 1], [0, 0, 1, 1]), tmp_path)
+    assert with_twins(found, DataConfig())[1] == "byte-identical images among 4 are not searched for"
+    assert twins(found, DataConfig()) == 0
+    assert with_twins(partitioned(manifest([0, 1]), tmp_path), DataConfig())[1] == ""

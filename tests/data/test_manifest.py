@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 from swav_ray.data import manifest as manifest_module
 from swav_ray.data.looks import Looks
 from swav_ray.data.manifest import PlaceError, build, cached_at, load, load_or_build, save
+from swav_ray.data.partitions import Partitions
+from swav_ray.data.sources import read_samples
 from swav_ray.storage.place import Entry, Place, place
-from tests.data.images import write_files, write_parquet
+from tests.data.images import image, write_files, write_parquet
 
 PARTS = st.text(string.ascii_letters + string.digits + "_ é", min_size=1, max_size=6).filter(lambda p: p.strip() == p)
 NAMES = st.lists(st.lists(PARTS, min_size=1, max_size=3).map(lambda p: f"{'/'.join(p)}.jpg"), min_size=1, unique=True)
@@ -104,3 +107,25 @@ def test_progress_is_reported(tmp_path: Path) -> None:
     with listed([f"{i}.jpg" for i in range(2500)]):
         build(str(tmp_path), progress=seen.append)
     assert seen == [1000, 2000, 2500]
+
+
+def test_a_list_in_partitions_is_loaded_without_its_rows_and_has_all_of_them(tmp_path: Path) -> None:
+    write_files(tmp_path / "images", {f"{number}.png": image(number, "PNG") for number in range(9)})
+    found = build(str(tmp_path / "images"))
+    file = place(str(tmp_path / "cache")) / "list.parquet"
+    stored = save(found, file, most_in_memory=8)
+    assert isinstance(stored.table, Partitions)
+    again = load(file)
+    assert isinstance(again.table, Partitions)
+    assert len(again) == 9
+    assert again.in_memory().table.equals(found.table)
+    ids = np.array([7, 0, 7])
+    assert again.take(ids).table.equals(found.take(ids).table)
+    assert again.uri_of(3) == found.uri_of(3)
+    assert (again.fingerprint, again.classes, again.looks) == (found.fingerprint, found.classes, found.looks)
+    for sample, other in zip(read_samples(again, ids), read_samples(found, ids), strict=True):
+        assert sample == other
+    copy = file.parent / "run" / "manifest.parquet"
+    save(again, copy)
+    assert load(copy).take(ids).table.equals(found.take(ids).table)
+    assert isinstance(save(found, file, most_in_memory=9).table, pa.Table)
