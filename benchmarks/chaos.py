@@ -1,6 +1,7 @@
 """Disturbs a real training run and checks that nothing of it was lost.
 
-    python -m benchmarks.chaos --seed S --events N [--workers MIN MAX] [--storage PLACE]
+    python -m benchmarks.chaos --seed S --events N [--workers MIN MAX] [--storage PLACE] [--shuffle-block B]
+        [--partitioned]
 
 A Ray cluster of several nodes on this machine, a small training run on it, and a schedule drawn from the seed: killed
 workers, lost nodes, joining nodes, drains with a deadline, killed controllers, the whole job killed and started again,
@@ -41,7 +42,7 @@ from swav_ray.config import Config, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batches import BatchMaker
 from swav_ray.data.crops.multi_crop import MultiCrop
-from swav_ray.data.holdout import split
+from swav_ray.data.holdout import split_ids
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.recipes import quickstart
 from swav_ray.run.layout import MANIFEST, SUMMARY
@@ -53,7 +54,9 @@ TOLERANCE = 1e-4  # relative, on losses, if the number of workers varies
 ELASTIC_CPUS = 2.0  # of an elastic run's worker
 
 
-def job_config(images: str, runs: str, name: str, workers: tuple[int, int], epochs: int, cpus: float) -> Config:
+def job_config(
+    images: str, runs: str, name: str, workers: tuple[int, int], epochs: int, cpus: float, block: int = 0
+) -> Config:
     """A small run: uneven slices at most numbers of workers, a queue, checkpoints within epochs and at their ends.
 
     At a low rate and a high temperature: worlds of several sizes are compared, and a net this small magnifies rounding
@@ -62,12 +65,13 @@ def job_config(images: str, runs: str, name: str, workers: tuple[int, int], epoc
 
     Args:
         cpus: of a worker, which are its threads too: with another number of them sums are rounded otherwise.
+        block: neighbouring samples that are read together.
     """
     low, high = workers
     return replace(
         quickstart(),
         run={"name": name, "storage": runs, "progress_seconds": 0.05},
-        data={"uri": images, "holdout_fraction": 0.0},
+        data={"uri": images, "holdout_fraction": 0.0, "shuffle_block": block, "shuffle_window": max(1, 4 * block)},
         crops={"sizes": (32, 16), "counts": (2, 2), "min_scales": (0.3, 0.1), "max_scales": (1.0, 0.4)},
         model={"width": 0.25, "hidden_dim": 32, "output_dim": 16, "prototypes": (12,)},
         queue={"length": 16, "start_epoch": 1},
@@ -100,7 +104,7 @@ def report(run: Run, undisturbed: Run, constant: bool) -> dict[str, Any]:
     result: dict[str, Any] = {"events": dict(Counter(one.event.kind for one in fired))}
     if not problems:
         manifest = manifests.load(run.run_dir / MANIFEST)
-        plan = SamplePlan(split(manifest, run.config.data)[0], run.config.run.seed, BATCH)
+        plan = SamplePlan.of(run.config, split_ids(manifest, run.config.data)[0])
         steps = run.config.train.epochs * plan.steps_per_epoch
         verdict = judge(run.run_dir, undisturbed.run_dir, plan, steps, constant=constant, tolerance=TOLERANCE)
         result |= {key: value for key, value in asdict(verdict).items() if key != "problems"}
@@ -129,8 +133,11 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
     well = True
     with storage_for(args.storage, folder, IMAGES) as storage, ExitStack() as stack:
         cpus = 1.0 if low == high else ELASTIC_CPUS
-        plain = job_config(storage.images, str(folder / "runs"), "undisturbed", (high, high), epochs, cpus)
+        local, block = str(folder / "runs"), args.shuffle_block
+        plain = job_config(storage.images, local, "undisturbed", (high, high), epochs, cpus, block)
         compile_kernels(plain)
+        if args.partitioned:
+            index_in_partitions(plain)
         cluster = Cluster(nodes.start, cpus=node_cpus(low, high))
         stack.callback(cluster.close)
         tell(f"{nodes.start} nodes; {steps} steps; undisturbed first")
@@ -140,7 +147,9 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
         for seed in args.seed:
             schedule = draw(seed, args.events, steps, nodes, args.kinds)
             runs = storage.runs_of(seed, any(event.kind == "storage_outage" for event in schedule))
-            config = job_config(storage.images, runs, f"{folder.name}-{seed}", (low, high), epochs, cpus)
+            config = job_config(storage.images, runs, f"{folder.name}-{seed}", (low, high), epochs, cpus, block)
+            if args.partitioned:
+                index_in_partitions(config)
             tell(f"seed {seed}, runs in {runs}: " + " ".join(f"{event.kind}@{event.step}" for event in schedule))
             about = {"benchmark": "chaos", "seed": seed, "workers": args.workers, "steps": steps}
             about["storage"] = "s3" if runs.startswith("s3://") else "local"
@@ -158,6 +167,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--workers", type=int, nargs=2, metavar=("MIN", "MAX"), default=(2, 2))
     parser.add_argument("--storage", metavar="PLACE", help="a local folder or s3://bucket/prefix; default: drawn")
+    parser.add_argument("--shuffle-block", type=int, default=0, metavar="B", help="of data.shuffle_block")
+    parser.add_argument("--partitioned", action="store_true", help="keep the list of images in storage, as a long one")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="draw from these alone")
     args = parser.parse_args(arguments)
     if min(args.seed) < 0:
@@ -170,6 +181,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("AWS_ENDPOINT_URL must be http://: the gate that makes outages cannot relay https")
     args.workers = tuple(args.workers)
     return args
+
+
+def index_in_partitions(config: Config) -> None:
+    """The list that the run will find, in partitions although it is short."""
+    uri, cache = config.data.uri, manifests.cache_of(config.run.storage)
+    manifests.save(manifests.build(uri), manifests.cached_at(uri, cache), most_in_memory=0)
 
 
 def compile_kernels(config: Config) -> None:

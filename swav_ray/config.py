@@ -98,7 +98,7 @@ class DataConfig:
         unit="samples",
     )
     shuffle_window: int = setting(
-        4096, "Samples within which blocks are shuffled with each other, if there are blocks.", unit="samples"
+        512, "Samples within which blocks are shuffled with each other, if there are blocks.", unit="samples"
     )
 
     @property

@@ -88,6 +88,9 @@ def _parser() -> Parser:
         "--max-side", type=at_least_one, default=0, help="make larger images smaller, in pixels (default: as they are)"
     )
     command.add_argument("--deduplicate", action="store_true", help="keep one of several byte-identical images")
+    command.add_argument(
+        "--shuffle", action="store_true", help="in a random order, for training that reads neighbours together"
+    )
     command.set_defaults(run=_import)
 
     command = commands.add_parser("check", help="find images that cannot be read", description=_check.__doc__)
@@ -141,6 +144,7 @@ def _import(options: argparse.Namespace) -> Answer:
         shard_bytes=options.shard_mib << 20,
         max_side=options.max_side,
         deduplicate=options.deduplicate,
+        shuffle=options.shuffle,
         progress=progress,
     )
     progress.end()

@@ -187,7 +187,9 @@ def _write(file: Place, table: pa.Table) -> None:
 def _read(folder: Place, number: int, rows: int) -> pa.Table:
     file = _file(folder, number)
     try:
-        table = pq.read_table(io.BytesIO(file.read_bytes()), page_checksum_verification=True).combine_chunks()
+        with pq.ParquetFile(pa.BufferReader(file.read_bytes()), page_checksum_verification=True) as parquet:
+            # With Arrow's threads a process now and then aborts when it ends: it may end while they still run.
+            table = parquet.read(use_threads=False).combine_chunks()
         if table.num_rows == rows:
             return table
         reason = f"is damaged (it has {table.num_rows} samples, not {rows})"

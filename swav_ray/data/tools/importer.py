@@ -20,6 +20,7 @@ from PIL import Image
 from swav_ray.data.formats.names import SPLITS
 from swav_ray.data.formats.shard_writer import StoredImage, imported_layout, write_shard
 from swav_ray.data.formats.shards import IMPORT_FILE
+from swav_ray.data.keyed_permutation import KeyedPermutation
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools.duplicates import without_copies
@@ -28,6 +29,7 @@ from swav_ray.data.tools.torchvision_source import PREFIX, TorchvisionSource
 from swav_ray.storage.place import Place, PlaceError, is_leftover, place
 
 SHARD_BYTES = 64 << 20
+_SHUFFLED = 0x696D706F7274  # keeps this order apart from those of training
 _FORMAT = 1
 _LARGEST_SHARD_ROWS = 65_536
 _READ_TOGETHER = 128  # samples
@@ -130,13 +132,17 @@ class _Shards:
     counts: dict[str, int]
     shards: dict[str, int]
     max_side: int = 0
+    shuffled: bool = False
 
     def names(self) -> Iterator[tuple[str, str, np.ndarray]]:
         """Name, split and indices (into the split) of every shard; sizes differ by at most one."""
         for split, shards in self.shards.items():
             edges = np.linspace(0, self.counts[split], shards + 1).astype(np.int64)
             for i in range(shards):
-                yield f"{split}-{i:05d}-of-{shards:05d}.parquet", split, np.arange(edges[i], edges[i + 1])
+                ids = np.arange(edges[i], edges[i + 1])
+                if self.shuffled:
+                    ids = KeyedPermutation(self.counts[split], (_SHUFFLED,))(ids)
+                yield f"{split}-{i:05d}-of-{shards:05d}.parquet", split, ids
 
 
 def import_shards(
@@ -146,19 +152,21 @@ def import_shards(
     shard_bytes: int = SHARD_BYTES,
     max_side: int = 0,
     deduplicate: bool = False,
+    shuffle: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
     """Writes the images of ``source`` into Parquet shards in ``out``, byte for byte; arrays become PNG.
 
     Above 0, ``max_side`` makes images smaller whose longer side has more pixels (see `shrunk`). ``deduplicate`` keeps
-    one of several byte-identical images; of a training image and one of the test split, the latter.
+    one of several byte-identical images; of a training image and one of the test split, the latter. ``shuffle`` writes
+    each split in a random order, always the same one, so that neighbours in a shard are of no one class.
 
     ``source`` is a place or ``torchvision:CLASS:ROOT``; ``progress(images done, images in all)``. Samples that are not
     there are skipped and listed. Raises PlaceError if the source cannot be read or ``out`` holds something else.
     """
     target = place(out)
     reader = _open(source, deduplicate)
-    shards = _shards_for(reader, target, shard_bytes, max_side)
+    shards = _shards_for(reader, target, shard_bytes, max_side, shuffle)
     there = {entry.name for entry in target.list()}
     for name in filter(is_leftover, there):
         (target / name).delete()
@@ -215,7 +223,7 @@ def _open(source: str, deduplicate: bool) -> _Source:
     return TorchvisionSource(source)
 
 
-def _shards_for(source: _Source, target: Place, shard_bytes: int, max_side: int) -> _Shards:
+def _shards_for(source: _Source, target: Place, shard_bytes: int, max_side: int, shuffle: bool) -> _Shards:
     """The shards that ``target`` was begun with, or new ones, written there."""
     try:
         begun = json.loads((target / IMPORT_FILE).read_bytes())
@@ -233,10 +241,13 @@ def _shards_for(source: _Source, target: Place, shard_bytes: int, max_side: int)
         if begun.get("max_side", 0) != max_side:
             before = begun.get("max_side", 0)
             raise PlaceError(f"{target}: was begun with --max-side {before}; give that, or another folder")
+        if begun.get("shuffled", False) != shuffle:
+            before = "with" if begun.get("shuffled", False) else "without"
+            raise PlaceError(f"{target}: was begun {before} --shuffle; do as then, or give another folder")
         return _Shards(**begun)
     rows = int(np.clip(shard_bytes / max(1.0, source.mean_bytes()), 1, _LARGEST_SHARD_ROWS))
     numbers = {split: -(-count // rows) for split, count in source.counts.items()}
-    shards = _Shards(_FORMAT, source.name, source.fingerprint, source.counts, numbers, max_side)
+    shards = _Shards(_FORMAT, source.name, source.fingerprint, source.counts, numbers, max_side, shuffle)
     (target / IMPORT_FILE).write_bytes(json.dumps(asdict(shards), indent=1).encode())
     return shards
 

@@ -181,3 +181,26 @@ def test_an_import_makes_images_smaller_and_leaves_copies_out_if_asked(tmp_path:
     for other in ({"deduplicate": True}, {"max_side": 60}):
         with pytest.raises(PlaceError, match="was begun"):
             import_shards(str(tmp_path / "in"), str(tmp_path / "out"), **other)
+
+
+def test_a_shuffled_import_has_the_same_images_in_another_order_always_the_same(tmp_path: Path) -> None:
+    files = {
+        f"{split}/{name}/{i}.jpg": image(100 * j + i)
+        for split in ("train", "val")
+        for j, name in enumerate("ab")
+        for i in range(20)
+    }
+    write_files(tmp_path / "in", files)
+    for out in ("plain", "first", "second"):
+        import_shards(str(tmp_path / "in"), str(tmp_path / out), shard_bytes=9000, shuffle=out != "plain")
+    plain, first = (build(str(tmp_path / out)) for out in ("plain", "first"))
+    assert hashes(tmp_path / "first") == hashes(tmp_path / "second")
+    for before, after in ((plain.train_ids(), first.train_ids()), (plain.test_ids(), first.test_ids())):
+        old, new = (list(read_samples(found, ids)) for found, ids in ((plain, before), (first, after)))
+        assert new != old
+        assert sorted(new) == sorted(old)
+        label_of = dict(zip(old, plain.labels[before].tolist(), strict=True))
+        assert [label_of[data] for data in new] == first.labels[after].tolist()
+    assert (np.diff(first.labels[first.train_ids()]) != 0).sum() > 8
+    with pytest.raises(PlaceError, match="was begun with --shuffle; do as then, or give another folder"):
+        import_shards(str(tmp_path / "in"), str(tmp_path / "first"), shard_bytes=9000)
