@@ -108,15 +108,14 @@ class Partitions:
         folder, sizes = place(self.folder), self.sizes().tolist()
         with ThreadPoolExecutor(_THREADS, "partitions") as pool:
             for start in range(0, len(numbers), _TOGETHER):
-                span = numbers[start : start + _TOGETHER]
-                held = [_CACHE.get(self.folder, number) for number in span]
-                read = [
-                    table if table is not None else pool.submit(_read, folder, number, sizes[number])
-                    for table, number in zip(held, span, strict=True)
-                ]
-                for number, found in zip(span, read, strict=True):
-                    table = found.result() if isinstance(found, Future) else found
-                    _CACHE.put(self.folder, number, table)
+                files = {number: _file(folder, number) for number in numbers[start : start + _TOGETHER]}
+                held = {number: _CACHE.get(self.folder, number) for number in files}
+                read = {number: pool.submit(file.read_bytes) for number, file in files.items() if held[number] is None}
+                for number, file in files.items():
+                    table = held[number]
+                    if table is None:
+                        table = _table(file, read[number], sizes[number])
+                        _CACHE.put(self.folder, number, table)
                     yield table
 
 
@@ -184,10 +183,9 @@ def _write(file: Place, table: pa.Table) -> None:
     file.write_bytes(sink.getvalue())
 
 
-def _read(folder: Place, number: int, rows: int) -> pa.Table:
-    file = _file(folder, number)
+def _table(file: Place, data: Future[bytes], rows: int) -> pa.Table:
     try:
-        with pq.ParquetFile(pa.BufferReader(file.read_bytes()), page_checksum_verification=True) as parquet:
+        with pq.ParquetFile(pa.BufferReader(data.result()), page_checksum_verification=True) as parquet:
             # With Arrow's threads a process now and then aborts when it ends: it may end while they still run.
             table = parquet.read(use_threads=False).combine_chunks()
         if table.num_rows == rows:
