@@ -119,22 +119,22 @@ def worker(folder: Path, block: int) -> dict[str, float]:
     start = time.perf_counter() - began
     first = plan.steps_per_epoch // 2
     began = time.perf_counter()
-    ids = plan.batches(first, first + 1)
+    positions = plan.positions(first, first + 1)
     step = time.perf_counter() - began
-    ids += plan.batches(first + 1, first + STEPS)
-    (folder / f"plan-{block}.pickle").write_bytes(pickle.dumps((found, plan, ids)))
+    positions += plan.positions(first + 1, first + STEPS)
+    (folder / f"plan-{block}.pickle").write_bytes(pickle.dumps((found, plan, positions)))
     return {"start_s": start, "step_s": step, "mb": resident() - before}
 
 
 def crop_task(folder: Path, block: int) -> dict[str, float]:
     """In a process of its own: what a crop task does of the list."""
     before, began = resident(), time.perf_counter()
-    found, _, steps = pickle.loads((folder / f"plan-{block}.pickle").read_bytes())
-    found.rows(steps[0])
+    found, plan, steps = pickle.loads((folder / f"plan-{block}.pickle").read_bytes())
+    found.rows(plan.ids[steps[0]])
     first = time.perf_counter() - began
     began = time.perf_counter()
-    for ids in steps[1:]:
-        found.rows(ids)
+    for positions in steps[1:]:
+        found.rows(plan.ids[positions])
     rest = (time.perf_counter() - began) / (STEPS - 1)
     return {"first_batch_s": first, "ms_an_image": rest / BATCH * 1e3, "mb": resident() - before}
 

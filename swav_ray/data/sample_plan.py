@@ -73,18 +73,21 @@ class SamplePlan:
 
     def batches(self, start: int, stop: int) -> list[np.ndarray]:
         """The global batches of steps start..stop-1 (counted through all epochs), each (global_batch_size,)."""
+        return [self.ids[positions] for positions in self.positions(start, stop)]
+
+    def positions(self, start: int, stop: int) -> list[np.ndarray]:
+        """The same as positions in `ids`: ids that are looked up are best looked up by whoever reads the samples."""
         rows: list[np.ndarray] = []
         step = start
         while step < stop:
             epoch, first = divmod(step, self.steps_per_epoch)
             last = min(self.steps_per_epoch, first + stop - step)
             places = np.arange(first * self.global_batch_size, last * self.global_batch_size)
-            ids = self.ids[self._positions(epoch, places)]
-            rows.extend(ids.reshape(last - first, self.global_batch_size))
+            rows.extend(self._order(epoch, places).reshape(last - first, self.global_batch_size))
             step += last - first
         return rows
 
-    def _positions(self, epoch: int, places: np.ndarray) -> np.ndarray:
+    def _order(self, epoch: int, places: np.ndarray) -> np.ndarray:
         """The positions in `ids` that come at these places of an epoch."""
         size = len(self.ids)
         if self.block:

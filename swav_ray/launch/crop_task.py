@@ -32,21 +32,21 @@ TASK_CPUS = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """What a task needs to know of its segment: the planned ids of every step, (steps, global batch).
+    """What a task needs to know of its segment: for every step positions in `SamplePlan.ids`, (steps, global batch).
 
     A block is a worker's slice of a step, or one of the `parts` of that slice. A task makes `task_blocks` blocks, one
     after the other.
     """
 
     start: int
-    ids: np.ndarray
+    positions: np.ndarray
     workers: int
     parts: int
     task_blocks: int
 
     @property
     def blocks(self) -> int:
-        return len(self.ids) * self.parts * self.workers
+        return len(self.positions) * self.parts * self.workers
 
     @property
     def tasks(self) -> int:
@@ -56,10 +56,10 @@ class Segment:
         return range(task * self.task_blocks, min((task + 1) * self.task_blocks, self.blocks))
 
     def rows_of(self, block: int) -> tuple[int, np.ndarray]:
-        """The step of a block and its sample ids."""
+        """The step of a block and the positions of its samples."""
         offset, rest = divmod(block, self.parts * self.workers)
         part, rank = divmod(rest, self.workers)
-        own = self.ids[offset][even_slice(self.ids.shape[1], self.workers, rank)]
+        own = self.positions[offset][even_slice(self.positions.shape[1], self.workers, rank)]
         return self.start + offset, own[even_slice(len(own), self.parts, part)]
 
 
@@ -116,8 +116,14 @@ def _make(maker: Any, segment: Any, task: int) -> Iterator[pa.Table]:
     plan: Segment = ray.get(segment)
     batch_maker: BatchMaker = ray.get(maker)
     blocks = [plan.rows_of(block) for block in plan.blocks_of(task)]
-    samples: SampleReader | None = SampleReader(batch_maker.manifest, np.concatenate([ids for _, ids in blocks]))
-    for step, ids in blocks:
+    try:
+        all_ids = batch_maker.plan.ids[np.concatenate([positions for _, positions in blocks])]
+    except Exception as error:  # a part of a long list of samples that cannot be read
+        yield from (_failed(step, error) for step, _ in blocks)
+        return
+    samples: SampleReader | None = SampleReader(batch_maker.manifest, all_ids)
+    ends = np.cumsum([len(positions) for _, positions in blocks])
+    for (step, _), ids in zip(blocks, np.split(all_ids, ends[:-1]), strict=True):
         made = _block(batch_maker, step, ids, samples)
         if made["failure"][0].is_valid:
             samples = None  # its next sample is not the next block's
@@ -131,14 +137,17 @@ def _block(maker: BatchMaker, step: int, ids: np.ndarray, samples: SampleReader 
     """
     try:
         batch = maker.make(step, ids, _MEMORY, samples)
-    except TooManyBadImages as error:
-        return _failure("TooManyBadImages", str(error))
-    except StorageUnavailable as error:
-        return _failure("StorageUnavailable", str(error))
     except Exception as error:
-        message = f"the crops of step {step} cannot be made: {type(error).__name__}: {error}"
-        return _failure("BatchFailed", message)
+        return _failed(step, error)
     return pack(dataclasses.replace(batch, made_on=(ray.get_runtime_context().get_node_id(),)))
+
+
+def _failed(step: int, error: Exception) -> pa.Table:
+    if isinstance(error, TooManyBadImages):
+        return _failure("TooManyBadImages", str(error))
+    if isinstance(error, StorageUnavailable):
+        return _failure("StorageUnavailable", str(error))
+    return _failure("BatchFailed", f"the crops of step {step} cannot be made: {type(error).__name__}: {error}")
 
 
 class Crops(Datasource):

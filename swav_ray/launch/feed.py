@@ -136,8 +136,8 @@ class Feed:
         stop = min(self._end, self._planned + self._segment_steps)
         iterators = None
         if self._world.rank == 0:
-            ids = np.stack(self._maker.plan.batches(self._planned, stop))
-            segment = Segment(self._planned, ids, self._world.size, self._parts, self._task_blocks)
+            positions = np.stack(self._maker.plan.positions(self._planned, stop))
+            segment = Segment(self._planned, positions, self._world.size, self._parts, self._task_blocks)
             iterators = _start_segment(self._shared_maker, segment, self._owner, self._cpus)
         if self._world.size > 1:
             iterators = ray.train.collective.broadcast_from_rank_zero(iterators)

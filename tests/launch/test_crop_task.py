@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swav_ray.data import batches
-from swav_ray.data.batch import Batch
+from swav_ray.data.batch import Batch, BatchFailed
 from swav_ray.data.batches import SampleReader
 from swav_ray.launch import crop_task as crops
 from swav_ray.launch.crop_task import Segment, unpack
-from swav_ray.storage.place import StorageUnavailable
+from swav_ray.storage.place import PlaceError, StorageUnavailable
 
 
 @given(
@@ -47,8 +47,9 @@ class Maker:
 
     manifest = None
 
-    def __init__(self, fails: int) -> None:
+    def __init__(self, fails: int, ids: Any = None) -> None:
         self._fails = fails
+        self.plan = SimpleNamespace(ids=np.arange(30) if ids is None else ids)
 
     def make(self, step: int, sample_ids: np.ndarray, memory: Any, samples: SampleReader | None) -> Batch:
         taken = iter(sample_ids.tolist()) if samples is None else samples.take(len(sample_ids))
@@ -84,3 +85,20 @@ def test_a_failure_in_one_block_leaves_the_next_ones_theirs(monkeypatch: pytest.
         batch = unpack(row)
         assert (batch.step, batch.made_on) == (step, ("here",))
         assert batch.pixels.tolist() == batch.sample_ids.tolist() == planned.tolist()
+
+
+class Gone:
+    """Ids of which a part of the list cannot be read."""
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        raise PlaceError("/runs/_data/manifests/0001.parquet: a part of the list of images is missing")
+
+
+def test_a_part_of_the_list_that_is_missing_fails_each_step_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops.ray, "get", lambda value: value)
+    segment = Segment(10, np.arange(12).reshape(2, 6), workers=1, parts=1, task_blocks=6)
+    rows = list(crops._make(Maker(fails=-1, ids=Gone()), segment, 0))
+    assert len(rows) == 2
+    for step, row in enumerate(rows, 10):
+        with pytest.raises(BatchFailed, match=f"crops of step {step} cannot be made: PlaceError: /runs.*is missing$"):
+            unpack(row)
