@@ -68,7 +68,7 @@ def watch(
             sleep(_SECONDS)
             run.look()
     console.print(panel)
-    console.print(Text(f"{run.progress.name} is {run.state}"))
+    console.print(Text(f"{run.progress.name}: {run.state}" + (f", {run.why}" if run.why else "")))
 
 
 def _say(run: WatchedRun, console: Console) -> None:

@@ -211,7 +211,7 @@ class _Worker:
         self._measured.leave()
         if self._files is not None:
             self._files.close_log()
-            if request & (Request.STOP | Request.FAIL):
+            if request & Request.STOP:
                 self._files.stop(reached)
         self._guard.leave(reached, request, self._plan.steps_per_epoch)
         leave(self._coordinator, self._world, reached, request)

@@ -20,6 +20,9 @@ def advice(config: Config, judgement: Judgement) -> str:
             f"fewer model.prototypes (now {max(config.model.prototypes):,}; about ten a class), a larger "
             f"train.global_batch_size (now {config.train.global_batch_size}) or queue.length (now {queue.length})"
         )
+    shorter = f"a shorter or later queue (now {queue.length} from epoch {queue.start_epoch})"
+    if judgement.by_queue:
+        steps.append(shorter)
     if assignment.epsilon > _HIGH_EPSILON:
         steps.append(f"assignment.epsilon 0.03 (now {assignment.epsilon:g}: codes of a high one are uniform)")
     if assignment.iterations < 3:
@@ -27,6 +30,6 @@ def advice(config: Config, judgement: Judgement) -> str:
     steps.append(f"a larger optim.freeze_prototypes_steps (now {optim.freeze_prototypes_steps})")
     if assignment.epsilon <= _HIGH_EPSILON:
         steps.append(f"a lower assignment.epsilon (now {assignment.epsilon:g})")
-    if queue.length:
-        steps.append(f"a shorter or later queue (now {queue.length} from epoch {queue.start_epoch})")
+    if queue.length and not judgement.by_queue:
+        steps.append(shorter)
     return f"try {steps[0]}; then {', then '.join(steps[1:])}" if len(steps) > 1 else f"try {steps[0]}"

@@ -71,7 +71,9 @@ class Guard:
     def watch(self, learner: Learner, files: RunFiles) -> None:
         """Begins to observe; on rank 0, once its files are open."""
         self._files = files
-        self._monitor = Monitor(learner, files.losses, write=files.observe, report=self._coordinator.report)
+        since = self._done[-1].back_to if self._done else 0
+        report = self._coordinator.report
+        self._monitor = Monitor(learner, files.losses, since=since, write=files.observe, report=report)
 
     def observe(self, step: int, result: StepResult, crops: list[Tensor]) -> None:
         """Takes a step; waits for nobody."""
@@ -112,7 +114,9 @@ class Guard:
         if request & Request.STOP:
             return  # a person's request comes first; a run that resumes raises its alarm again
         if request & Request.FAIL:
-            raise Collapsed(self._from_chief(self._reason(self._judgement())))
+            judgement = self._judgement()
+            self._note_end(reached, judgement)
+            raise Collapsed(self._from_chief(self._reason(judgement)))
         if request & Request.REMEDY:
             self._go_back(reached, self._judgement(), steps_per_epoch)
 
@@ -133,15 +137,22 @@ class Guard:
                 back_to=self._newest_good(self._monitor.last_sound),
                 word=judgement.word,
                 why=judgement.why,
+                by_queue=judgement.by_queue,
             )
             if remedy is not None:
                 self._files.remedy(remedy.entry())
                 self._coordinator.report(Remedied(remedy.back_to, remedy.line()))
                 self._coordinator.saved()
+            else:
+                self._note_end(reached, judgement)
         # On every worker at once: all of them are ended as soon as one leaves.
         if line := self._from_chief(remedy.line() if remedy is not None else ""):
             raise Restart(line)
         raise Collapsed(self._from_chief(f"no remedy is left: {self._reason(judgement)}"))
+
+    def _note_end(self, reached: int, judgement: Judgement) -> None:
+        if self._files is not None:
+            self._files.collapsed(reached, judgement.word, judgement.why)
 
     def _newest_good(self, sound: int) -> int:
         """The step of the newest checkpoint that is no newer than a sound state; 0 if there is none."""

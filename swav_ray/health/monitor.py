@@ -24,6 +24,7 @@ class Monitor:
     Args:
         learner: what trains.
         losses: of the steps before, if the run resumes; what was refused has None.
+        since: the step that the last remedy went back to.
         write: is given each line of health.jsonl.
         report: is given a message when the word changes.
     """
@@ -33,12 +34,13 @@ class Monitor:
         learner: Learner,
         losses: Sequence[Loss],
         *,
+        since: int = 0,
         write: Callable[[dict[str, Any]], None],
         report: Callable[[HealthChanged], None],
     ) -> None:
         self._config, self._steps_per_epoch = learner.config, learner.steps_per_epoch
         self._observer = Observer(learner)
-        self._evidence = Evidence(learner.config, learner.steps_per_epoch, losses)
+        self._evidence = Evidence(learner.config, learner.steps_per_epoch, losses, since)
         self._write, self._report = write, report
         self.judgement = Judgement(health_log.WARMING_UP)
         self.last_sound = -1

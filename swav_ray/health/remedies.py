@@ -2,7 +2,8 @@
 
 First freeze the prototypes longer, then lower epsilon, then delay and shorten the queue. The paper adds a last one:
 three Sinkhorn iterations, since with one "the loss does not converge". Each goes back to the last good checkpoint and
-keeps what the remedies before it changed. history.jsonl has them, so a resumed run keeps them too.
+keeps what the remedies before it changed. history.jsonl has them, so a resumed run keeps them too. If the collapse
+came with the queue, its remedy is the first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _LOW_EPSILON = 0.03  # the authors' advice for small sets
 _LEAST_EPSILON = 0.01  # their advice for CIFAR; below it codes are all but hard, which ends worse (paper)
 _FREEZE_EPOCHS = 2  # recipes.from_dataset_size freezes as long
 _ITERATIONS = 3  # the paper's
+_QUEUE = "shorten and delay the queue"
 
 Changes = dict[str, Any]
 
@@ -69,17 +71,26 @@ def remedied(config: Config, done: Sequence[Remedy]) -> Config:
 
 
 def next_remedy(
-    config: Config, done: Sequence[Remedy], steps_per_epoch: int, *, step: int, back_to: int, word: str, why: str
+    config: Config,
+    done: Sequence[Remedy],
+    steps_per_epoch: int,
+    *,
+    step: int,
+    back_to: int,
+    word: str,
+    why: str,
+    by_queue: bool = False,
 ) -> Remedy | None:
     """The first remedy that was not tried and has something to change; None if none is left.
 
     Args:
         config: as it was trained with, earlier remedies in it.
         step, back_to, word, why: as in `Remedy`.
+        by_queue: the collapse came with the queue.
     """
     tried = {remedy.name for remedy in done}
-    for name, changes in _ORDER.items():
-        if name not in tried and (found := changes(config, steps_per_epoch, step, back_to)):
+    for name in sorted(_ORDER, key=lambda name: by_queue and name != _QUEUE):  # stable: the rest keep their order
+        if name not in tried and (found := _ORDER[name](config, steps_per_epoch, step, back_to)):
             return Remedy(name=name, changes=found, step=step, back_to=back_to, word=word, why=why)
     return None
 
@@ -114,6 +125,6 @@ def _iterations(config: Config, steps_per_epoch: int, step: int, back_to: int) -
 _ORDER: dict[str, Callable[[Config, int, int, int], Changes]] = {
     "freeze the prototypes longer": _freeze,
     "lower epsilon": _epsilon,
-    "shorten and delay the queue": _queue,
+    _QUEUE: _queue,
     "three Sinkhorn iterations": _iterations,
 }

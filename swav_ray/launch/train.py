@@ -1,6 +1,6 @@
 """Runs a config on Ray: prepares the data and the run directory, starts the workers, shows what they report.
 
-One path for a new run, one that was stopped or killed, and one that is finished.
+One path for a new run, one that was stopped or killed, and one that is finished. Every end of a run writes its page.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from swav_ray.launch.ray_internals.temp_dir import check_temp_dir
 from swav_ray.launch.ray_internals.tested import untested_ray
 from swav_ray.launch.signals import Interrupted, StopSignals
 from swav_ray.launch.worker import run
-from swav_ray.launch.workers import check_room, make_trainer, run_workers
+from swav_ray.launch.workers import RunFailed, TakenOver, check_room, make_trainer, run_workers
 from swav_ray.one_line import one_line
 from swav_ray.report.page.write import write_page
 from swav_ray.report.terminal import Terminal
-from swav_ray.run import environment
-from swav_ray.run.history import note_launch
+from swav_ray.run import checkpoint_files, environment
+from swav_ray.run.history import note_failure, note_launch, note_stop
 from swav_ray.run.layout import CONFIG, MANIFEST, SUMMARY
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place, place
@@ -83,10 +83,13 @@ def _train(config: Config, terminal: Terminal, began: float) -> dict[str, Any] |
                 raise
             terminal.line(f"{signal}: stopped before training started; the same command starts it")
             return None
-    if not (run_dir / SUMMARY).exists():
-        return None
-    _write_page(run_dir, terminal)
-    return _summary(run_dir, terminal)
+        except TakenOver:
+            raise
+        except RunFailed:
+            _write_page(run_dir, terminal)
+            raise
+        _write_page(run_dir, terminal)
+    return _summary(run_dir, terminal) if (run_dir / SUMMARY).exists() else None
 
 
 def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, began: float) -> None:
@@ -117,6 +120,14 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
                 _begin(config, run_dir, manifest, terminal, start)
                 note_launch(run_dir, began, terminal.line)
                 _fit(config, run_dir, terminal, stop, taken, local_ray)
+                if not (run_dir / SUMMARY).exists():
+                    newest = next(reversed(checkpoint_files.steps(run_dir)), 0)
+                    note_stop(run_dir, newest, terminal.line)
+            except TakenOver:
+                raise
+            except RunFailed as failure:
+                note_failure(run_dir, str(failure), terminal.line)
+                raise
             finally:
                 if local_ray is not None and not local_ray.ended():  # else it would wait for what has ended
                     terminal.waiting_for("ending Ray: {}")
@@ -193,6 +204,9 @@ def _write_page(run_dir: Place, terminal: Terminal) -> None:
     terminal.waiting_for("writing the run's page: {}")
     try:
         page = write_page(run_dir)
+    except KeyboardInterrupt:
+        terminal.line(f"no page of the run; python -m swav_ray.report {run_dir} writes it")
+        return
     except Exception as error:  # the run is done: a picture of it that fails must not fail the run
         terminal.line(f"warning: no page of the run: {one_line(error)}")
         return

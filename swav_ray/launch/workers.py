@@ -36,6 +36,10 @@ class RunFailed(RuntimeError):
     """The run cannot continue; the message is one line."""
 
 
+class TakenOver(RunFailed):
+    """Another process runs it now: its directory is not ours."""
+
+
 def uses_gpu(scaling: ScalingConfig) -> bool:
     """Whether workers train on GPUs of the cluster at hand."""
     needed = scaling.num_workers[0] * scaling.gpus_per_worker
@@ -139,7 +143,7 @@ def _show(
         for message in ray.get(monitor.read.remote()):
             terminal.show(message)
         if taken.is_set():
-            raise RunFailed(f"another process has taken over run {run_dir.name}; this one leaves it alone")
+            raise TakenOver(f"another process has taken over run {run_dir.name}; this one leaves it alone")
         if requested and ray.get(monitor.waiting.remote()) and not ray.get(monitor.given_up.remote()):
             ray.get(monitor.give_up.remote("stopped"))
             terminal.line("stopped while there were no workers; the same command resumes from the last checkpoint")

@@ -13,8 +13,9 @@ from swav_ray import settings
 from swav_ray.config import Config, ConfigError
 from swav_ray.run import layout, measurements
 from swav_ray.run.health_log import read_health
+from swav_ray.run.history import read_history
 from swav_ray.run.metrics_log import read_metrics
-from swav_ray.run.state import state_of
+from swav_ray.run.state import FINISHED, RUNNING, state_of, why_ended
 from swav_ray.storage.place import Place
 
 _ENDS = f"/{layout.CONFIG}"
@@ -25,7 +26,8 @@ class RunLine:
     """A run in a table; what is not known is None, or ''.
 
     Attributes:
-        run: its directory, relative to the storage. state: see `run.state`; health: in one word.
+        run: its directory, relative to the storage. state: see `run.state`; why: it failed or ended for its health.
+        health: in one word.
         step, steps: done, and of the whole run. epochs: done. loss: mean of the last epoch, or of the newest step.
         ln_k: the loss that teaches nothing. knn, untrained: top-1 in percent. images_per_second: the median.
         goodput: the fraction of the time that trained. worker_hours: that training took, times the workers: what a
@@ -47,6 +49,7 @@ class RunLine:
     goodput: float | None = None
     worker_hours: float | None = None
     started: float | None = None
+    why: str = ""
     problem: str = ""
 
     def document(self) -> dict[str, Any]:
@@ -99,9 +102,11 @@ def _read(run_dir: Place, name: str) -> RunLine:
     known = summary.get("knn_top1") or {}
     losses = [step["loss"] for step in steps[-1:] if step["loss"] is not None]
     last = steps[-1] if steps else {}
+    state = state_of(run_dir)
     return RunLine(
         run=name,
-        state=state_of(run_dir),
+        state=state,
+        why="" if state in (FINISHED, RUNNING) else why_ended(read_history(run_dir)),
         health=str((summary.get("verdict") or {}).get("health") or (health[-1].get("word", "") if health else "")),
         step=last.get("step", -1) + 1,
         steps=last.get("steps"),

@@ -15,8 +15,9 @@ from swav_ray.report.progress import Progress
 from swav_ray.report.silence import duration
 from swav_ray.run import checkpoint_files, layout, measurements
 from swav_ray.run.health_log import read_health
+from swav_ray.run.history import read_history
 from swav_ray.run.scores import standard_error
-from swav_ray.run.state import RUNNING, state_of
+from swav_ray.run.state import FINISHED, RUNNING, state_of, why_ended
 from swav_ray.storage.place import Place
 
 _PACE = 50  # of the newest steps, whose pace is expected of those to come
@@ -43,11 +44,12 @@ class WatchedRun:
         self._queries = min(held_out_images(run_dir), config.eval.max_queries)
         self._metrics = _Tail(run_dir / layout.METRICS)
         self._times: dict[int, float] = {}  # when a step was done, by the step
-        self.state = ""
+        self.state = self.why = ""
 
     def look(self) -> None:
         """Reads what is new. Raises OSError when the storage is unavailable."""
         self.state = state_of(self._run_dir)
+        self.why = "" if self.state in (FINISHED, RUNNING) else why_ended(read_history(self._run_dir))
         lines, anew = self._metrics.read()
         if anew:  # the run has gone back to a checkpoint
             self.progress.losses.clear()
@@ -76,7 +78,7 @@ class WatchedRun:
             parts.append(f"{run.images_per_second:,.0f} images/s")
         parts += [run.health] if run.health else []
         parts += [f"ETA {duration(run.eta)}"] if run.eta is not None else []
-        return "  ".join([*parts, run.now] if run.now else parts)
+        return "  ".join([*parts, *(text for text in (run.now, self.why) if text)])
 
     def _step(self, line: dict[str, Any]) -> None:
         run = self.progress

@@ -17,6 +17,7 @@ _PARTS = (
     "recomputing",
     "finishing",
 )
+_STOPS = ("stop", "collapsed")  # with a checkpoint, by a person or for the run's health
 
 
 def goodput(
@@ -44,7 +45,7 @@ def goodput(
         seconds["data_wait"] += record["seconds"] * record["data_wait"]
         seconds["checkpointing"] += record["checkpoint_seconds"]
         seconds["evaluating"] += record["evaluate_seconds"]
-    events = [entry for entry in history if entry["event"] in ("launch", "start", "stop")]
+    events = [entry for entry in history if entry["event"] in ("launch", "start", *_STOPS)]
     _add_starts(seconds, events, {record["step"]: record for record in records})
     _add_launches(seconds, events)
     _add_ends(seconds, events, records, now)
@@ -90,7 +91,7 @@ def _add_ends(
     seconds: dict[str, float], events: list[dict[str, Any]], records: Sequence[dict[str, Any]], now: float | None
 ) -> None:
     """What came after the last step of each launch: up to its stop, or to `now` for the last one."""
-    ends = [entry["time"] for entry in events if entry["event"] == "stop"]
+    ends = [entry["time"] for entry in events if entry["event"] in _STOPS]
     if now is not None:
         ends.append(now)
     for end in ends:

@@ -1,4 +1,4 @@
-"""history.jsonl: every launch of a run, every start and stop of its workers, every remedy.
+"""history.jsonl: every launch of a run, every start and stop of its workers, every remedy, and why it ended early.
 
 The last claim names the process that may write to the run directory: one that outlived its run finds another name
 there before it writes, and leaves the directory alone.
@@ -14,6 +14,8 @@ from typing import Any
 
 from swav_ray.run.layout import HISTORY
 from swav_ray.storage.place import Place, persistently
+
+ENDS = ("stop", "collapsed", "failed")
 
 
 class Superseded(RuntimeError):
@@ -53,6 +55,11 @@ class History:
         self.check()
         self._append({"event": "stop", "step": step})
 
+    def collapsed(self, step: int, word: str, why: str) -> None:
+        """Notes that the run ended before `step` for its health, which has this word."""
+        self.check()
+        self._append({"event": "collapsed", "step": step, "word": word, "why": why})
+
     def remedy(self, entry: dict[str, Any]) -> None:
         """Notes what was changed because the run had collapsed; see `health.remedies.Remedy`."""
         self.check()
@@ -71,6 +78,24 @@ class History:
 def note_launch(run_dir: Place, began: float, warn: Callable[[str], None]) -> None:
     """Notes that a command began at `began` (Unix seconds) to start or resume the run; before it has workers."""
     _append(run_dir, {"time": round(began, 3), "event": "launch"}, warn)
+
+
+def note_stop(run_dir: Place, step: int, warn: Callable[[str], None]) -> None:
+    """Notes that a person stopped the run, if no worker could: it resumes from `step`."""
+    if ending(read_history(run_dir)).get("event") != "stop":
+        _append(run_dir, {"time": round(time.time(), 3), "event": "stop", "step": step}, warn)
+
+
+def note_failure(run_dir: Place, why: str, warn: Callable[[str], None]) -> None:
+    """Notes why the run failed, unless its workers have noted that it ended for its health."""
+    if ending(read_history(run_dir)).get("event") != "collapsed":
+        _append(run_dir, {"time": round(time.time(), 3), "event": "failed", "why": why}, warn)
+
+
+def ending(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entry that says how the last start of a run ended; empty if none does."""
+    last = [entry for entry in history if entry["event"] in ("claim", "start", *ENDS)][-1:]
+    return last[0] if last and last[0]["event"] in ENDS else {}
 
 
 def _append(run_dir: Place, entry: dict[str, Any], warn: Callable[[str], None]) -> None:

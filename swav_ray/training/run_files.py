@@ -195,6 +195,10 @@ class RunFiles:
         """Notes that a person stopped the run before `step`."""
         self._history.stop(step)
 
+    def collapsed(self, step: int, word: str, why: str) -> None:
+        """Notes that the run ended before `step` for its health."""
+        self._history.collapsed(step, word, why)
+
     def finish(self, summarize: Callable[[], dict[str, Any]]) -> None:
         """Writes summary.json, which marks the run as finished."""
         self._history.check()

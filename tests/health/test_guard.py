@@ -19,6 +19,7 @@ from swav_ray.run.health_log import HEALTHY, STUCK, read_health
 from swav_ray.run.history import read_history
 from swav_ray.run.messages import HealthChanged, Remedied, Stopped
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.state import UNHEALTHY, state_of, why_ended
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint, refusal
 from swav_ray.training.control import Request
@@ -87,6 +88,8 @@ def test_a_run_that_is_to_stop_ends_with_a_checkpoint_and_one_line(run_dir: Plac
     assert "\n" not in coordinator.reason
     assert checkpoint.steps(run_dir)[-1] == 3, "before the step after the one that raised the alarm"
     assert not (run_dir / layout.SUMMARY).exists()
+    assert state_of(run_dir) == UNHEALTHY
+    assert why_ended(read_history(run_dir)) == "stuck: the loss stays at ln K"
     run(what_to_do("warn"), run_dir)
     assert len(losses(run_dir)) == STEPS, "with another setting the same run resumes"
 

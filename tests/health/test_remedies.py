@@ -38,6 +38,17 @@ def test_the_order_is_the_authors() -> None:
     ]
 
 
+def test_a_queue_that_shows_in_the_evidence_is_remedied_first() -> None:
+    config = replace(quickstart(), queue={"length": 2048, "start_epoch": 2})
+    where: dict[str, Any] = {"step": 200, "back_to": 46, "word": "collapsing", "why": "it is"}
+    first = next_remedy(config, [], STEPS_PER_EPOCH, **where, by_queue=True)
+    assert first is not None
+    assert first.changes == {"queue.length": 1024, "queue.start_epoch": 11}
+    second = next_remedy(config, [first], STEPS_PER_EPOCH, **where, by_queue=True)
+    assert second is not None
+    assert second.name == "freeze the prototypes longer"
+
+
 def test_what_has_nothing_to_change_is_left_out() -> None:
     assert changes(quickstart()) == [{"optim.freeze_prototypes_steps": 200}, {"assignment.epsilon": 0.01}]
     assert changes(replace(quickstart(), assignment={"epsilon": 0.01}))[1:] == []

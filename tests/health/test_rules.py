@@ -14,6 +14,8 @@ from swav_ray.run.health_log import COLLAPSING, DIVERGING, HEALTHY, STARVED, STU
 
 LN_K = math.log(100)
 SPREAD_OUT = {"spread": 0.7, "effective_rank": 3.0, "codes_usage": 0.97, "codes_entropy": 3.8, "left_to_learn": 0.4}
+SPREAD_OUT |= {"code_agreement": 0.15}
+QUEUED = replace(quickstart(), queue={"length": 512, "start_epoch": 2})
 STEPS_PER_EPOCH = 23
 WINDOW = 50
 
@@ -75,10 +77,27 @@ def test_a_loss_that_tells_prototypes_apart_proves_that_embeddings_have_not_coll
 
 
 def test_codes_that_are_no_equal_partition_collapse_and_the_queue_is_named() -> None:
-    config = replace(quickstart(), queue={"length": 512, "start_epoch": 2})
-    found = of(*[4.8] * WINDOW, config=config, codes_usage=0.6)
-    assert found.word == COLLAPSING
+    found = of(*[4.8] * WINDOW, config=QUEUED, codes_usage=0.6, code_agreement=0.05)
+    assert (found.word, found.by_queue) == (COLLAPSING, True)
     assert "codes use 60% of the prototypes, since the queue took part at step 48" in found.why
+    assert "hardly more often than by chance (0.05)" in found.why
+
+
+def test_a_batch_that_the_queue_leaves_few_prototypes_learns_while_its_crops_agree() -> None:
+    """A queue of all images: codes used 40% of the prototypes, the loss lay at ln K, and kNN rose to 47%."""
+    assert of(*[4.62, 4.66] * (WINDOW // 2), config=QUEUED, codes_usage=0.4, code_agreement=0.23).word == HEALTHY
+
+
+def test_a_loss_that_stays_above_ln_k_while_crops_agree_by_chance_is_stuck_however_equal_the_codes_are() -> None:
+    """The end of a run that its queue broke: codes were equal again, and kNN below that of the untrained network."""
+    found = of(*[1.03 * LN_K] * WINDOW, config=QUEUED, codes_usage=0.95, code_agreement=0.02)
+    assert (found.word, found.by_queue) == (STUCK, True)
+    assert of(*[1.03 * LN_K] * WINDOW, codes_usage=0.95, code_agreement=0.15).word == HEALTHY
+
+
+def test_two_observations_are_too_few_to_call_agreement_chance() -> None:
+    assert run_of(4.6, 4.6, code_agreement=0.0).code_agreement == 1.0
+    assert run_of(4.6, 4.6, 4.6, code_agreement=0.0).code_agreement == 0.0
 
 
 def test_codes_that_are_one_collapse_however_low_the_loss_is() -> None:
@@ -104,8 +123,7 @@ def test_one_strange_step_names_nothing_and_is_a_spike() -> None:
 
 
 def test_the_jump_at_the_queues_start_is_measured_once() -> None:
-    config = replace(quickstart(), queue={"length": 512, "start_epoch": 2})
-    evidence = Evidence(config, STEPS_PER_EPOCH)
+    evidence = Evidence(QUEUED, STEPS_PER_EPOCH)
     found = {step: evidence.add(step, 4.0 if step < 48 else 4.5, {}) for step in range(80)}
     assert {step: figures for step, figures in found.items() if figures} == {58: {"queue_jump": pytest.approx(0.5)}}
 
@@ -116,8 +134,15 @@ def test_a_state_is_sound_while_it_learns_and_is_spread_out() -> None:
     assert not run_of(*[4.3] * 12, spread=0.0).sound
     assert not run_of(*[4.3] * 11, None).sound
     assert not run_of().sound
+    assert run_of(*[4.3] * 12, codes_usage=0.6).sound
+    assert not run_of(*[4.3] * 12, config=QUEUED, codes_usage=0.6).sound, "the queue has bent it"
 
 
 def test_a_resumed_run_judges_by_the_losses_of_before() -> None:
     earlier = [(step, LN_K) for step in range(100, 150)]
     assert judge(Evidence(quickstart(), STEPS_PER_EPOCH, earlier)).word == STUCK
+
+
+def test_what_came_before_a_remedy_proves_nothing_of_it() -> None:
+    earlier = [(step, LN_K) for step in range(150, 200)]
+    assert judge(Evidence(quickstart(), STEPS_PER_EPOCH, earlier, since=200)).word == WARMING_UP

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from swav_ray.report.registry import RunLine, ordered, runs_below
+from swav_ray.run.history import note_failure
 from swav_ray.runs import SORTS, main
 from swav_ray.storage.place import place
 from tests.report.page.examples import write_run, write_summary
@@ -36,6 +37,12 @@ def test_every_run_is_a_line(storage: Path) -> None:
     assert lines["sweeps/s/trials/t_1"].health == "stuck"
     assert lines["broken"].state == "unreadable"
     assert "no_such_section" in lines["broken"].problem
+
+
+def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+    note_failure(write_run(tmp_path / "given_up", finished=False), "a bucket is gone", print)
+    (line,) = runs_below(place(tmp_path))
+    assert (line.state, line.why) == ("failed", "a bucket is gone")
 
 
 @pytest.mark.parametrize("by", SORTS)

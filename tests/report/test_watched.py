@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from swav_ray.report.watched import WatchedRun
+from swav_ray.run.history import note_failure
 from swav_ray.run.state import FINISHED, RUNNING
 from swav_ray.storage.place import Place, place
 from swav_ray.watch import main, watch
@@ -74,7 +75,17 @@ def test_watching_ends_with_the_run_and_is_never_silent(tmp_path: Path) -> None:
     assert max(waited) < 15
     terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     watch(WatchedRun(run_dir), terminal, sleep=sleep)
-    assert terminal.file.getvalue().endswith("r is finished\n")  # type: ignore[attr-defined]
+    assert terminal.file.getvalue().endswith("r: finished\n")  # type: ignore[attr-defined]
+
+
+def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "r", finished=False)
+    note_failure(run_dir, "a bucket is gone", print)
+    plain, terminal = Console(file=io.StringIO()), Console(file=io.StringIO(), force_terminal=True, color_system=None)
+    watch(WatchedRun(run_dir), plain)
+    watch(WatchedRun(run_dir), terminal)
+    assert plain.file.getvalue().endswith("healthy  a bucket is gone\n")  # type: ignore[attr-defined]
+    assert terminal.file.getvalue().endswith("r: failed, a bucket is gone\n")  # type: ignore[attr-defined]
 
 
 def test_what_is_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

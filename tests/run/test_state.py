@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from swav_ray.run.history import History
+from swav_ray.run.history import History, note_failure, note_stop, read_history
 from swav_ray.run.lease import Lease
-from swav_ray.run.state import BROKEN_OFF, FINISHED, RUNNING, STOPPED, state_of
+from swav_ray.run.state import BROKEN_OFF, FAILED, FINISHED, RUNNING, STOPPED, UNHEALTHY, state_of, why_ended
 from swav_ray.storage.place import place
 
 KILLED = """
@@ -53,3 +53,34 @@ def test_a_stop_is_known_until_the_next_start_and_a_summary_ends_it_all(tmp_path
     assert state_of(run_dir) == BROKEN_OFF
     (tmp_path / "summary.json").write_text("{}")
     assert state_of(run_dir) == FINISHED
+
+
+def test_a_run_that_its_health_ended_says_so_whatever_its_command_adds(tmp_path: Path) -> None:
+    run_dir = place(tmp_path)
+    history = History(run_dir)
+    history.start(0, 1, [])
+    history.collapsed(50, "stuck", "the loss stays at ln K")
+    note_failure(run_dir, "stuck: the loss stays at ln K. try a lower epsilon", print)
+    assert state_of(run_dir) == UNHEALTHY
+    assert why_ended(read_history(run_dir)) == "stuck: the loss stays at ln K"
+    History(run_dir).start(50, 1, [])
+    assert state_of(run_dir) == BROKEN_OFF
+    assert why_ended(read_history(run_dir)) == ""
+
+
+def test_a_run_that_was_given_up_says_why(tmp_path: Path) -> None:
+    run_dir = place(tmp_path)
+    History(run_dir).start(0, 1, [])
+    note_failure(run_dir, "the workers failed 4 times in a row", print)
+    assert state_of(run_dir) == FAILED
+    assert why_ended(read_history(run_dir)) == "the workers failed 4 times in a row"
+
+
+def test_a_stop_without_workers_is_noted_once(tmp_path: Path) -> None:
+    run_dir = place(tmp_path)
+    history = History(run_dir)
+    history.start(0, 1, [])
+    note_stop(run_dir, 0, print)
+    assert state_of(run_dir) == STOPPED
+    note_stop(run_dir, 0, print)
+    assert [entry["event"] for entry in read_history(run_dir)] == ["claim", "start", "stop"]

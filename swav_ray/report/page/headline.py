@@ -44,7 +44,9 @@ def figures(run: RunRecord) -> list[Figure]:
 
 
 def verdict(run: RunRecord) -> str:
-    """What the run has learned, in a sentence or two; '' if its summary does not say."""
+    """What the run has learned, or why it ended early, in a sentence or two; '' if nothing says."""
+    if run.why:
+        return f"{run.state[0].upper()}{run.state[1:]}: {run.why.rstrip('.')}."
     said: Mapping[str, str] = run.summary.get("verdict") or {}
     return " ".join(f"{text[0].upper()}{text[1:]}." for name in ("line", "remedy") if (text := said.get(name, "")))
 

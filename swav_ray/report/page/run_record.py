@@ -16,7 +16,7 @@ from swav_ray.run.health_log import read_health
 from swav_ray.run.history import read_history
 from swav_ray.run.line_file import read_lines
 from swav_ray.run.metrics_log import read_metrics
-from swav_ray.run.state import state_of
+from swav_ray.run.state import FINISHED, RUNNING, state_of, why_ended
 from swav_ray.storage.place import Place
 
 Lines = list[dict[str, Any]]
@@ -49,6 +49,11 @@ class RunRecord:
     @property
     def name(self) -> str:
         return self.config.run.name or self.place.name
+
+    @property
+    def why(self) -> str:
+        """Why it failed or ended for its health; '' if it did neither."""
+        return "" if self.state in (FINISHED, RUNNING) else why_ended(self.history)
 
     @property
     def ln_k(self) -> float:

@@ -70,6 +70,8 @@ def marks(history: Sequence[dict[str, Any]], *, began: float | None = None) -> l
                 workers = entry["workers"]
             case "stop":
                 found.append(Mark(x, f"stopped before step {entry['step']:,}", "stop"))
+            case "collapsed":
+                found.append(Mark(x, f"ended for its health before step {entry['step']:,}: {entry['word']}", "stop"))
             case "remedy":
                 changes = ", ".join(f"{name} = {value}" for name, value in entry["changes"].items())
                 text = f"remedy for {entry['word']}: back to step {entry['back_to']:,} with {changes}"
