@@ -23,7 +23,7 @@ COLLAPSES = {"epsilon": 5.0}
 
 def ended(config: Config, folder: Path) -> tuple[int, Place]:
     """Runs the command; its exit status and the run's directory."""
-    file = folder / "config.yaml"
+    file = folder / f"{config.run.name}.yaml"  # a config.yaml would be a run
     file.write_text(settings.to_yaml(config))
     return pretrain.main(["--config", str(file)]), place(folder) / config.run.name
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.parts.browser import CHROMIUM, Browser
-from swav_ray.report.page.run_record import read_run
+from swav_ray.report.page.gallery import Gallery
+from swav_ray.report.page.run_record import RunRecord, read_run
 from swav_ray.report.page.write import of_run, of_several
-from tests.report.page.examples import gallery, step_line, write_lines, write_run
+from swav_ray.run.history import note_failure
+from tests.report.page.examples import gallery, step_line, write_lines, write_run, write_summary
 from tests.report.page.test_write import MARKUP, pictures
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
@@ -110,6 +112,73 @@ def test_light_and_dark_can_be_switched(browser: Browser, page: Path) -> None:
     browser.open(page, 1600)
     browser.ask("document.querySelector('button.theme').click()")
     assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
+
+
+# Names of files and classes as bad as file systems have them: markup, direction marks, no place to break a line.
+HOSTILE = [
+    MARKUP,
+    "x" * 250,
+    "\u202egpj.exe",
+    "a\nb\tc",
+    "{{ 7 * 7 }}{% raw %}",
+    "&amp;\x01'\"\\",
+    "\U0001f4f7" * 60,
+    "../../etc",
+]
+CLASSES = 100_000
+
+
+def edge(kind: str, folder: Path) -> tuple[RunRecord, Gallery]:
+    """A run at an edge, and its pictures."""
+    run_dir = write_run(folder / "r")
+    names, labels = [f"{i}.jpg" for i in range(40)], [["cat", "dog"][i % 2] for i in range(40)]
+    match kind:
+        case "many classes":
+            names = [f"{i}.jpg" for i in range(1000)]
+            labels = [f"class {i * (CLASSES // 1000)}" for i in range(1000)]
+        case "one image":
+            names, labels = ["one.jpg"], ["cat"]
+        case "no labels":
+            labels = [""] * 40
+            write_summary(run_dir, 40, knn_top1=None, why_no_knn="there are no labels")
+            write_lines(run_dir / "measurements.jsonl", [])
+        case "not a number from step 1":
+            write_lines(run_dir / "metrics.jsonl", [step_line(step, 40, None if step else 4.6) for step in range(20)])
+            nan = {"loss": None, "spread": float("nan"), "effective_rank": float("nan"), "usage": None}
+            words = {"epoch": 0, "word": "diverging", "why": "steps were refused", "sound": False}
+            write_lines(run_dir / "health.jsonl", [{"step": step} | words | nan for step in range(20)])
+            (run_dir / "summary.json").delete()
+        case "hostile names":
+            names = labels = HOSTILE
+            write_lines(
+                run_dir / "quarantine.jsonl", [{"sample_id": 1, "uri": n, "kind": n, "reason": n} for n in HOSTILE]
+            )
+            note_failure(run_dir, MARKUP, print)
+            (run_dir / "summary.json").delete()
+    return read_run(run_dir), gallery(names, labels)
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize(
+    "kind", ["many classes", "one image", "no labels", "not a number from step 1", "hostile names"]
+)
+def test_a_run_at_an_edge_is_a_page_like_others(browser: Browser, tmp_path: Path, kind: str, width: int) -> None:
+    run, shows = edge(kind, tmp_path)
+    file = tmp_path / "edge.html"
+    file.write_text(of_run(run, lambda _: shows))
+    browser.open(file, width)
+    for tab in TABS:
+        browser.ask(f"document.getElementById('tab-{tab}').click()")
+        assert shown(browser) == [tab]
+        assert browser.ask("document.documentElement.scrollWidth <= innerWidth"), tab
+        assert len(browser.ask(f"document.getElementById('{tab}').innerText.trim()")) > 20, tab
+    assert browser.ask("document.querySelectorAll('img[src=x]').length") == 0
+    assert all(
+        browser.ask("[...document.querySelectorAll('.figure .value')].map(v => !/nan|inf|none/i.test(v.textContent))")
+    )
+    assert browser.ask("[...document.querySelectorAll('svg [d], svg [cx]')].every(e => !/nan/i.test(e.outerHTML))")
+    assert browser.errors() == []
+    assert browser.requests() == []
 
 
 def test_a_hostile_run_runs_nothing(browser: Browser, tmp_path: Path) -> None:
