@@ -180,8 +180,9 @@ def judge(evidence: Evidence) -> Judgement:
     halves = evidence.applied[: len(evidence.applied) // 2], evidence.applied[len(evidence.applied) // 2 :]
     if all(abs(fmean(half) - ln_k) <= HAIR * ln_k for half in halves if half):
         return _at_ln_k(evidence, mean, onset)
-    if chance and all(fmean(half) > ln_k for half in halves if half):
-        return Judgement(STUCK, f"{at}, and {chance}", onset, evidence.queue_took_part is not None)
+    first, last = map(fmean, halves)
+    if chance and min(first, last) > ln_k and last > first - HAIR * ln_k:
+        return Judgement(STUCK, f"{at}, it does not fall, and {chance}", onset, evidence.queue_took_part is not None)
     if sign := _unequal(evidence, FEW_CODES):
         return Judgement(COLLAPSING, sign, onset, evidence.queue_took_part is not None)
     return Judgement(HEALTHY)

@@ -93,6 +93,8 @@ def test_a_loss_that_stays_above_ln_k_while_crops_agree_by_chance_is_stuck_howev
     found = of(*[1.03 * LN_K] * WINDOW, config=QUEUED, codes_usage=0.95, code_agreement=0.02)
     assert (found.word, found.by_queue) == (STUCK, True)
     assert of(*[1.03 * LN_K] * WINDOW, codes_usage=0.95, code_agreement=0.15).word == HEALTHY
+    falling = [LN_K * (1.08 - 0.001 * step) for step in range(WINDOW)]
+    assert of(*falling, code_agreement=0.02).word == HEALTHY, "it may yet get below"
 
 
 def test_two_observations_are_too_few_to_call_agreement_chance() -> None:
