@@ -53,7 +53,7 @@ class Monitor:
         figures |= self._evidence.add(step, loss, figures)
         if not figures and not result.refused:
             return
-        before, self.judgement = self.judgement, _after(self.judgement, judge(self._evidence))
+        before, self.judgement = self.judgement, _after(self.judgement, judge(self._evidence), sound=self.sound)
         if self.sound:
             self.last_sound = step
         line = {"step": step, "epoch": step // self._steps_per_epoch, "word": self.judgement.word, "sound": self.sound}
@@ -87,7 +87,11 @@ class Monitor:
         self._report(HealthChanged(step, self.judgement.word, self.judgement.why, remedy))
 
 
-def _after(before: Judgement, now: Judgement) -> Judgement:
-    """An alarm keeps its word until it is over or the run diverges: what is stuck and shrinks is still stuck."""
-    same = before.word in health_log.ALARMS and now.word in health_log.ALARMS and now.word != health_log.DIVERGING
-    return before if same else now
+def _after(before: Judgement, now: Judgement, *, sound: bool) -> Judgement:
+    """An alarm keeps its word until the state is sound or the run diverges: what is stuck and shrinks is still stuck.
+
+    Broken runs cross the rules' limits for a few steps and fall back.
+    """
+    if before.word not in health_log.ALARMS or now.word == health_log.DIVERGING:
+        return now
+    return before if now.word in health_log.ALARMS or not sound else now

@@ -3,7 +3,7 @@
 First freeze the prototypes longer, then lower epsilon, then delay and shorten the queue. The paper adds a last one:
 three Sinkhorn iterations, since with one "the loss does not converge". Each goes back to the last good checkpoint and
 keeps what the remedies before it changed. history.jsonl has them, so a resumed run keeps them too. If the collapse
-came with the queue, its remedy is the first.
+came with the queue, the queue's remedy is the first; if the run diverges, a lower rate is.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 
 from swav_ray import settings
 from swav_ray.config import Config
+from swav_ray.run.health_log import DIVERGING
 
 _LOW_EPSILON = 0.03  # the authors' advice for small sets
 _LEAST_EPSILON = 0.01  # their advice for CIFAR; below it codes are all but hard, which ends worse (paper)
 _FREEZE_EPOCHS = 2  # recipes.from_dataset_size freezes as long
 _ITERATIONS = 3  # the paper's
-_QUEUE = "shorten and delay the queue"
+_RATE = 10  # times lower; what diverged in benchmarks.collapse had 75 times the recipe's
+_SHORTEN_QUEUE, _LOWER_RATE = "shorten and delay the queue", "lower the rate"
 
 Changes = dict[str, Any]
 
@@ -89,7 +91,8 @@ def next_remedy(
         by_queue: the collapse came with the queue.
     """
     tried = {remedy.name for remedy in done}
-    for name in sorted(_ORDER, key=lambda name: by_queue and name != _QUEUE):  # stable: the rest keep their order
+    first = _SHORTEN_QUEUE if by_queue else _LOWER_RATE if word == DIVERGING else ""
+    for name in sorted(_ORDER, key=lambda name: name != first):  # stable: the rest keep their order
         if name not in tried and (found := _ORDER[name](config, steps_per_epoch, step, back_to)):
             return Remedy(name=name, changes=found, step=step, back_to=back_to, word=word, why=why)
     return None
@@ -122,9 +125,17 @@ def _iterations(config: Config, steps_per_epoch: int, step: int, back_to: int) -
     return {"assignment.iterations": _ITERATIONS} if config.assignment.iterations < _ITERATIONS else {}
 
 
+def _rate(config: Config, steps_per_epoch: int, step: int, back_to: int) -> Changes:  # noqa: ARG001
+    """The whole schedule, so that its shape stays."""
+    optim = config.optim
+    rates = {"base_lr": optim.base_lr, "start_warmup_lr": optim.start_warmup_lr, "final_lr": optim.final_lr}
+    return {f"optim.{name}": rate / _RATE for name, rate in rates.items() if rate}
+
+
 _ORDER: dict[str, Callable[[Config, int, int, int], Changes]] = {
     "freeze the prototypes longer": _freeze,
     "lower epsilon": _epsilon,
-    _QUEUE: _queue,
+    _SHORTEN_QUEUE: _queue,
     "three Sinkhorn iterations": _iterations,
+    _LOWER_RATE: _rate,
 }

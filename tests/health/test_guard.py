@@ -144,9 +144,10 @@ def test_a_run_that_diverges_goes_back_too(run_dir: Place, monkeypatch: pytest.M
 
     monkeypatch.setattr(refusal, "most_loss", most_loss)
     config = tiny(health={"on_collapse": "remedy"}, train={"epochs": 2, "max_refused_steps": 1})
-    assert until_it_ends(config, run_dir, InProcess(config)) == 2
+    assert until_it_ends(config, run_dir, InProcess(config)) == 3
     acts = [entry for entry in read_history(run_dir) if entry["event"] == "remedy"]
-    assert [(act["word"], act["step"], act["back_to"]) for act in acts] == [("diverging", 2, 0)] * 2
+    assert [(act["word"], act["step"], act["back_to"]) for act in acts] == [("diverging", 2, 0)] * 3
+    assert acts[0]["name"] == "lower the rate"
     assert len(losses(run_dir)) == STEPS
 
 

@@ -12,7 +12,7 @@ from swav_ray.config import Config
 from swav_ray.health import monitor as monitors
 from swav_ray.health.monitor import Monitor
 from swav_ray.health.observer import EVERY
-from swav_ray.health.rules import Judgement
+from swav_ray.health.rules import Evidence, Judgement
 from swav_ray.run.health_log import COLLAPSING, DIVERGING, HEALTHY, STUCK, WARMING_UP
 from swav_ray.run.messages import HealthChanged
 from swav_ray.training.control import Request
@@ -109,12 +109,13 @@ def test_an_alarm_is_said_with_a_remedy_and_asks_once(
     assert watched.monitor.request() == Request.NONE
 
 
-def test_an_alarm_keeps_its_word_until_it_is_over_or_the_run_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [HEALTHY, STUCK, COLLAPSING, HEALTHY, COLLAPSING, DIVERGING]
+def test_an_alarm_keeps_its_word_until_the_state_is_sound_or_the_run_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [HEALTHY, STUCK, COLLAPSING, HEALTHY, HEALTHY, COLLAPSING, DIVERGING]
     monkeypatch.setattr("swav_ray.health.observer.EVERY", 1)
     monkeypatch.setattr(monitors, "judge", lambda evidence: Judgement(words[evidence.step]))
-    said = [(one.step, one.word) for one in Watched(small_config(**LONG), 6).said]
-    assert said == [(0, HEALTHY), (1, STUCK), (3, HEALTHY), (4, COLLAPSING), (5, DIVERGING)]
+    monkeypatch.setattr(Evidence, "sound", property(lambda evidence: evidence.step != 3))
+    said = [(one.step, one.word) for one in Watched(small_config(**LONG), 7).said]
+    assert said == [(0, HEALTHY), (1, STUCK), (4, HEALTHY), (5, COLLAPSING), (6, DIVERGING)]
 
 
 def test_what_the_steps_before_a_resumption_showed_counts() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from swav_ray.config import Config, replace
 from swav_ray.health.remedies import Remedy, next_remedy, pending, remedied, remedies
 from swav_ray.recipes import quickstart
 
 STEPS_PER_EPOCH = 23
+LOWER = {"optim.base_lr": pytest.approx(0.4), "optim.final_lr": pytest.approx(0.00006)}
 
 
 def all_of(config: Config, step: int = 200, back_to: int = 0) -> list[Remedy]:
@@ -35,6 +38,7 @@ def test_the_order_is_the_authors() -> None:
         {"assignment.epsilon": 0.03},
         {"queue.length": 1024, "queue.start_epoch": 11},
         {"assignment.iterations": 3},
+        LOWER,
     ]
 
 
@@ -49,9 +53,15 @@ def test_a_queue_that_shows_in_the_evidence_is_remedied_first() -> None:
     assert second.name == "freeze the prototypes longer"
 
 
+def test_a_run_that_diverges_gets_a_lower_rate_first() -> None:
+    found = next_remedy(quickstart(), [], STEPS_PER_EPOCH, step=60, back_to=0, word="diverging", why="it is")
+    assert found is not None
+    assert (found.name, found.changes) == ("lower the rate", LOWER)
+
+
 def test_what_has_nothing_to_change_is_left_out() -> None:
-    assert changes(quickstart()) == [{"optim.freeze_prototypes_steps": 200}, {"assignment.epsilon": 0.01}]
-    assert changes(replace(quickstart(), assignment={"epsilon": 0.01}))[1:] == []
+    assert changes(quickstart()) == [{"optim.freeze_prototypes_steps": 200}, {"assignment.epsilon": 0.01}, LOWER]
+    assert changes(replace(quickstart(), assignment={"epsilon": 0.01}))[1:] == [LOWER]
 
 
 def test_a_freeze_counts_from_where_training_resumes_and_leaves_half_of_the_rest() -> None:
@@ -68,7 +78,7 @@ def test_a_queue_that_has_not_begun_is_not_to_blame() -> None:
 
 def test_a_queue_stays_as_long_as_a_batch_and_within_the_run() -> None:
     config = replace(quickstart(), queue={"length": 300, "start_epoch": 0})
-    assert changes(config, step=550)[-1] == {"queue.length": 256, "queue.start_epoch": 24}
+    assert changes(config, step=550)[-2] == {"queue.length": 256, "queue.start_epoch": 24}
 
 
 def test_remedies_are_read_back_from_the_history_and_change_the_config() -> None:
