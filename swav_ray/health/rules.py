@@ -33,7 +33,7 @@ ONE_DIRECTION = 1.1  # effective rank: nothing beside the first dimension
 # proves no collapse: batch and queue are made equal together, and a run at 0.65 to 0.89 recovered by itself.
 UNEQUAL = 0.85
 # Two crops of an image get the same code so much more often than by chance: 0.12 to 0.23 in the run that recovered from
-# its queue; below 0.1, from about when they broke, in those that did not, whose kNN ended at half of an untrained one's.
+# its queue; below 0.1, from about when they broke, in those that did not, whose kNN ended near half of the untrained.
 BY_CHANCE = 0.1
 FEW_CODES = 0.25  # below it whatever the loss is: it falls to 0 if every image has the same code
 SPIKE_DEVIATIONS, SPIKE = 6.0, 0.05  # a spike is above the window's mean by so many deviations, and so much of ln K

@@ -84,7 +84,7 @@ def test_codes_that_are_no_equal_partition_collapse_and_the_queue_is_named() -> 
 
 
 def test_a_batch_that_the_queue_leaves_few_prototypes_learns_while_its_crops_agree() -> None:
-    """A run whose queue began early: codes used 65 to 80% of the prototypes, the loss lay above ln K, and it recovered."""
+    """A run whose queue began early: codes used 65 to 89% of the prototypes, and it recovered by itself."""
     assert of(*[4.62, 4.66] * (WINDOW // 2), config=QUEUED, codes_usage=0.7, code_agreement=0.15).word == HEALTHY
 
 
