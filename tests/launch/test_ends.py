@@ -12,7 +12,6 @@ from swav_ray import pretrain, runs, settings, watch
 from swav_ray.config import Config, replace
 from swav_ray.data.shapes import write_shapes
 from swav_ray.recipes import quickstart
-from swav_ray.run.health_log import ALARMS
 from swav_ray.run.history import read_history
 from swav_ray.run.layout import PAGE
 from swav_ray.run.state import FAILED, FINISHED, UNHEALTHY
@@ -64,18 +63,20 @@ def test_a_run_that_is_to_stop_for_its_health(shapes: Path, tmp_path: Path, caps
 
 
 def test_a_run_that_no_remedy_helps(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A net this small learns nothing from 72 images, whatever is changed."""
-    config = long(shapes, tmp_path, "lost", health={"on_collapse": "remedy"}, assignment=COLLAPSES)
+    """At such a temperature every prediction is uniform, whatever else is changed."""
+    hot = {"epochs": 20, "global_batch_size": 8, "temperature": 100.0}
+    config = long(shapes, tmp_path, "lost", health={"on_collapse": "remedy"}, train=hot)
     status, run_dir = ended(config, tmp_path)
     out, err = capsys.readouterr()
     assert status == 1
-    assert out.count("remedy: ") == 3
-    assert err.startswith("swav_ray: no remedy is left: ")
+    assert out.count("remedy: stuck (") == 3
+    assert err.startswith("swav_ray: no remedy is left: stuck: ")
+    acts = [entry for entry in read_history(run_dir) if entry["event"] == "remedy"]
+    assert [act["name"] for act in acts] == ["freeze the prototypes longer", "lower epsilon", "lower the rate"]
     line, watched, page = seen(run_dir, capsys)
-    assert line["state"] == UNHEALTHY
-    assert line["health"] in ALARMS
+    assert (line["state"], line["health"]) == (UNHEALTHY, "stuck")
     assert watched.startswith("lost: stopped by health")
-    assert "remedy for collapsing: back to step 0 with assignment.epsilon = 0.03" in page
+    assert "remedy for stuck: back to step 0 with assignment.epsilon = 0.01" in page
 
 
 def test_a_run_that_is_rescued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

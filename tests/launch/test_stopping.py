@@ -18,6 +18,7 @@ from swav_ray.config import Config, replace
 from swav_ray.data import manifest
 from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.run.metrics_log import read_metrics
+from swav_ray.run.state import STOPPED, state_of
 from swav_ray.storage.place import place
 from swav_ray.training import checkpoint
 from tests.launch.conftest import tiny
@@ -150,6 +151,8 @@ def test_a_stopped_command_leaves_a_checkpoint_and_resumes(
     run_dir = place(tmp_path / "stopped")
     (stopped,) = checkpoint.steps(run_dir)
     assert f"stopped before step {stopped}, with a checkpoint" in output
+    assert f"the run's page: {run_dir}/report.html" in output
+    assert state_of(run_dir) == STOPPED
     assert "Traceback" not in output
     assert "(raylet)" not in output
     assert 0 < stopped < 2700
