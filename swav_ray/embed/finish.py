@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from swav_ray.embed import kmeans
+from swav_ray.embed import folders, kmeans
 from swav_ray.embed.clusters import assigned, collect, table_of
 from swav_ray.embed.duplicates import Pair, near_duplicates
 from swav_ray.embed.errors import EmbedError
@@ -22,7 +22,7 @@ from swav_ray.embed.network import Network
 from swav_ray.embed.output import INDEX, PAGE, PROTOTYPES, How, Output
 from swav_ray.embed.page import BORDERLINE, NEAREST, Content, page
 from swav_ray.embed.vectors import sample
-from swav_ray.storage.place import place
+from swav_ray.storage.place import Place, place
 
 UNREADABLE_CSV, DUPLICATES_CSV = "unreadable.csv", "duplicates.csv"
 
@@ -43,13 +43,15 @@ class Extras:
     how: str = "link"
     index: str = ""
 
-    def check(self, how: How) -> None:
-        """Raises EmbedError if the embeddings do not allow it."""
+    def check(self, how: How, images: Place, out: Place) -> None:
+        """Raises EmbedError if embeddings of that kind, of these images in the folder `out`, do not allow it."""
         for option, wanted in (("clusters", self.clusters), ("index", self.index)):
             if wanted and how.layer == "map":
                 raise EmbedError(f"--{option}: needs vectors; use --layer pooled or --layer projection")
         if self.into_folders and not (self.clusters or how.prototypes):
             raise EmbedError("--into-folders: these weights have no prototypes; give --clusters K for clusters")
+        if self.into_folders:
+            folders.check(place(self.into_folders), self.how, images, out)
 
 
 def write_unreadable(output: Output) -> int:
@@ -113,11 +115,9 @@ def finish(
     (output.folder / PAGE).write_bytes(page(output, content).encode())
     yield f"{len(clusters.found):,} clusters with images, {clusters.empty:,} empty; page: {output.folder / PAGE}"
     if extras.into_folders:
-        source = f"{count} by k-means" if count else "prototypes"
-        made, there = into_folders(
-            output, assigned(output, count), clusters.merged, place(extras.into_folders), extras.how, source
-        )
-        yield f"{made:,} images into {extras.into_folders}, {there:,} were there"
+        dest = place(extras.into_folders)
+        placed = into_folders(output, lambda: assigned(output, count), clusters.merged, dest, extras.how, count)
+        yield from placed.lines(dest)
 
 
 def _count(output: Output, wanted: str, say: Callable[[str], None]) -> tuple[int, list[str]]:

@@ -73,9 +73,9 @@ def embed(request: Request, terminal: Terminal) -> Output:
     say = terminal.line
     with StopSignals():
         network, how = _network(request, say)
-        request.extras.check(how)
         if not place(request.data).exists(patience=_FIRST_CONTACT):  # before Ray starts, which takes seconds
             raise EmbedError(f"--data {request.data}: there is nothing; give a folder or s3://bucket/prefix of images")
+        request.extras.check(how, place(request.data), place(request.out))
         own = connect(request.ray_logs)
         try:
             output = _begin(request, how, network.backbone.preprocess.decoding, say)

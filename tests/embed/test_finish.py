@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -97,7 +98,7 @@ def test_images_go_into_a_folder_a_cluster_once_and_over_no_file(tmp_path: Path,
     found[1].write_bytes(b"the user's own")
     assert finished(output, network, into_folders=str(dest), how=how)[-1] == f"1 images into {dest}, 39 were there"
     assert found[1].read_bytes() == b"the user's own"
-    with pytest.raises(EmbedError, match="holds other clusters"):
+    with pytest.raises(EmbedError, match=r"images by other clusters \(prototypes, not 3 by k-means\); give another"):
         finished(output, network, into_folders=str(dest), how=how, clusters="3")
 
 
@@ -121,19 +122,85 @@ def test_images_inside_larger_files_are_copied_out_with_their_ending(tmp_path: P
     assert sorted(file.read_bytes() for file in files) == sorted(image(i) for i in range(10))
 
 
-def test_a_folder_with_other_files_is_not_sorted_into(tmp_path: Path) -> None:
+def test_folders_of_something_else_are_not_sorted_into(tmp_path: Path) -> None:
     output, network = embedded(tmp_path)
-    with pytest.raises(EmbedError, match=r"--into-folders .*: holds other files; give an empty folder"):
-        finished(output, network, into_folders=str(tmp_path / "images"))
+    other = tmp_path / "other"
+    finished(output, network, into_folders=str(other))
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "a.txt").write_text("the user's own")
+    again = begin(tmp_path / "again", network_and_how(weights(tmp_path))[1], tmp_path / "images")
+    embed(again, network)
+    for of, dest, told in (
+        (output, "documents", "holds other files; give an empty folder"),
+        (output, "out", "holds other files; give another folder"),
+        (again, "other", rf"holds images by the embeddings in {output.folder}; give another folder"),
+    ):
+        with pytest.raises(EmbedError, match=rf"--into-folders .*/{dest}: {told}"):
+            finished(of, network, into_folders=str(tmp_path / dest))
+
+
+def test_images_are_not_put_among_the_images_themselves(tmp_path: Path) -> None:
+    output, network = embedded(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    for dest in ("images", "images/sorted", "link/sorted"):
+        with pytest.raises(EmbedError, match=r"lies among the images of .*, which the next command would find changed"):
+            finished(output, network, into_folders=str(tmp_path / dest), how="copy")
+    inside = begin(tmp_path / "images" / "out", output.how, tmp_path / "images")
+    embed(inside, network)
+    finished(inside, network, into_folders=str(inside.folder / "sorted"))
+    assert begin(tmp_path / "images" / "out", output.how, tmp_path / "images") == inside
+
+
+def test_an_image_lies_in_one_folder_though_clusters_are_learned_again(tmp_path: Path) -> None:
+    output, network = embedded(tmp_path)
+    dest = str(tmp_path / "sorted")
+    for made, there in ((40, 0), (0, 40)):
+        assert finished(output, network, into_folders=dest, clusters="3")[-1] == (
+            f"{made} images into {dest}, {there} were there"
+        )
+    changed = output.clusters(3).read(0)
+    column = changed.schema.get_field_index("cluster")
+    moved = pa.array([(number + 1) % 3 for number in changed["cluster"].to_pylist()], pa.int32())
+    output.clusters(3).write(0, changed.set_column(column, "cluster", moved))
+    with pytest.raises(EmbedError, match="by an earlier 3 by k-means, which other embeddings have changed; give anoth"):
+        finished(output, network, into_folders=dest, clusters="3")
+
+
+@pytest.mark.parametrize("how", folders.HOW)
+def test_images_that_are_gone_are_counted_and_put_there_once_they_are_back(tmp_path: Path, how: str) -> None:
+    output, network = embedded(tmp_path)
+    file = tmp_path / "images" / "train" / "a" / "000.jpg"
+    data = file.read_bytes()
+    file.unlink()
+    dest = str(tmp_path / "sorted")
+    *_, placed, gone = finished(output, network, into_folders=dest, how=how)
+    assert placed == f"39 images into {dest}, 0 were there"
+    assert gone.startswith(f"1 images could not be read again, for example {file}: ")
+    assert not [link for link in (tmp_path / "sorted").rglob("*.jpg") if not link.exists()]
+    file.write_bytes(data)
+    assert finished(output, network, into_folders=dest, how=how)[-1] == f"1 images into {dest}, 39 were there"
+
+
+def test_a_name_of_many_bytes_is_cut(tmp_path: Path) -> None:
+    data = images(tmp_path / "images", 0, {f"{'鷹' * 80}{i}.jpg": image(i) for i in range(4)})
+    network, how = network_and_how(weights(tmp_path))
+    output = begin(tmp_path / "out", how, data)
+    embed(output, network)
+    for made, there in ((4, 0), (0, 4)):
+        lines = finished(output, network, into_folders=str(tmp_path / "sorted"), how="copy")
+        assert lines[-1] == f"{made} images into {tmp_path / 'sorted'}, {there} were there"
 
 
 def test_what_the_embeddings_do_not_allow_is_said_before_any_work(tmp_path: Path) -> None:
+    here = place(tmp_path / "images"), place(tmp_path / "out")
     _, how = network_and_how(weights(tmp_path), layer="map")
     with pytest.raises(EmbedError, match="--clusters: needs vectors; use --layer pooled or --layer projection"):
-        Extras(clusters="5").check(how)
+        Extras(clusters="5").check(how, *here)
+    with pytest.raises(EmbedError, match="--how link: needs images and a folder on this machine's disks; use --how c"):
+        Extras(into_folders="s3://bucket/sorted").check(how, *here)
     _, how = network_and_how(weights(tmp_path, head=False))
     with pytest.raises(EmbedError, match="these weights have no prototypes; give --clusters K"):
-        Extras(into_folders="x").check(how)
+        Extras(into_folders="x").check(how, *here)
 
 
 def test_without_prototypes_the_command_says_how_to_get_clusters(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_what_is_wrong_with_an_index_is_one_line(tmp_path: Path, monkeypatch: py
     with pytest.raises(EmbedError, match=r"index\.faiss: is no index of faiss; delete it"):
         by_index(output, vectors_of(output)[:1], 2)
     with pytest.raises(EmbedError, match="--index: needs vectors; use --layer pooled"):
-        Extras(index=FLAT).check(network_and_how(weights(tmp_path), layer="map")[1])
+        Extras(index=FLAT).check(network_and_how(weights(tmp_path), layer="map")[1], output.folder, output.folder)
     monkeypatch.setitem(sys.modules, "faiss", None)
     assert by_index(output, vectors_of(output)[:1], 2) is None  # exact search needs no faiss
     with pytest.raises(EmbedError, match=r"--index flat: needs faiss; pip install 'swav_ray\[faiss\]'"):
