@@ -5,8 +5,11 @@
 
 Prints one JSON line. The yardsticks, in the same run and on the same files: the loop that everybody writes (a Dataset
 with PIL and torchvision, a DataLoader with a worker a CPU, the same network), and the sum of what as many processes as
-CPUs do with the same parts without Ray. `--memory` instead embeds sets of tiny images, of so many rows each, and prints
-the most memory that the driver, any task and the whole process tree had (proportional set size, MB).
+CPUs do with the same parts without Ray. `cpu_ms` is the CPU time of an image, all processes counted: other programs on
+the machine change it little. `--repeats N` takes all of it N times in turns and gives medians.
+
+`--memory` instead embeds sets of tiny images, of so many rows each, and prints the most memory that the driver, any
+task and the whole process tree had (proportional set size, MB).
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import argparse
 import json
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,7 @@ import psutil
 import torch
 
 from benchmarks.features import make_backbone, plain_loop, write_images
+from benchmarks.parts.cpu_time import Clock, Cost
 from swav_ray.data.manifest import cache_of
 from swav_ray.embed import output as outputs
 from swav_ray.embed.network import Network, heads_for
@@ -67,13 +73,13 @@ def in_process(output: Output, network: Network, parts: list[int], ready: Any, r
     warm = parts[:1]
     list(make_parts(work, warm, torch.device("cpu")))
     ready.wait()
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     images = sum(make_parts(work, parts[1:], torch.device("cpu")))
-    rates.put(images / (time.perf_counter() - began))
+    rates.put(Cost(images / (time.perf_counter() - began), 1e3 * (time.process_time() - cpu) / images))
 
 
-def sum_of_processes(folder: Path, backbone: Backbone, cpus: int) -> float:
-    output, network = prepare(folder, backbone, "in-process")
+def sum_of_processes(folder: Path, backbone: Backbone, cpus: int, name: str) -> Cost:
+    output, network = prepare(folder, backbone, name)
     context = multiprocessing.get_context("spawn")
     ready, rates = context.Barrier(cpus), context.Queue()
     parts = output.missing()
@@ -82,28 +88,29 @@ def sum_of_processes(folder: Path, backbone: Backbone, cpus: int) -> float:
     ]
     for process in processes:
         process.start()
-    total = sum(rates.get() for _ in processes)
+    costs = [rates.get() for _ in processes]
     for process in processes:
         process.join()
-    return float(total)
+    return Cost(sum(cost.rate for cost in costs), statistics.mean(cost.cpu_ms for cost in costs))
 
 
-def on_ray(folder: Path, backbone: Backbone, cpus: int) -> tuple[float, float]:
-    """Images per second once a part a CPU is made, and the seconds until then."""
+def on_ray(folder: Path, backbone: Backbone, cpus: int, name: str) -> tuple[Cost, float]:
+    """What images cost once a part a CPU is made, and the seconds until then."""
     import ray
 
+    from swav_ray.launch.connect import connect
     from swav_ray.launch.parts import make
 
-    output, network = prepare(folder, backbone, "ray")
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    output, network = prepare(folder, backbone, name)
+    connect(logs=False)
     work, parts = EmbedPart(output, network), output.missing()
     began = time.perf_counter()
     make(work, parts[:cpus], lambda _: None)  # workers start once, whatever the number of images
-    started = time.perf_counter()
+    started, clock = time.perf_counter(), Clock()
     make(work, parts[cpus:], lambda _: None)
-    ended = time.perf_counter()
+    cost = clock.cost(sum(work.images(part) for part in parts[cpus:]))
     ray.shutdown()
-    return sum(len(output.manifest(part)) for part in parts[cpus:]) / (ended - started), started - began
+    return cost, started - began
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -113,22 +120,26 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
         write_images(folder / "images", options.images, round(1.5 * options.size))
         backbone = make_backbone(folder, options.model, options.width, options.size)
         files = sorted(map(str, (folder / "images").rglob("*.jpg")))
-        # Whichever is faster: with torch's usual threads, network and workers fight for the cores.
-        baseline = max(plain_loop(backbone, files, cpus, threads)[0] for threads in (1, cpus))
-        summed = sum_of_processes(folder, backbone, cpus)
-        rate, start = on_ray(folder, backbone, cpus)
+        costs = defaultdict[str, list[Cost]](list)
+        for repeat in range(options.repeats):
+            # Whichever is faster: with torch's usual threads, network and workers fight for the cores.
+            loops = [plain_loop(backbone, files, cpus, threads)[0] for threads in (1, cpus)]
+            costs["dataloader"].append(max(loops, key=lambda cost: cost.rate))
+            costs["sum of processes"].append(sum_of_processes(folder, backbone, cpus, f"in-process-{repeat}"))
+            cost, start = on_ray(folder, backbone, cpus, f"ray-{repeat}")
+            costs["swav_ray"].append(cost)
+    rates = {name: statistics.median(cost.rate for cost in found) for name, found in costs.items()}
+    cpu = {name: statistics.median(cost.cpu_ms for cost in found) for name, found in costs.items()}
     return {
         "images": options.images,
         "size": options.size,
         "model": f"{options.model}-w{options.width:g}",
         "cpus": cpus,
-        "images_per_second": {
-            "swav_ray": round(rate, 1),
-            "dataloader": round(baseline, 1),
-            "sum of processes": round(summed, 1),
-        },
-        "to_dataloader": round(rate / baseline, 2),
-        "to_sum": round(rate / summed, 2),
+        "repeats": options.repeats,
+        "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
+        "to_dataloader": round(rates["swav_ray"] / rates["dataloader"], 2),
+        "to_sum": round(rates["swav_ray"] / rates["sum of processes"], 2),
+        "cpu_ms": {name: round(cost, 2) for name, cost in cpu.items()},
         "start_s": round(start, 1),
     }
 
@@ -197,6 +208,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="side of what is embedded, in pixels")
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--memory", type=int, nargs="+", default=[], metavar="ROWS")
     parser.add_argument("--side", type=int, default=8, help="of the tiny images of --memory")
     options = parser.parse_args()

@@ -6,7 +6,8 @@ Prints one JSON line. The baseline is the loop that everybody writes: a Dataset 
 CenterCrop, ToTensor and Normalize, a DataLoader with a worker a CPU, and the same network in float32. It runs with
 torch's usual threads, and with one, which is faster on a busy machine; `ratio` is to the better of the two. Ours is
 measured in float32 and with `--precision bf16`. Each is timed whole, from its call to the last feature. Ray's own start
-and that of its workers (`start_s`) come on top of ours.
+and that of its workers (`start_s`) come on top of ours. `cpu_ms` is the CPU time of an image, all processes counted:
+other programs on the machine change it little. `--repeats N` takes all of it N times in turns and gives medians.
 
 The images are parts of scikit-learn's sample photos, by default of 375 pixels, embedded at 224. `largest_difference` is
 that from the baseline's features, relative to the largest feature: the two resize differently.
@@ -20,7 +21,9 @@ import json
 import os
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -28,10 +31,12 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.parts.cpu_time import Clock, Cost
 from swav_ray.data import manifest as manifests
 from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.features.store import PART_ROWS
 from swav_ray.features.embedding import BF16, FLOAT32
+from swav_ray.launch.connect import connect
 from swav_ray.model.normalize import MEAN, STD
 from swav_ray.model.swav import SwAVModel
 from swav_ray.storage.place import place
@@ -86,51 +91,59 @@ class Folder(Dataset[torch.Tensor]):
 
 
 @torch.inference_mode()
-def plain_loop(backbone: Backbone, files: list[str], cpus: int, threads: int) -> tuple[float, np.ndarray]:
-    """Images per second, and the features; `threads` of the network, beside a DataLoader's worker a CPU."""
+def plain_loop(backbone: Backbone, files: list[str], cpus: int, threads: int) -> tuple[Cost, np.ndarray]:
+    """What it costs, and the features; `threads` of the network, beside a DataLoader's worker a CPU."""
     torch.set_num_threads(threads)
-    began = time.perf_counter()
+    clock = Clock()
     loader = DataLoader(Folder(files, backbone.preprocess.image_size), _BATCH, num_workers=cpus)
     features = np.concatenate([backbone(images).numpy() for images in loader])
-    return len(files) / (time.perf_counter() - began), features
+    del loader
+    return clock.cost(len(files)), features
 
 
-def ours(backbone: Backbone, split: Split, out: Path, precision: str) -> tuple[float, np.ndarray]:
-    """Images per second, and the features."""
+def ours(backbone: Backbone, split: Split, out: Path, precision: str) -> tuple[Cost, np.ndarray]:
+    """What it costs, and the features."""
     from swav_ray.launch.features import labelled
 
-    began = time.perf_counter()
+    clock = Clock()
     (found,) = labelled(backbone, [split], place(out), lambda *_: None, precision)
-    return len(split.ids) / (time.perf_counter() - began), found.features
+    return clock.cost(len(split.ids)), found.features
 
 
-def measure(folder: Path, backbone: Backbone, cpus: int) -> dict[str, object]:
-    """Images per second of each, and how far features are from the baseline's."""
+def measure(folder: Path, backbone: Backbone, cpus: int, repeats: int) -> dict[str, object]:
+    """Images per second and CPU time of each, and how far features are from the baseline's."""
     import ray
 
     files = sorted(map(str, (folder / "images").rglob("*.jpg")))
     manifest = manifests.build(str(folder / "images"))
     split = Split(manifest, np.arange(len(manifest)), np.zeros(len(manifest), np.int64), ["all"])
-    rates = {}
-    for name, threads in (("dataloader", cpus), ("dataloader, one thread", 1)):
-        rates[name], expected = plain_loop(backbone, files, cpus, threads)
-    baseline = max(rates.values())
-    began, differences = time.perf_counter(), {}
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    began, costs, differences = time.perf_counter(), defaultdict[str, list[Cost]](list), {}
+    connect(logs=False)
     try:
         few = split.rows(np.arange(min(len(manifest), cpus * PART_ROWS)))
         small = copy.deepcopy(backbone)
         small.preprocess = Preprocess(8)  # the workers start; they need not compute much
         ours(small, few, folder / "start", FLOAT32)
         start = time.perf_counter() - began
-        for precision in (FLOAT32, BF16):
-            rates[precision], found = ours(backbone, split, folder / precision, precision)
-            differences[precision] = float(np.abs(found - expected).max() / np.abs(expected).max())
+        for repeat in range(repeats):
+            for name, threads in (("dataloader", cpus), ("dataloader, one thread", 1)):
+                cost, expected = plain_loop(backbone, files, cpus, threads)
+                costs[name].append(cost)
+            for precision in (FLOAT32, BF16):
+                cost, found = ours(backbone, split, folder / f"{precision}-{repeat}", precision)
+                costs[precision].append(cost)
+                differences[precision] = float(np.abs(found - expected).max() / np.abs(expected).max())
     finally:
         ray.shutdown()
+    rates = {name: median(cost.rate for cost in found) for name, found in costs.items()}
+    cpu = {name: median(cost.cpu_ms for cost in found) for name, found in costs.items()}
+    loops = [name for name in costs if name.startswith("dataloader")]
     return {
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
-        "ratio": {name: round(rates[name] / baseline, 2) for name in (FLOAT32, BF16)},
+        "ratio": {name: round(rates[name] / max(rates[loop] for loop in loops), 2) for name in (FLOAT32, BF16)},
+        "cpu_ms": {name: round(cost, 2) for name, cost in cpu.items()},
+        "cpu_ratio": {name: round(min(cpu[loop] for loop in loops) / cpu[name], 2) for name in (FLOAT32, BF16)},
+        "repeats": repeats,
         "start_s": round(start, 1),
         "largest_difference": {name: round(difference, 4) for name, difference in differences.items()},
     }
@@ -143,13 +156,14 @@ def main() -> None:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--photo-side", type=int, default=375, help="of the images, in pixels")
+    parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     cpus = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_images(folder / "images", options.images, options.photo_side)
         backbone = make_backbone(folder, options.model, options.width, options.size)
-        measured = measure(folder, backbone, cpus)
+        measured = measure(folder, backbone, cpus, options.repeats)
     document = {
         "benchmark": "features",
         "images": options.images,

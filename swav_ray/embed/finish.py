@@ -92,6 +92,8 @@ def finish(
     """
     if unreadable:
         yield f"{unreadable:,} of {output.images:,} images cannot be read: {output.folder / UNREADABLE_CSV}"
+    if output.unreadable.to_try_again():
+        yield "storage could not deliver some of these; the same command tries them again"
     yield f"embeddings: {output.folder / 'embeddings'}"
     if extras.index:
         write_index(output, extras.index)

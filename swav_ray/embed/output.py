@@ -176,7 +176,7 @@ def begin(
     if not about.exists() and any(True for _ in folder.list()):
         raise EmbedError(f"{folder}: holds other files; give an empty folder for the embeddings")
     if not claim(about, _document(output)):
-        raise EmbedError(f"{folder}: {_difference(read(folder), output)}; give another folder or delete this one")
+        raise EmbedError(f"{folder}: {_difference(read(folder), output)}")
     if not (folder / layout.MANIFEST).exists():
         manifests.save(found, folder / layout.MANIFEST, group_rows=how.part_rows)
     return output, found.notes
@@ -208,16 +208,20 @@ def _document(output: Output) -> dict[str, Any]:
 
 
 def _difference(there: Output, wanted: Output) -> str:
-    """What differs first, in words."""
+    """What differs first, in words, and what would be right."""
+    remedy = "; give another folder or delete this one"
     if there.how.weights != wanted.how.weights:
-        return f"holds embeddings of another checkpoint, {there.how.checkpoint}"
+        return f"holds embeddings of another checkpoint, {there.how.checkpoint}{remedy}"
     if there.root != wanted.root:
-        return f"holds embeddings of other images, {there.root}"
+        return f"holds embeddings of other images, {there.root}{remedy}"
     if there.fingerprint != wanted.fingerprint:
-        return f"{there.root} has changed since it was embedded ({there.images:,} images, now {wanted.images:,})"
+        return (
+            f"{there.root} has changed since it was embedded ({there.images:,} images, now {wanted.images:,}); give "
+            "another folder, or bring back the images as they were to resume"
+        )
     differs = [
         f"{item.name} {getattr(there.how, item.name)}, not {getattr(wanted.how, item.name)}"
         for item in dataclasses.fields(How)
         if getattr(there.how, item.name) != getattr(wanted.how, item.name)
     ]
-    return f"holds embeddings made in another way: {'; '.join(differs)}"
+    return f"holds embeddings made in another way: {'; '.join(differs)}{remedy}"

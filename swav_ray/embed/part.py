@@ -46,7 +46,10 @@ def read_crops(output: Output, part: int, threads: int) -> Crops:
     manifest = output.manifest(part)
     crops, reasons, again = crops_of(manifest, np.arange(len(manifest)), output.how.image_size, threads)
     if again and None not in reasons and not place(output.root).exists():
-        raise EmbedError(f"{output.root}: its images have vanished; what is embedded stays in {output.folder}")
+        raise EmbedError(
+            f"{output.root}: its images have vanished; what is embedded stays in {output.folder}, and the same command "
+            "resumes once they are back"
+        )
     return Crops(part, manifest, crops, reasons, again)
 
 

@@ -10,6 +10,7 @@ from swav_ray.embed.network import Network
 from swav_ray.embed.output import Output
 from swav_ray.embed.part import Crops
 from swav_ray.features.folded import folded
+from swav_ray.features.packed import on_device
 
 
 class EmbedPart:
@@ -19,6 +20,7 @@ class EmbedPart:
 
     def __init__(self, output: Output, network: Network) -> None:
         self.output, self.network = output, network.on(folded(network.backbone))
+        self._ready: Network | None = None  # for the device of this process
 
     def images(self, part: int) -> int:
         span = self.output.embeddings.span(part)
@@ -31,4 +33,6 @@ class EmbedPart:
         return parts.read_crops(self.output, part, threads)
 
     def write(self, read: Crops, device: torch.device) -> None:
-        parts.write(self.output, read, self.network.to(device), device)
+        if self._ready is None:
+            self._ready = self.network.on(on_device(self.network.backbone, device)).to(device)
+        parts.write(self.output, read, self._ready, device)

@@ -66,9 +66,12 @@ def embed(backbone: Backbone, crops: np.ndarray, device: torch.device, precision
 def batches(backbone: Backbone, crops: np.ndarray, device: torch.device) -> Iterator[torch.Tensor]:
     """(N, S, S, 3) uint8 crops as a backbone's input, normalised, so many at a time."""
     preprocess = backbone.preprocess
-    count = _BATCH
-    if device.type == "cpu":
-        count = min(count, max(1, _CACHED_PIXELS // preprocess.image_size**2))
+    count = batch_of(preprocess.image_size, device)
     for start in range(0, len(crops), count):
         pixels = torch.from_numpy(crops[start : start + count]).to(device)
         yield normalize(pixels, mean=preprocess.mean, std=preprocess.std)
+
+
+def batch_of(image_size: int, device: torch.device) -> int:
+    """Images of a forward pass."""
+    return min(_BATCH, max(1, _CACHED_PIXELS // image_size**2)) if device.type == "cpu" else _BATCH

@@ -69,6 +69,21 @@ def test_a_copy_of_an_image_is_found_and_only_it(tmp_path: Path) -> None:
     assert "Pairs: 1;" in text_of(output)
 
 
+def test_images_that_storage_did_not_deliver_are_said_to_be_tried_again(tmp_path: Path) -> None:
+    network, how = network_and_how(weights(tmp_path))
+    output = begin(tmp_path / "out", how, images(tmp_path / "images", broken={"train/a/broken.jpg": b""}))
+    gone = tmp_path / "images" / "train" / "b" / "001.jpg"
+    content = gone.read_bytes()
+    gone.unlink()
+    embed(output, network)
+    told = "storage could not deliver some of these; the same command tries them again"
+    first, second, *_ = finished(output, network)
+    assert (first.partition(":")[0], second) == ("2 of 41 images cannot be read", told)
+    gone.write_bytes(content)
+    embed(output, network)
+    assert told not in finished(output, network)
+
+
 def test_no_readable_image_is_one_line(tmp_path: Path) -> None:
     data = images(tmp_path / "images", 0, {"a.jpg": b"", "b.jpg": b"no image"})
     network, how = network_and_how(weights(tmp_path))

@@ -21,11 +21,13 @@ import ray
 from swav_ray.embed import output as outputs
 from swav_ray.embed.__main__ import main
 from swav_ray.embed.output import Output
+from swav_ray.launch import embed as launched
 from swav_ray.storage.place import Place, place
 from tests.data.images import write_idx
 from tests.embed.small import images, weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
+DIGITS = "train-images-idx3-ubyte"
 
 
 @pytest.fixture
@@ -87,6 +89,41 @@ def test_a_bucket_is_embedded_added_to_and_not_taken_for_another(
     assert told.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_a_place_that_vanishes_half_way_is_one_line_and_resumes_once_it_is_back(
+    cluster: None, s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, out, data = digits(s3, tmp_path, 60)
+    words = command(tmp_path, bucket.uri, out.uri)
+    with monkeypatch.context() as patched:
+        patched.setattr(launched._Progress, "__call__", lambda *_: bucket.delete_tree())
+        assert main(words) == 2
+    told = capsys.readouterr().err
+    assert f"{bucket}: its images have vanished; what is embedded stays in {out}" in told
+    assert told.count("\n") == 1
+    output = outputs.read(out)
+    whole = {entry.name: entry.etag_or_mtime for entry in output.embeddings.folder.list()}
+    for part in output.unreadable.to_try_again():
+        whole.pop(f"part-{part:06d}.parquet")
+    assert 0 < len(whole) < 60
+
+    assert main(words) == 2
+    assert "there is nothing" in capsys.readouterr().err
+    (bucket / DIGITS).write_bytes(data)
+    assert main(words) == 0
+    assert whole.items() <= {entry.name: entry.etag_or_mtime for entry in output.embeddings.folder.list()}.items()
+    assert sorted(rows(output)["sample_id"].to_pylist()) == list(range(output.images))
+
+
+def digits(s3: str, tmp_path: Path, parts: int) -> tuple[Place, Place, bytes]:
+    """A place of so many parts of tiny images on S3, one for their embeddings, and the bytes of its one file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (parts * 512 - 12, 8, 8), np.uint8)
+    write_idx(tmp_path / DIGITS, pixels)
+    bucket, data = place(s3) / "digits", (tmp_path / DIGITS).read_bytes()
+    (bucket / DIGITS).write_bytes(data)
+    return bucket, place(s3) / "embeddings", data
+
+
 def kill_all(process: subprocess.Popen[str]) -> None:
     """The command and every process that it has started, at once."""
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -97,11 +134,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 
 def killed_and_resumed(s3: str, tmp_path: Path, parts: int, kills: int) -> None:
     """The command on so many parts of tiny images, killed so often: at once, or once it has written up to three."""
-    count = parts * 512 - 12
-    digits = np.random.default_rng(0).integers(0, 256, (count, 8, 8), np.uint8)
-    write_idx(tmp_path / "digits/train-images-idx3-ubyte", digits)
-    bucket, out = place(s3) / "digits", place(s3) / "embeddings"
-    (bucket / "train-images-idx3-ubyte").write_bytes((tmp_path / "digits/train-images-idx3-ubyte").read_bytes())
+    bucket, out, _ = digits(s3, tmp_path, parts)
     arguments = [sys.executable, "-m", "swav_ray.embed", *command(tmp_path, bucket.uri, out.uri)]
     written: dict[str, str] = {}
     chance = random.Random(0)
@@ -121,7 +154,7 @@ def killed_and_resumed(s3: str, tmp_path: Path, parts: int, kills: int) -> None:
     output = outputs.read(out)
     found = {entry.name: entry.etag_or_mtime for entry in output.embeddings.folder.list()}
     assert written.items() <= found.items()
-    assert sorted(rows(output)["sample_id"].to_pylist()) == list(range(count))
+    assert sorted(rows(output)["sample_id"].to_pylist()) == list(range(output.images))
 
 
 @pytest.mark.slow

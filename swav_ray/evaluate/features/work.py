@@ -13,6 +13,7 @@ from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.features.store import FeatureStore
 from swav_ray.features.embedding import crops_of, embed
 from swav_ray.features.folded import folded
+from swav_ray.features.packed import on_device
 from swav_ray.weights.backbone import Backbone
 
 
@@ -37,6 +38,7 @@ class ExtractPart:
 
     def __init__(self, backbone: Backbone, manifest: Manifest, store: FeatureStore) -> None:
         self._backbone, self._manifest, self._store = folded(backbone), manifest, store
+        self._ready: Backbone | None = None  # for the device of this process
 
     def images(self, part: int) -> int:
         return len(self._store.ids(part))
@@ -49,5 +51,8 @@ class ExtractPart:
         return Crops(part, *crops_of(self._manifest, self._store.ids(part), size, threads))
 
     def write(self, read: Crops, device: torch.device) -> None:
-        features = embed(self._backbone.to(device), read.crops, device, self._store.of.precision)
+        precision = self._store.of.precision
+        if self._ready is None:
+            self._ready = on_device(self._backbone, device, precision)
+        features = embed(self._ready, read.crops, device, precision)
         self._store.write(read.part, features, read.reasons, again=read.again)
