@@ -7,6 +7,8 @@ three epochs by Ray tasks of one CPU. Prints one JSON line:
 
 - step_seconds_beside, step_seconds_alone: median seconds of a step, from one batch to the next, while a task is under
   way (its process starts, reads the checkpoint, measures) and while none is, in the same run; ratio: of the two.
+- cpu_ratio: the same of the CPU time of the training thread, which has no waits in it: above 1, the task costs training
+  cache, memory bandwidth or clock speed; a `ratio` above it is the CPU that others took from the training thread.
 - task_seconds: median seconds of a task, from its start to its figures.
 - held_seconds: how long training waits for a measurement if the worker makes it, median, in a second run.
 - same: whether both runs have the same lines in measurements.jsonl and the same losses, bit for bit.
@@ -26,7 +28,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace as with_fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -51,18 +53,25 @@ EVERY = 3  # epochs
 Span = tuple[float, float]
 
 
+class Step(NamedTuple):
+    """Seconds of a step, and CPU seconds of the thread that trains."""
+
+    seconds: float
+    cpu: float
+
+
 class Feed:
-    """The batches of an epoch again and again; notes when each was taken."""
+    """The batches of an epoch again and again; notes when each was taken, by the clock and by the thread's CPU time."""
 
     def __init__(self, batches: list[Batch], start: int) -> None:
         self._batches, self._step = batches, start
-        self.taken: list[float] = []
+        self.taken: list[tuple[float, float]] = []
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        self.taken.append(time.perf_counter())
+        self.taken.append((time.perf_counter(), time.thread_time()))
         batch = with_fields(self._batches[self._step % len(self._batches)], step=self._step)
         self._step += 1
         return batch
@@ -118,17 +127,16 @@ def _an_epoch(maker: BatchMaker) -> int:
     return maker.plan.steps_per_epoch
 
 
-def steps(coordinator: Alone) -> tuple[list[float], list[float]]:
-    """Seconds of the steps while a task was under way, and while none was; those in which one began or ended are in
-    neither."""
+def steps(coordinator: Alone) -> tuple[list[Step], list[Step]]:
+    """Steps while a task was under way, and while none was; those in which one began or ended are in neither."""
     assert coordinator.fed is not None
     beside, alone = [], []
-    taken = coordinator.fed.taken
-    for began, ended in itertools.pairwise(taken[1:]):  # the first is warming up
+    for (began, cpu_before), (ended, cpu_after) in itertools.pairwise(coordinator.fed.taken[1:]):  # the first warms up
+        step = Step(ended - began, cpu_after - cpu_before)
         if any(first <= began and ended <= last for first, last in coordinator.spans):
-            beside.append(ended - began)
+            beside.append(step)
         elif all(last <= began or ended <= first for first, last in coordinator.spans):
-            alone.append(ended - began)
+            alone.append(step)
     return beside, alone
 
 
@@ -161,12 +169,13 @@ def main() -> None:
         held = [record["evaluate_seconds"] for record in read_metrics(inside_dir)]
         # A record has the time since the record before, so that of a measurement is in the step after it.
         held = sorted(held)[-(options.epochs // EVERY - 1) :]
-        with_task, without = statistics.median(under_way), statistics.median(alone)
+        with_task, without = (Step(*map(statistics.median, zip(*found, strict=True))) for found in (under_way, alone))
         result = {
             "benchmark": "validation",
-            "step_seconds_beside": round(with_task, 4),
-            "step_seconds_alone": round(without, 4),
-            "ratio": round(with_task / without, 3),
+            "step_seconds_beside": round(with_task.seconds, 4),
+            "step_seconds_alone": round(without.seconds, 4),
+            "ratio": round(with_task.seconds / without.seconds, 3),
+            "cpu_ratio": round(with_task.cpu / without.cpu, 3),
             "steps": [len(under_way), len(alone)],
             "tasks": len(beside.spans),
             "task_seconds": round(statistics.median(last - first for first, last in beside.spans), 2),

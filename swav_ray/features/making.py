@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
+
+from swav_ray.features.ahead import one_ahead
 
 
 class Work(Protocol):
@@ -35,15 +36,10 @@ class Work(Protocol):
 def make_parts(work: Work, parts: Sequence[int], device: torch.device) -> Iterator[int]:
     """Makes parts and yields the number of images of each, once it is written. Raises as the work does."""
     # One thread decodes: the network wants the same CPU.
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(read_missing, work, parts[0], 1)
-        for part, following in zip(parts, [*parts[1:], None], strict=True):
-            read = coming.result()
-            if following is not None:
-                coming = pool.submit(read_missing, work, following, 1)
-            if read is not None:
-                work.write(read, device)
-            yield work.images(part)
+    for part, read in zip(parts, one_ahead(lambda part: read_missing(work, part, 1), parts), strict=True):
+        if read is not None:
+            work.write(read, device)
+        yield work.images(part)
 
 
 def read_missing(work: Work, part: int, threads: int) -> Any:

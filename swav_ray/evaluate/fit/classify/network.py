@@ -26,6 +26,7 @@ from swav_ray.evaluate.fit.momentum import put_back, state_of
 from swav_ray.evaluate.fit.task import State
 from swav_ray.evaluate.results.judged import Judged
 from swav_ray.evaluate.results.protocol import Protocol
+from swav_ray.features.ahead import one_ahead
 from swav_ray.features.embedding import crops_of
 from swav_ray.model.global_batch_norm import Parts, synchronize
 from swav_ray.model.normalize import normalize
@@ -174,9 +175,12 @@ class Network:
         val, preprocess = self._fit.val, self._fit.images.preprocess
         own = self._world.own_slice(len(val.ids))
         ids, labels = val.ids[own], val.labels[own]
-        for start in range(0, len(ids), _CHUNK):
-            block = slice(start, start + _CHUNK)
-            crops, reasons, _ = crops_of(val.manifest, ids[block], preprocess.image_size, _THREADS)
+
+        def read(block: slice) -> tuple[np.ndarray, list[str | None], bool]:
+            return crops_of(val.manifest, ids[block], preprocess.image_size, _THREADS)
+
+        blocks = [slice(start, start + _CHUNK) for start in range(0, len(ids), _CHUNK)]
+        for block, (crops, reasons, _) in zip(blocks, one_ahead(read, blocks), strict=True):
             keep = np.array([reason is None for reason in reasons])
             pixels = torch.from_numpy(crops[keep]).to(self._device)
             images = normalize(pixels, mean=preprocess.mean, std=preprocess.std)
