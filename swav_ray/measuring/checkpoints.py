@@ -40,6 +40,8 @@ def measure(config: Config, run_dir: Place, step: int, device: str) -> Figures:
     where = torch.device(device)
     set_up_torch(config, where)
     manifest = manifests.load(run_dir / layout.MANIFEST)
-    measurer = Measurer(config, manifest, *split_ids(manifest, config.data), device=where, world=World())
+    threads = config.scaling.worker_threads  # that the task asked for; more would take CPU from training
+    data = manifest, *split_ids(manifest, config.data)
+    measurer = Measurer(config, *data, device=where, world=World(), threads=threads)
     model = load_model(config, run_dir, step).to(where)
     return measurer.figures(model, measurer.knn(model))

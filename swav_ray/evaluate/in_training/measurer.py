@@ -12,7 +12,7 @@ from swav_ray.data.holdout import has_labels
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.selected_ids import Ids
 from swav_ray.evaluate import label_free
-from swav_ray.evaluate.in_training.probe import Knn, Workers, knn
+from swav_ray.evaluate.in_training.probe import THREADS, Knn, Workers, knn
 from swav_ray.model.swav import SwAVModel, Trunk
 from swav_ray.run.measurements import HELD_OUT_UNREADABLE, Figures
 from swav_ray.run.scores import standard_error
@@ -26,7 +26,7 @@ class Measurer:
     Args:
         config: the run.
         manifest: the data set. train_ids, held_out: the samples to train on, and those held out.
-        device: of the models. world: the workers.
+        device: of the models. world: the workers. threads: that decode.
     """
 
     def __init__(
@@ -38,10 +38,11 @@ class Measurer:
         *,
         device: torch.device,
         world: Workers,
+        threads: int = THREADS,
     ) -> None:
         self._config, self._manifest = config, manifest
         self._train_ids, self._held_out = train_ids, held_out
-        self._device, self._world = device, world
+        self._device, self._world, self._threads = device, world, threads
 
     def has_work(self) -> bool:
         """Whether there is anything to measure: labels for kNN, or label-free figures that are asked for."""
@@ -76,7 +77,7 @@ class Measurer:
             backbones["init"] = Trunk(init.to(self._device))
         backbones |= {name: Trunk(other.to(self._device)) for name, other in others.items() if other is not None}
         data = self._manifest, self._train_ids, self._held_out
-        return knn(backbones, *data, self._config.eval, device=self._device, world=self._world)
+        return knn(backbones, *data, self._config.eval, device=self._device, world=self._world, threads=self._threads)
 
     def figures(self, model: SwAVModel, knn: Knn) -> Figures:
         """What measurements.jsonl has of a model, the label-free figures too if `eval.label_free_images` asks for them.

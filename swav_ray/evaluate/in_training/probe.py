@@ -28,7 +28,7 @@ from swav_ray.evaluate.features.extract import extract, pixels
 from swav_ray.evaluate.knn import knn_top1
 
 _CHUNK = 512  # images decoded at a time
-_THREADS = 4
+THREADS = 4  # that decode
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class _Embedded(NamedTuple):
         return _Embedded(self.labels[keep], self.contents[~left_out], features, self.unreadable)
 
 
-def _crops(manifest: Manifest, ids: np.ndarray, size: int) -> Iterator[_Crops]:
+def _crops(manifest: Manifest, ids: np.ndarray, size: int, threads: int) -> Iterator[_Crops]:
     def load(sample_id: int, data: Sample) -> tuple[int, np.ndarray] | BadImage:
         try:
             if isinstance(data, Exception):
@@ -111,7 +111,7 @@ def _crops(manifest: Manifest, ids: np.ndarray, size: int) -> Iterator[_Crops]:
         except UnreadableImage as error:
             return BadImage(sample_id, name_of(manifest, sample_id), error.kind, str(error))
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(ids), _CHUNK):
             chunk = ids[start : start + _CHUNK]
             loaded = list(pool.map(load, chunk.tolist(), read_samples(manifest, chunk)))
@@ -132,13 +132,14 @@ def _embed(
     size: int,
     device: torch.device,
     world: Workers,
+    threads: int,
 ) -> _Embedded:
     """Images of these ids, embedded by all workers and gathered on each."""
     own = ids[world.own_slice(len(ids))]
     labels, contents = [torch.empty(0, dtype=torch.int64)], [np.empty(0, np.uint64)]
     features: dict[str, list[Tensor]] = {name: [] for name in (*backbones, "pixels")}
     unreadable: list[BadImage] = []
-    for crops in _crops(manifest, own, size):
+    for crops in _crops(manifest, own, size, threads):
         unreadable += crops.unreadable
         if not len(crops.ids):
             continue
@@ -171,6 +172,7 @@ def knn(
     *,
     device: torch.device,
     world: Workers,
+    threads: int = THREADS,
 ) -> Knn:
     """Weighted kNN top-1 in percent for each backbone by name, for `pixels`, and `chance` (the largest class).
 
@@ -183,7 +185,7 @@ def knn(
     if not len(bank_ids) or not len(query_ids):
         return Knn(top1={})
     bank, queries = (
-        _embed(backbones, manifest, ids, config.image_size, device, world) for ids in (bank_ids, query_ids)
+        _embed(backbones, manifest, ids, config.image_size, device, world, threads) for ids in (bank_ids, query_ids)
     )
     twins = np.isin(queries.contents, bank.contents) & manifest.has_contents
     if twins.any():
