@@ -25,7 +25,7 @@ from swav_ray.data.formats.folder import index_folder
 from swav_ray.data.formats.idx import index_idx
 from swav_ray.data.formats.listing import MANIFEST_KEY, Listing, survey
 from swav_ray.data.formats.names import KINDS, TEST, TRAIN
-from swav_ray.data.formats.rows import Rows
+from swav_ray.data.formats.rows import RowStream
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars
 from swav_ray.data.looks import Looks, look
@@ -149,7 +149,7 @@ def build(uri: str, *, progress: Progress | None = None) -> Manifest:
 
 
 def _index(listing: Listing, progress: Progress | None) -> Manifest:
-    rows: Rows
+    rows: RowStream
     if listing.kind == "image":
         rows = index_folder(listing)
     elif listing.kind == "idx":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,15 +14,17 @@ Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
 
-def prefetched(run: Callable[[Job], Answer], jobs: Sequence[Job]) -> Iterator[Answer]:
-    """The answers of jobs in their order, each as soon as it is there; the next READ_AHEAD jobs are begun.
+def prefetched(
+    run: Callable[[Job], Answer], jobs: Iterable[Job], *, at_a_time: int = CONCURRENT_READS
+) -> Iterator[Answer]:
+    """The answers of jobs in their order, each as soon as it is there; twice as many jobs as run at a time are begun.
 
     Raises what ``run`` raises, when that job's turn comes.
     """
     begun: collections.deque[Future[Answer]] = collections.deque()
-    with ReadThreads() as threads:
+    with ReadThreads(at_a_time) as threads:
         for job in jobs:
-            if len(begun) == READ_AHEAD:
+            if len(begun) == 2 * at_a_time:
                 yield begun.popleft().result()
             begun.append(threads.begin(run, job))
         while begun:
@@ -30,14 +32,14 @@ def prefetched(run: Callable[[Job], Answer], jobs: Sequence[Job]) -> Iterator[An
 
 
 class ReadThreads:
-    """Runs jobs, CONCURRENT_READS at a time, until one raises: an outage costs its patience once.
+    """Runs jobs, so many at a time, until one raises: an outage costs its patience once.
 
     Jobs that are running then finish, those that wait for a thread raise the same error. There is no thread until a
     job needs one, and none after the block of ``with``.
     """
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(CONCURRENT_READS, "read-s3")
+    def __init__(self, at_a_time: int = CONCURRENT_READS) -> None:
+        self._pool = ThreadPoolExecutor(at_a_time, "read-s3")
         self._failures: list[BaseException] = []
 
     def __enter__(self) -> ReadThreads:

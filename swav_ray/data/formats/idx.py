@@ -13,15 +13,15 @@ import pyarrow as pa
 
 from swav_ray.data.formats.listing import Listing
 from swav_ray.data.formats.names import split_word, splits_of
-from swav_ray.data.formats.rows import Rows, concatenate
+from swav_ray.data.formats.rows import Rows, RowStream
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
 
 _UNSIGNED_BYTE = 0x08
 
 
-def index_idx(listing: Listing) -> Rows:
+def index_idx(listing: Listing) -> RowStream:
     """Rows of a listing of IDX files: ``train-*`` is split train, ``t10k-*`` is test, labels from the label files."""
-    names = listing.files["name"].to_pylist()
+    names = [name for table in listing.files.tables() for name in table["name"].to_pylist()]
     images = [name for name in names if re.search(r"images[-.]idx\d-ubyte", name)]
     if not images:
         raise PlaceError(f"{listing.place}: has IDX label files but no images-idx3-ubyte file")
@@ -38,9 +38,9 @@ def index_idx(listing: Listing) -> Rows:
                 split=np.full(count, split, np.int8),
             )
         )
-    rows = concatenate(parts)
     top = int(max((np.max(part.label, initial=-1) for part in parts if part.label is not None), default=-1))
-    return Rows(**{**vars(rows), "classes": [str(label) for label in range(top + 1)]})
+    tables = [part.table() for part in parts]
+    return RowStream(sum(map(len, tables)), lambda: iter(tables), [str(label) for label in range(top + 1)])
 
 
 def _labels_beside(where: Place, images: str, names: Sequence[str], count: int) -> np.ndarray | None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from swav_ray.data.contents import content_of_etag
 from swav_ray.data.formats import metadata
 from swav_ray.data.formats.names import KINDS, kind_of
+from swav_ray.data.indexing.external_sort import ExternalSort, SortedRows
 from swav_ray.run.layout import IN_STORAGE_CACHE, LEASE, MANIFEST
 from swav_ray.storage.place import Entry, Place, PlaceError
 from swav_ray.storage.ranges import RangeFile
@@ -34,7 +35,7 @@ _RUN_MANIFEST = f"/{MANIFEST}"  # in the directory of every run and sweep
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a place. ``files`` (name string, size int64, content uint64) are sorted by name, bytewise.
+    """The files of a place. ``files`` (name string, size int64, content uint64) are sorted by name, and not held.
 
     Contents (contents.py) are known on S3, by size and ETag; a local file's is 0.
 
@@ -43,7 +44,7 @@ class Listing:
 
     place: Place
     kind: str
-    files: pa.Table
+    files: SortedRows
     fingerprint: str
     notes: tuple[str, ...]
     metadata: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
         )
     found.leave_out(_tables(where, found.shards_beside_images()))
     kind = found.kind(where)
-    return Listing(where, kind, found.table(kind), found.fingerprint, found.notes(), found.metadata(kind))
+    return Listing(where, kind, found.files(kind), found.fingerprint, found.notes(), found.metadata(kind))
 
 
 def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Survey:
@@ -121,7 +122,7 @@ def _may_hold_images(path: Place, size: int) -> bool:
 
 
 class _Survey:
-    """Collects entries in chunks of arrow, so that a million names cost their bytes and not a million objects.
+    """Collects entries in chunks of arrow, so that names cost their bytes and not objects, and sorts them on disk.
 
     ``skip`` are folders, with their slash, that are left out. ``has_etags``: of the entries.
     """
@@ -129,7 +130,7 @@ class _Survey:
     def __init__(self, skip: tuple[str, ...], *, has_etags: bool) -> None:
         self.manifests: list[Entry] = []  # perhaps: by their names
         self._skip, self._has_etags = skip, has_etags
-        self._chunks: dict[str, list[pa.RecordBatch]] = {}
+        self._sorts: dict[str, ExternalSort] = {}
         self._open: dict[str, tuple[list[str], list[int], list[int]]] = {}
         self._counts: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
@@ -201,7 +202,7 @@ class _Survey:
         names, sizes, contents = self._open.pop(kind, ([], [], []))
         columns = {"name": pa.array(names, pa.string()), "size": pa.array(sizes, pa.int64())}
         batch = pa.record_batch({**columns, "content": pa.array(contents, pa.uint64())})
-        self._chunks.setdefault(kind, []).append(batch)
+        self._sorts.setdefault(kind, ExternalSort()).add(batch)
 
     def metadata(self, kind: str) -> tuple[str, ...]:
         """Names of the files that may have labels of images; what is not images has its own."""
@@ -224,9 +225,9 @@ class _Survey:
             f"{where}: none of its files is an image, a Parquet shard, a tar or an IDX file: {self._named()}"
         )
 
-    def table(self, kind: str) -> pa.Table:
+    def files(self, kind: str) -> SortedRows:
         self._close(kind)
-        return pa.Table.from_batches(self._chunks[kind]).sort_by("name").combine_chunks()
+        return self._sorts[kind].sorted()
 
     def notes(self) -> tuple[str, ...]:
         notes = []

@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from swav_ray.data.formats.names import LABEL_COLUMNS, without_negative
+from swav_ray.data.formats.names import LABEL_COLUMNS
 from swav_ray.one_line import one_line
 from swav_ray.storage.place import Place
 
@@ -18,13 +18,11 @@ NAMES = frozenset(("metadata.csv", "metadata.jsonl", "metadata.parquet"))
 _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image", "name")
 
 
-def labels_of(
-    where: Place, metadata: Sequence[str], images: Sequence[str]
-) -> tuple[list[str | None] | None, tuple[str, ...]]:
-    """The label of each image as text, None for one without; None for all if no file has any, and notes for the user.
+def read_labels(where: Place, metadata: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The label, as text, of each image that these files name with one, and notes for the user. Held in memory.
 
     Args:
-        metadata: names of metadata files, relative to the place. images: names of images, too.
+        metadata: names of metadata files, relative to the place; so are the names of images.
     """
     label_of: dict[str, str] = {}
     notes = []
@@ -42,12 +40,7 @@ def labels_of(
         folder = name[: name.rfind("/") + 1]
         pairs = zip(table[file].to_pylist(), table[label].to_pylist(), strict=True)
         label_of |= {f"{folder}{path}": str(word) for path, word in pairs if word is not None}
-    labels = without_negative(label_of.get(image) for image in images)
-    if not label_of:
-        return None, tuple(notes)
-    if not any(word is not None for word in labels):
-        return None, (*notes, f"left out {metadata[0]}: names no image that is here")
-    return labels, tuple(notes)
+    return label_of, tuple(notes)
 
 
 def _read(name: str, data: bytes) -> pa.Table:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-import pyarrow as pa
+from swav_ray.data.indexing.external_sort import SortedRows
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif", ".jp2", ".j2k")
 IMAGE_SUFFIXES = frozenset((*PHOTO_SUFFIXES, ".png", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
@@ -22,7 +21,6 @@ _SPLIT_WORD = re.compile(
     r"(?:^|[-_./])(train|training|val|valid|validation|dev|eval|evaluation|test|testing|t10k)(?=$|[-_./0-9])", re.I
 )
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
-_CHUNK = 1 << 16  # names
 
 
 def kind_of(name: str) -> str | None:
@@ -53,32 +51,22 @@ def splits_of(words: Sequence[str | None]) -> list[int]:
     return [TEST if word == "test" else TRAIN for word in words]
 
 
-def splits_of_files(files: pa.Table) -> list[int]:
-    """TRAIN or TEST of each of a listing's files by its name; folders that all of them share say nothing."""
-    start = len(common_folder(files["name"]))
-    return splits_of([split_word(name[start:]) for name in files["name"].to_pylist()])
+def split_files(files: SortedRows) -> Iterator[tuple[str, int, int]]:
+    """Name, size, and TRAIN or TEST by its name, of each of a listing's files; folders that all share say nothing."""
+    start = len(common_folder(files.first, files.last))
+    has_train = any(
+        split_word(name[start:]) == "train" for table in files.tables() for name in table["name"].to_pylist()
+    )
+    for table in files.tables():
+        for name, size in zip(table["name"].to_pylist(), table["size"].to_pylist(), strict=True):
+            yield name, size, TEST if has_train and split_word(name[start:]) == "test" else TRAIN
 
 
-def common_folder(names: pa.ChunkedArray) -> str:
-    """The folder, with its slash, that all of these sorted names are in; empty if there is none."""
+def common_folder(first: str, last: str) -> str:
+    """The folder, with its slash, that all of sorted names are in, from the first and the last; empty if none."""
     # By character: commonpath would drop the // and the . that keys may hold.
-    shared = os.path.commonprefix([names[0].as_py(), names[-1].as_py()])  # noqa: RUF071
+    shared = os.path.commonprefix([first, last])  # noqa: RUF071
     return shared[: shared.rfind("/") + 1]
-
-
-def encode_labels(
-    words: Iterable[Sequence[str | None]], order: Callable[[str], int] | None = None
-) -> tuple[pa.ChunkedArray, list[str]]:
-    """Labels (int32, -1 for None) and their names, sorted (by ``order`` if given), from class names in chunks."""
-    seen: dict[str, int] = {}
-    chunks = []
-    for chunk in words:
-        codes = [-1 if word is None else seen.setdefault(word, len(seen)) for word in chunk]
-        chunks.append(pa.array(codes, pa.int32()))
-    classes = sorted(seen, key=order)
-    rank = {name: label for label, name in enumerate(classes)}
-    relabel = np.array([rank[name] for name in seen] + [-1], np.int32)  # a code of -1 takes the last
-    return pa.chunked_array([pa.array(relabel[chunk.to_numpy()]) for chunk in chunks], pa.int32()), classes
 
 
 def without_negative(words: Iterable[str | None]) -> list[str | None]:
@@ -87,8 +75,3 @@ def without_negative(words: Iterable[str | None]) -> list[str | None]:
     if not all(word is None or _NUMBER.fullmatch(word) for word in found):
         return found
     return [None if word is None or word.startswith("-") else word for word in found]
-
-
-def chunked(names: pa.ChunkedArray) -> Iterable[list[str]]:
-    """The names as Python strings, a chunk at a time."""
-    return (names.slice(start, _CHUNK).to_pylist() for start in range(0, len(names), _CHUNK))

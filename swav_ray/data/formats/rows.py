@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ SCHEMA = pa.schema(
 class Rows:
     """What an indexer found: a column is an array of the samples, or None for the value that means absent.
 
-    ``classes`` names the labels; ``notes`` are lines for the user.
+    ``classes`` names the labels of one file; ``notes`` are lines for the user.
     """
 
     uri: Any
@@ -55,10 +56,19 @@ class Rows:
         return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def concatenate(parts: list[Rows]) -> Rows:
-    """The rows of several files as one; all have the same classes."""
-    tables = [part.table() for part in parts]
-    joined = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    columns = {name: joined[name] for name in SCHEMA.names}
-    notes = tuple(note for part in parts for note in part.notes)
-    return Rows(**columns, classes=parts[0].classes if parts else [], notes=notes)
+@dataclass(frozen=True)
+class RowStream:
+    """The samples of a place in the order of their ids, in bounded memory.
+
+    ``tables`` gives them, anew each time, as tables with SCHEMA. ``classes`` names the labels; ``notes`` are lines for
+    the user.
+    """
+
+    num_rows: int
+    tables: Callable[[], Iterator[pa.Table]]
+    classes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> pa.Table:
+        """All rows, each column in one chunk."""
+        return pa.concat_tables([*self.tables(), SCHEMA.empty_table()]).combine_chunks()

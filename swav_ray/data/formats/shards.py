@@ -10,7 +10,7 @@ import base64
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from swav_ray.data.formats.classes import Words
 from swav_ray.data.formats.group_cache import GroupCache
 from swav_ray.data.formats.listing import Listing
-from swav_ray.data.formats.names import (
-    LABEL_COLUMNS,
-    MOST_CLASSES,
-    TEST,
-    TRAIN,
-    encode_labels,
-    split_word,
-    splits_of_files,
-    without_negative,
-)
-from swav_ray.data.formats.rows import Rows, concatenate
+from swav_ray.data.formats.names import LABEL_COLUMNS, TEST, TRAIN, split_files, split_word
+from swav_ray.data.formats.rows import Rows, RowStream
+from swav_ray.data.formats.spooled import WORD, labelled
+from swav_ray.data.indexing.temporary import Spool
 from swav_ray.one_line import one_line
 from swav_ray.storage.counters import counters
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
@@ -42,38 +36,38 @@ CONTENTS_KEY = b"swav_ray.image_contents"  # footer entry: base64 of uint64 litt
 IMPORT_FILE = "_import.json"  # beside the shards that `import` writes: how many there will be
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
-_THREADS = 8
+_AT_A_TIME = 8  # shards that are opened
 _LARGE_GROUP = 2 << 20  # bytes read for one sample above which `index` gives advice
 
 
-def index_shards(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
+def index_shards(listing: Listing, progress: Callable[[int], None] | None = None) -> RowStream:
     """Rows of a listing of Parquet shards, file after file, in each in the order of its rows."""
-    names = listing.files["name"].to_pylist()
-    sizes = listing.files["size"].to_pylist()
-    _require_whole_import(listing.place, names)
+    _require_whole_import(listing.place, listing.files.num_rows)
     drop_cache()  # the place may have changed since this process last read it
-    splits = splits_of_files(listing.files)
-    parts: list[Rows] = []
-    with ThreadPoolExecutor(min(_THREADS, len(names)), "index-parquet") as pool:
-        for done in pool.map(lambda n, s, t: _index_shard(listing.place, n, s, t), names, sizes, splits):
-            parts.append(done)
-            if progress is not None:
-                progress(sum(len(part.uri) for part in parts))
-    labels, classes = _joined_labels(parts)
-    plain = [Rows(**{**vars(part), "label": None, "notes": ()}) for part in parts]
-    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))[:1]
-    return Rows(**{**vars(concatenate(plain)), "label": labels, "classes": classes, "notes": notes})
+    rows, words = Spool(), Words()
+    names: list[str] = []
+    notes: tuple[str, ...] = ()
+    files = split_files(listing.files)
+    for part in prefetched(lambda file: _index_shard(listing.place, *file), files, at_a_time=_AT_A_TIME):
+        column = pa.nulls(len(part.uri), pa.string()) if part.label is None else part.label.cast(pa.string())
+        are_numbers = part.label is None or pa.types.is_integer(part.label.type)
+        words.add(column.unique().to_pylist(), are_numbers=are_numbers)
+        rows.add(replace(part, label=None).table().append_column(WORD, column))
+        names, notes = max(names, part.classes, key=len), notes or part.notes
+        if progress is not None:
+            progress(rows.num_rows)
+    return labelled(rows, words.as_labels(names), notes)
 
 
-def _require_whole_import(where: Place, names: Sequence[str]) -> None:
+def _require_whole_import(where: Place, shards: int) -> None:
     """An import that has not finished would pass for a smaller data set."""
     try:
         wanted = sum(json.loads((where / IMPORT_FILE).read_bytes())["shards"].values())
     except (FileNotFoundError, ValueError, KeyError, AttributeError):
         return
-    if len(names) < wanted:
+    if shards < wanted:
         raise PlaceError(
-            f"{where}: has {len(names):,} of the {wanted:,} shards of an import; run the import again to finish"
+            f"{where}: has {shards:,} of the {wanted:,} shards of an import; run the import again to finish"
         )
 
 
@@ -198,28 +192,6 @@ def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:
         return [str(name) for name in features[label]["names"]]
     except (KeyError, TypeError, ValueError):
         return []
-
-
-def _joined_labels(parts: list[Rows]) -> tuple[pa.ChunkedArray | None, list[str]]:
-    """Numbers stay what they are, up to MOST_CLASSES or the names there are; larger ones and names become numbers in
-    their sorted order. A number below 0 is no label.
-    """
-    if all(part.label is None for part in parts):
-        return None, []
-    columns = [pa.chunked_array([pa.nulls(len(p.uri), pa.int32())]) if p.label is None else p.label for p in parts]
-    if any(not pa.types.is_integer(part.label.type) for part in parts if part.label is not None):
-        texts = [column.cast(pa.string()) for column in columns]
-        known = set(without_negative({word for text in texts for word in text.unique().to_pylist()}))
-        return encode_labels([word if word in known else None for word in text.to_pylist()] for text in texts)
-    tops = (pc.max(column).as_py() for column in columns)
-    top = max((top for top in tops if top is not None), default=-1)
-    classes = max((part.classes for part in parts), key=len)
-    if top >= max(MOST_CLASSES, len(classes)):
-        named = ([None if n is None or n < 0 else str(n) for n in column.to_pylist()] for column in columns)
-        return encode_labels(named, int)
-    numbers = [chunk.cast(pa.int64()).fill_null(-1).to_numpy() for column in columns for chunk in column.chunks]
-    labels = pa.chunked_array([np.maximum(chunk, -1).astype(np.int32) for chunk in numbers], pa.int32())
-    return labels, classes if len(classes) > top else [str(label) for label in range(top + 1)]
 
 
 def open_shard(path: Place, size: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:

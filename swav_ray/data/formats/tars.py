@@ -12,22 +12,26 @@ import os.path
 import re
 import tarfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from swav_ray.data.formats.classes import Words
 from swav_ray.data.formats.listing import Listing
-from swav_ray.data.formats.names import IMAGE_SUFFIXES, MOST_CLASSES, PHOTO_SUFFIXES, encode_labels, splits_of_files
-from swav_ray.data.formats.rows import Rows, concatenate
+from swav_ray.data.formats.names import IMAGE_SUFFIXES, PHOTO_SUFFIXES, split_files
+from swav_ray.data.formats.rows import Rows, RowStream
+from swav_ray.data.formats.spooled import WORD, labelled
+from swav_ray.data.indexing.temporary import Spool
 from swav_ray.storage.place import Place, PlaceError
+from swav_ray.storage.prefetch import prefetched
 from swav_ray.storage.ranges import RangeFile
 
 _READ_AHEAD = 4 << 20  # bytes of a request to S3; larger members are skipped without reading them
 _READ_AHEAD_LOCAL = 8 << 10
-_THREADS = 8
+_AT_A_TIME = 8  # tars that are read
+_FOLDER = "folder"  # a column beside those of a manifest
 _NUMBER = re.compile(r"-?[0-9]{1,18}")  # labels that are longer are names
 _COMPRESSED = {b"\x1f\x8b": "gzipped", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _IMAGE_WORDS = frozenset(("image", "images", "img", "imgs", "photo", "photos", "rgb", "input", "inputs"))
@@ -66,25 +70,29 @@ class _Contents:
     beside: int = 0  # images that lie beside the one of their key
 
 
-def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) -> Rows:
+def index_tars(listing: Listing, progress: Callable[[int], None] | None = None) -> RowStream:
     """Rows of a listing of tars, tar after tar, in each in the order of its members."""
-    names = listing.files["name"].to_pylist()
-    sizes = listing.files["size"].to_pylist()
-    found: list[_Contents] = []
-    with ThreadPoolExecutor(min(_THREADS, len(names)), "index-tar") as pool:
-        for done in pool.map(lambda name, size: _scan(listing.place / name, size), names, sizes):
-            found.append(done)
-            if progress is not None:
-                progress(sum(len(tar.offset) for tar in found))
-    if not any(tar.offset for tar in found):
-        raise PlaceError(
-            f"{listing.place}: its {len(names):,} tars hold no image ({', '.join(sorted(IMAGE_SUFFIXES))})"
-        )
-    splits = splits_of_files(listing.files)
-    parts = [_rows(name, split, tar) for name, split, tar in zip(names, splits, found, strict=True)]
-    labels, classes = _labels(found)
-    notes = _notes(sum(tar.others for tar in found), sum(tar.beside for tar in found))
-    return Rows(**{**vars(concatenate(parts)), "label": labels, "classes": classes, "notes": notes})
+    rows, words, folders = Spool(), Words(), Words()
+    others = beside = 0
+
+    def scan(file: tuple[str, int, int]) -> tuple[str, int, _Contents]:
+        name, size, split = file
+        return name, split, _scan(listing.place / name, size)
+
+    for name, split, tar in prefetched(scan, split_files(listing.files), at_a_time=_AT_A_TIME):
+        seen = set(tar.label)
+        words.add(seen, are_numbers=all(word is None or _NUMBER.fullmatch(word) for word in seen))
+        folders.add(tar.folder)
+        rows.add(_rows(name, split, tar))
+        others, beside = others + tar.others, beside + tar.beside
+        if progress is not None:
+            progress(rows.num_rows)
+    if not rows.num_rows:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise PlaceError(f"{listing.place}: its {listing.files.num_rows:,} tars hold no image ({suffixes})")
+    if words.are_none:
+        return labelled(rows, folders.as_folders(), _notes(others, beside), column=_FOLDER)
+    return labelled(rows, words.as_labels([]), _notes(others, beside))
 
 
 def _notes(others: int, beside: int) -> tuple[str, ...]:
@@ -98,31 +106,16 @@ def _notes(others: int, beside: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _rows(name: str, split: int, tar: _Contents) -> Rows:
+def _rows(name: str, split: int, tar: _Contents) -> pa.Table:
     count = len(tar.offset)
-    return Rows(
+    rows = Rows(
         uri=pa.array([name] * count, pa.string()),
         offset=np.array(tar.offset, np.int64),
         length=np.array(tar.length, np.int64),
         split=np.full(count, split, np.int8),
     )
-
-
-def _labels(found: list[_Contents]) -> tuple[pa.ChunkedArray | None, list[str]]:
-    """Numbers stay what they are, up to MOST_CLASSES; larger ones, and names, are numbered in their order.
-
-    If no sample has a label, folders are classes.
-    """
-    words = [tar.label for tar in found]
-    if not any(word is not None for part in words for word in part):
-        labels, classes = encode_labels(tar.folder for tar in found)
-        return (labels, classes) if len(classes) > 1 else (None, [])
-    if not all(word is None or _NUMBER.fullmatch(word) for part in words for word in part):
-        return encode_labels(words)
-    numbers = [-1 if word is None else max(-1, int(word)) for part in words for word in part]  # below 0: no label
-    if max(numbers) >= MOST_CLASSES:
-        return encode_labels([[None if number < 0 else str(number) for number in numbers]], int)
-    return pa.chunked_array([pa.array(numbers, pa.int32())]), [str(i) for i in range(max(numbers) + 1)]
+    words = rows.table().append_column(WORD, pa.array(tar.label, pa.string()))
+    return words.append_column(_FOLDER, pa.array(tar.folder, pa.string()))
 
 
 def _scan(path: Place, size: int) -> _Contents:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
 
-from swav_ray.data.formats.names import TEST, TRAIN, common_folder, encode_labels, kind_of, split_word, splits_of
+from swav_ray.data.formats.names import TEST, TRAIN, common_folder, kind_of, split_word, splits_of
 
 
 @pytest.mark.parametrize(
@@ -50,12 +49,5 @@ def test_without_a_train_among_them_nothing_is_held_out() -> None:
 
 
 def test_the_common_folder_is_whole_folders_only() -> None:
-    assert common_folder(pa.chunked_array([["a/b1/x.jpg", "a/b2/y.jpg"]])) == "a/"
-    assert common_folder(pa.chunked_array([["ab.jpg", "ac.jpg"]])) == ""
-
-
-def test_labels_are_numbered_over_all_chunks_in_the_order_of_their_names() -> None:
-    labels, classes = encode_labels([["dog", None], ["ant", "dog"]])
-    assert (labels.to_pylist(), classes) == ([1, -1, 0, 1], ["ant", "dog"])
-    labels, classes = encode_labels([["10", "9"]], int)
-    assert (labels.to_pylist(), classes) == ([1, 0], ["9", "10"])
+    assert common_folder("a/b1/x.jpg", "a/b2/y.jpg") == "a/"
+    assert common_folder("ab.jpg", "ac.jpg") == ""

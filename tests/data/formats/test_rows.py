@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from swav_ray.data.formats.rows import SCHEMA, Rows, concatenate
+from swav_ray.data.formats.rows import SCHEMA, Rows, RowStream
 
 
 def test_a_column_that_a_source_does_not_have_is_absent_and_the_split_train() -> None:
@@ -17,10 +17,10 @@ def test_a_column_that_a_source_does_not_have_is_absent_and_the_split_train() ->
     assert all(column.num_chunks == 1 for column in table.columns)
 
 
-def test_rows_of_several_files_are_one_table_in_order() -> None:
-    parts = [Rows(uri=[name], row=np.array([i]), classes=["x"], notes=(name,)) for i, name in enumerate("ab")]
-    joined = concatenate(parts)
-    assert joined.table()["uri"].to_pylist() == ["a", "b"]
-    assert joined.table()["row"].to_pylist() == [0, 1]
-    assert (joined.classes, joined.notes) == (["x"], ("a", "b"))
-    assert concatenate([]).table() == SCHEMA.empty_table()
+def test_a_stream_of_rows_is_one_table_in_order() -> None:
+    parts = [Rows(uri=[name], row=np.array([i])).table() for i, name in enumerate("ab")]
+    joined = RowStream(2, lambda: iter(parts)).table()
+    assert joined["uri"].to_pylist() == ["a", "b"]
+    assert joined["row"].to_pylist() == [0, 1]
+    assert all(column.num_chunks == 1 for column in joined.columns)
+    assert RowStream(0, lambda: iter([])).table() == SCHEMA.empty_table()
