@@ -50,17 +50,17 @@ from swav_ray.storage.place import place
 BATCH = 128
 TOGETHER = 4  # batches whose images are read ahead, as a crop task has them
 
-Read = Callable[[Manifest, np.ndarray], Iterator[Sample]]
+Read = Callable[..., Iterator[Sample]]  # of a manifest, ids (rows,) and a cache
 
 
-def read_first(manifest: Manifest, sample_ids: np.ndarray) -> Iterator[Sample]:
+def read_first(manifest: Manifest, sample_ids: np.ndarray, _cache: None = None) -> Iterator[Sample]:
     """Every image before the first is cropped."""
     return iter(list(read_samples(manifest, sample_ids)))
 
 
 def read_by(arm: Arm) -> Read:
     """The images of files in a bucket, through another client."""
-    return lambda manifest, ids: arm(manifest.table.column("uri").take(ids).to_pylist())
+    return lambda manifest, ids, _cache=None: arm(manifest.table.column("uri").take(ids).to_pylist())
 
 
 class Contender:

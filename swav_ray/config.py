@@ -404,6 +404,18 @@ class ScalingConfig:
     check_seconds: float = setting(
         30.0, "Time between polls for nodes that joined, which become workers with MIN MAX.", unit="s", resumable=True
     )
+    cache_dir: str = setting(
+        "",
+        "Folder on each node's own disk that caches what crops read from S3, so that later epochs need no S3; empty: "
+        "no cache.",
+        resumable=True,
+    )
+    cache_bytes: int = setting(
+        100_000_000_000,
+        "Size of the cache of a node, at most; the least recently used images are evicted.",
+        unit="bytes",
+        resumable=True,
+    )
 
     @property
     def worker_threads(self) -> int:
@@ -423,6 +435,11 @@ class ScalingConfig:
         right = "must be 0 (all that the workers leave) or at least 1, which two tasks share"
         _require(self.crop_cpus == 0 or self.crop_cpus >= 1, "scaling.crop_cpus", self.crop_cpus, right)
         _require(self.check_seconds > 0, "scaling.check_seconds", self.check_seconds, "must be above 0")
+        where = self.cache_dir
+        right = "must be an absolute path on each node's own disk (or begin with ~/), or empty for no cache"
+        _require(not where or where.startswith(("/", "~/")), "scaling.cache_dir", where, right)
+        right = "must be at least 67108864 (64 MiB), since an image takes at most a 64th of it"
+        _require(self.cache_bytes >= 64 << 20, "scaling.cache_bytes", self.cache_bytes, right)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from swav_ray.run import messages
 from swav_ray.run.layout import MANIFEST, SUMMARY
 from swav_ray.run.step_record import StepRecord
 from swav_ray.run.summary import summarize
+from swav_ray.storage.node_cache import NodeCache
 from swav_ray.storage.place import Place, persistently
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request, Requests
@@ -140,7 +141,10 @@ class _Worker:
 
     def _train(self, start: int) -> None:
         multi_crop = MultiCrop(self._config.crops, self._config.augment, self._config.run.seed)
-        maker = BatchMaker(self._manifest, self._plan, multi_crop, self._config.data.max_bad_fraction)
+        scaling = self._config.scaling
+        cache = NodeCache(scaling.cache_dir, scaling.cache_bytes) if scaling.cache_dir else None
+        bad = self._config.data.max_bad_fraction
+        maker = BatchMaker(self._manifest, self._plan, multi_crop, bad, cache=cache)
         feed = self._coordinator.feed(maker, self._world, start, self._end)
         hooks = Hooks(
             record=self._record,

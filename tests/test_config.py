@@ -178,6 +178,8 @@ MAY_DIFFER = {
     "scaling.gpus_per_worker": 0.5,
     "scaling.crop_cpus": 4.0,
     "scaling.check_seconds": 5.0,
+    "scaling.cache_dir": "/nvme",
+    "scaling.cache_bytes": 10**12,
 }
 
 

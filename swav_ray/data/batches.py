@@ -25,6 +25,7 @@ from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.data.sources import Sample, name_of, read_samples
 from swav_ray.storage import place as storage
+from swav_ray.storage.node_cache import NodeCache
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -48,9 +49,9 @@ def _each(run: Callable[[Job], Answer], jobs: Iterable[Job], threads: int) -> li
 class SampleReader:
     """The samples of one batch after the other, prefetched (see `read_samples`), _READ_TOGETHER at a time."""
 
-    def __init__(self, manifest: Manifest, sample_ids: np.ndarray) -> None:
+    def __init__(self, manifest: Manifest, sample_ids: np.ndarray, cache: NodeCache | None = None) -> None:
         spans = [sample_ids[start : start + _READ_TOGETHER] for start in range(0, len(sample_ids), _READ_TOGETHER)]
-        self._samples = itertools.chain.from_iterable(read_samples(manifest, ids) for ids in spans)
+        self._samples = itertools.chain.from_iterable(read_samples(manifest, ids, cache) for ids in spans)
         self._before = storage.stats()
 
     def take(self, rows: int) -> Iterator[Sample]:
@@ -69,7 +70,7 @@ class BatchMaker:
     """Makes any batch of a run from its place in the plan: all that a task on another machine needs.
 
     `manifest` is the whole data set's; `plan.ids` are its training samples, of which `max_bad_fraction` may be bad.
-    `threads` crop at a time; what they make does not depend on their number.
+    `threads` crop at a time; what they make does not depend on their number. What is read from S3 is kept in `cache`.
     """
 
     manifest: Manifest
@@ -77,6 +78,11 @@ class BatchMaker:
     multi_crop: MultiCrop
     max_bad_fraction: float = DataConfig().max_bad_fraction
     threads: int = 1
+    cache: NodeCache | None = None
+
+    def reader(self, sample_ids: np.ndarray) -> SampleReader:
+        """Reads these samples (rows,), of one batch or of several."""
+        return SampleReader(self.manifest, sample_ids, self.cache)
 
     def make(
         self,
@@ -103,7 +109,7 @@ class BatchMaker:
             row, data = sample
             return self._fill(data, epoch, int(sample_ids[row]), views, row, color)
 
-        samples = samples or SampleReader(self.manifest, sample_ids)
+        samples = samples or self.reader(sample_ids)
         filled = _each(fill, enumerate(samples.take(rows)), self.threads)
         bytes_read, retries = samples.cost()
         return Batch(
@@ -143,7 +149,7 @@ class BatchMaker:
                 stand_in = self.plan.replacement(epoch, sample_id, attempt)
                 bad.append(BadImage(current, name_of(self.manifest, current), error.kind, str(error), stand_in))
                 current = stand_in
-                data = next(read_samples(self.manifest, np.array([current])))
+                data = next(read_samples(self.manifest, np.array([current]), self.cache))
         raise TooManyBadImages(
             f"{len(bad)} images in a row cannot be read, the last {bad[-1].uri}: {bad[-1].reason}; "
             "see python -m swav_ray.data check"

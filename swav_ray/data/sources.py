@@ -11,6 +11,8 @@ import pyarrow as pa
 from swav_ray.data.formats.idx import read_idx
 from swav_ray.data.formats.original_paths import original_path
 from swav_ray.data.formats.shards import read_row_groups
+from swav_ray.storage.cached_place import CachedPlace, read_cached_spans
+from swav_ray.storage.node_cache import NodeCache
 from swav_ray.storage.place import Place, place
 from swav_ray.storage.ranges import read_spans
 
@@ -31,15 +33,18 @@ def name_of(manifest: Manifest, sample_id: int) -> str:
     return manifest.uri_of(sample_id)
 
 
-def read_samples(manifest: Manifest, sample_ids: np.ndarray) -> Iterator[Sample]:
+def read_samples(manifest: Manifest, sample_ids: np.ndarray, cache: NodeCache | None = None) -> Iterator[Sample]:
     """What training decodes, in the order of ``sample_ids`` (rows of this manifest), each as soon as it has been read.
 
     Encoded bytes; or a decoded image, uint8 (H, W, 3), from IDX files; or the exception of that sample: a missing file,
     a short read. Neighbouring byte ranges are read in one request and a Parquet row group once; on S3 the next samples
-    are read while the caller works on one. Raises only `StorageUnavailable`: the storage as a whole cannot be used.
+    are read while the caller works on one, and what is in this node's ``cache`` is not asked for. Raises only
+    `StorageUnavailable`: the storage as a whole cannot be used.
     """
     rows = manifest.rows(sample_ids)
     root = place(manifest.root)
+    if cache is not None and not root.is_local:  # local files are on a disk already
+        root = CachedPlace(root.uri, cache, manifest.fingerprint)
     row_group, row = rows["row_group"].to_numpy(), rows["row"].to_numpy()
     in_shard, in_idx = row_group >= 0, (row_group < 0) & (row >= 0)
     turns: list[Iterator[Sample]] = [iter(())] * rows.num_rows
@@ -60,6 +65,8 @@ def _shards(root: Place, rows: pa.Table) -> Iterator[Sample]:
 
 def _spans(root: Place, rows: pa.Table) -> Iterator[Sample]:
     spans = list(zip(range(len(rows)), rows["offset"].to_pylist(), rows["length"].to_pylist(), strict=True))
+    if isinstance(root, CachedPlace):
+        return read_cached_spans(root, rows["uri"].to_pylist(), spans)
     return read_spans(root, rows["uri"].to_pylist(), spans)
 
 

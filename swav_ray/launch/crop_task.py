@@ -121,7 +121,7 @@ def _make(maker: Any, segment: Any, task: int) -> Iterator[pa.Table]:
     except Exception as error:  # a part of a long list of samples that cannot be read
         yield from (_failed(step, error) for step, _ in blocks)
         return
-    samples: SampleReader | None = SampleReader(batch_maker.manifest, all_ids)
+    samples: SampleReader | None = batch_maker.reader(all_ids)
     ends = np.cumsum([len(positions) for _, positions in blocks])
     for (step, _), ids in zip(blocks, np.split(all_ids, ends[:-1]), strict=True):
         made = _block(batch_maker, step, ids, samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swav_ray.config import Config, ConfigError
+from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import with_twins
 from swav_ray.data.labels import with_labels
@@ -61,3 +61,28 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
             "it resumes with the list that it began with"
         )
     return own
+
+
+def with_usable_cache(config: Config, manifest: Manifest, terminal: Terminal) -> Config:
+    """The config without `scaling.cache_dir`, and a line that says so, if the cache could not help or could be wrong.
+
+    An entry is known by the fingerprint of the run's list. If the place has changed since the list was made, the cache
+    may hold the bytes of before, and would answer with them.
+    """
+    if not config.scaling.cache_dir:
+        return config
+    if place(manifest.root).is_local:
+        terminal.line(f"note: scaling.cache_dir caches nothing: {manifest.root} is on a disk already")
+    elif _fingerprint_now(config, manifest) != manifest.fingerprint:
+        terminal.line(
+            "warning: scaling.cache_dir is not used: what it holds may be older than what has changed; a new run uses "
+            "it again"
+        )
+    else:
+        return config
+    return replace(config, scaling={"cache_dir": ""})
+
+
+def _fingerprint_now(config: Config, manifest: Manifest) -> str:
+    """Of the place, as `manifest_of` has found it at this start."""
+    return manifests.load(manifests.cached_at(manifest.root, manifests.cache_of(config.run.storage))).fingerprint

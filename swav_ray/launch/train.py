@@ -26,7 +26,7 @@ from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.health.beforehand import concerns
 from swav_ray.health.image_side import median_side
 from swav_ray.launch.connect import connect
-from swav_ray.launch.dataset import FIRST_CONTACT, manifest_of
+from swav_ray.launch.dataset import FIRST_CONTACT, manifest_of, with_usable_cache
 from swav_ray.launch.elastic import Trainer
 from swav_ray.launch.ray_internals.local_ray import LocalRay
 from swav_ray.launch.ray_internals.temp_dir import check_temp_dir
@@ -106,6 +106,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
             terminal.line(f"warning: {warning}")
         terminal.waiting_for("listing the images: {}")
         manifest = _check_data(config, run_dir, terminal)
+        usable = with_usable_cache(config, manifest, terminal)
         start = None
         if config.train.init_from:
             terminal.waiting_for(f"reading {config.train.init_from}: {{}}")
@@ -119,7 +120,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
                 check_room(config.scaling, terminal, grows=local_ray is None)
                 _begin(config, run_dir, manifest, terminal, start)
                 note_launch(run_dir, began, terminal.line)
-                _fit(config, run_dir, terminal, stop, taken, local_ray)
+                _fit(usable, run_dir, terminal, stop, taken, local_ray)
                 if not (run_dir / SUMMARY).exists():
                     newest = next(reversed(checkpoint_files.steps(run_dir)), 0)
                     note_stop(run_dir, newest, terminal.line)

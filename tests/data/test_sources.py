@@ -13,10 +13,12 @@ import pytest
 
 from benchmarks.parts.s3_server import S3Server
 from swav_ray.data.formats.idx import images_of
+from swav_ray.data.formats.shards import drop_cache
 from swav_ray.data.manifest import build
 from swav_ray.data.sources import name_of, read_samples
 from swav_ray.data.tools.importer import import_shards
 from swav_ray.storage.errors import SettingsError
+from swav_ray.storage.node_cache import NodeCache
 from swav_ray.storage.place import Place, StorageUnavailable, place, stats
 from tests.data.images import image, write_files, write_idx, write_parquet, write_tar
 
@@ -45,6 +47,24 @@ def own_shards(root: Path) -> Path:
 
 
 MAKERS = pytest.mark.parametrize("make", [folder, parquet_structs, parquet_bytes, tars, own_shards])
+
+
+@MAKERS
+@pytest.mark.s3
+def test_a_node_reads_a_sample_once_for_all_its_processes(
+    make: Callable[[Path], Path], s3: str, tmp_path: Path
+) -> None:
+    local = place(make(tmp_path / "data"))
+    for entry in local.list():
+        (place(s3) / entry.name).write_bytes((local / entry.name).read_bytes())
+    found, cache = build(s3), NodeCache(str(tmp_path / "cache"), 64 << 20)
+    ids = np.arange(len(found))
+    first = list(read_samples(found, ids, cache))
+    drop_cache()  # as another process, which has read no footers
+    before = stats()
+    assert list(read_samples(found, ids[::-1], cache)) == first[::-1]
+    assert stats() == before
+    assert first == list(read_samples(build(str(local)), ids, cache))
 
 
 @MAKERS

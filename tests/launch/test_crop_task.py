@@ -51,6 +51,9 @@ class Maker:
         self._fails = fails
         self.plan = SimpleNamespace(ids=np.arange(30) if ids is None else ids)
 
+    def reader(self, sample_ids: np.ndarray) -> SampleReader:
+        return SampleReader(self.manifest, sample_ids)
+
     def make(self, step: int, sample_ids: np.ndarray, memory: Any, samples: SampleReader | None) -> Batch:
         taken = iter(sample_ids.tolist()) if samples is None else samples.take(len(sample_ids))
         found = [next(taken)]
@@ -65,7 +68,7 @@ class Maker:
 def test_a_failure_in_one_block_leaves_the_next_ones_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[list[int]] = []
 
-    def read_samples(_: None, ids: np.ndarray) -> Iterator[int]:
+    def read_samples(_: None, ids: np.ndarray, _cache: None) -> Iterator[int]:
         read.append(ids.tolist())
         return iter(ids.tolist())
 
