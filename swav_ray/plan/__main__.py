@@ -22,6 +22,7 @@ from swav_ray.command_line import Parser, at_least_one, not_negative
 from swav_ray.plan import show_scaling, simulate
 from swav_ray.plan.cost import Cost, Spot, cost, machines, parse_nodes
 from swav_ray.plan.estimate import Images, read_data
+from swav_ray.plan.requests import Requests
 from swav_ray.report.complaint import complain
 
 
@@ -58,6 +59,7 @@ def show(found: Cost, options: argparse.Namespace, console: Console) -> None:
     kind = "spot" if options.spot else "on demand"
     table.add_row(f"price, {kind}, with the head", f"{found.dollars_per_hour:,.2f} $/h (example of {prices['date']})")
     table.add_row("cost of the run", f"{found.dollars:,.0f} $")
+    _show_requests(found.requests, table)
     if lost := found.interruptions:
         table.add_row(
             "interruptions", f"one in {lost.between / 3600:.1f} h at {options.preempted_per_hour:g} an hour each"
@@ -71,6 +73,16 @@ def show(found: Cost, options: argparse.Namespace, console: Console) -> None:
     console.print(table)
     for note in able.unmeasured:
         console.print(f"not measured: {note}", style="dim", soft_wrap=True)
+
+
+def _show_requests(found: Requests, table: Table) -> None:
+    def row(name: str, count: int, dollars: float | None) -> None:
+        table.add_row(name, f"{count:,}" + ("" if dollars is None else f", {dollars:,.2f} $"))
+
+    table.add_row("requests to S3, an epoch", f"{found.an_epoch:,}")
+    row("requests to S3, the run", found.run, found.dollars)
+    row("the same with scaling.cache_dir", found.run_cached, found.dollars_cached)
+    table.add_row("scaling.cache_bytes for all images", f"{found.cache_gigabytes:,.0f} GB on each node")
 
 
 def check(options: argparse.Namespace, console: Console) -> int:

@@ -22,6 +22,7 @@ from swav_ray.plan.estimate import (
     interruptions,
     work_of,
 )
+from swav_ray.plan.requests import Requests, requests
 
 Nodes = list[tuple[Machine, int]]
 
@@ -57,6 +58,7 @@ class Cost:
     vcpus_per_gpu: float
     crop_machines_wanted: int
     interruptions: Interruptions | None
+    requests: Requests
 
 
 def machines(prices: dict[str, Any]) -> dict[str, Machine]:
@@ -132,6 +134,7 @@ def cost(
         vcpus_per_gpu=able.gpu / gpus * cpu_seconds / float(rates["cpu"]["vcpu_of_a_core"]),
         crop_machines_wanted=_crop_machines(config, nodes, images, able, rates, prices),
         interruptions=lost,
+        requests=requests(images.count, images.bytes, config.train.epochs, sum(count for _, count in nodes), prices),
     )
 
 
