@@ -76,11 +76,13 @@ class NodeCache:
         return None
 
     def put(self, key: str, data: bytes) -> None:
-        """Adds an entry, or replaces it; evicts others if there is no room."""
+        """Adds an entry, unless there is one; evicts others if there is no room."""
         state, size = self._state(), _on_disk(_HEAD.size + len(data))
         if not state.writable or size > self.most_bytes // _FOLDERS:
             return
         path = self._path(key)
+        if os.path.exists(path):  # another process, or the same image twice in one read: bytes of a key never change
+            return
         folder = os.path.dirname(path)
         temporary = f"{folder}/.{uuid.uuid4().hex}"
         try:
