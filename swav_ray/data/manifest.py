@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -148,7 +148,8 @@ def build(uri: str, *, progress: Progress | None = None) -> Manifest:
     return _index(survey(place(uri), progress), progress)
 
 
-def _index(listing: Listing, progress: Progress | None) -> Manifest:
+def _index(listing: Listing, progress: Progress | None, file: Place | None = None) -> Manifest:
+    """The samples of a place; with the `file` that they will be saved as, too many of them never lie in memory."""
     rows: RowStream
     if listing.kind == "image":
         rows = index_folder(listing)
@@ -158,11 +159,15 @@ def _index(listing: Listing, progress: Progress | None) -> Manifest:
         rows = index_tars(listing, progress)
     else:
         rows = index_shards(listing, progress)
-    table = rows.table()
-    if not table.num_rows:
+    if not rows.num_rows:
         raise PlaceError(f"{listing.place}: its {listing.files.num_rows:,} {KINDS[listing.kind]} hold no image")
     if progress is not None:
-        progress(table.num_rows)
+        progress(rows.num_rows)
+    table: pa.Table | Partitions
+    if file is not None and rows.num_rows > MOST_IN_MEMORY:
+        table = _in_partitions(rows.tables(), file, listing.fingerprint)
+    else:
+        table = rows.table()
     made = Manifest(table, listing.place.uri, rows.classes, listing.fingerprint, listing.notes + rows.notes)
     return replace(made, looks=look(made)).decoded_by(DataConfig())
 
@@ -189,19 +194,18 @@ def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -
     changed = cached is not None and cached.fingerprint != listing.fingerprint
     if cached is not None and not changed and cached.looks is not None and cached.has_contents:
         return cached
-    made = _index(listing, progress)
+    made = _index(listing, progress, file)
     if cached is not None and changed:
         log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(cached))
     return save(made, file)
 
 
-def _partitioned(manifest: Manifest, folder: Place) -> Manifest:
-    """The same samples in partitions, which are written to a folder."""
-    assert isinstance(manifest.table, pa.Table)
-    writer = PartitionWriter(folder)
-    for rows in manifest.table.to_batches(max_chunksize=1 << 16):
-        writer.write(pa.Table.from_batches([rows]))
-    return replace(manifest, table=writer.close())
+def _in_partitions(tables: Iterable[pa.Table], file: Place, fingerprint: str) -> Partitions:
+    """The rows, written to a folder beside the manifest's file: another one for each version of the place."""
+    writer = PartitionWriter(file.parent / f"{file.name.removesuffix('.parquet')}-{fingerprint}-{FILE_ROWS}")
+    for table in tables:
+        writer.write(table)
+    return writer.close()
 
 
 def save(
@@ -213,8 +217,9 @@ def save(
     partitions already or `group_rows`, samples of a row group for `load_group`, are given.
     """
     if len(manifest) > most_in_memory and not group_rows and isinstance(manifest.table, pa.Table):
-        name = f"{where.name.removesuffix('.parquet')}-{manifest.fingerprint}-{FILE_ROWS}"
-        manifest = _partitioned(manifest, where.parent / name)
+        batches = manifest.table.to_batches(max_chunksize=1 << 16)
+        tables = (pa.Table.from_batches([batch]) for batch in batches)
+        manifest = replace(manifest, table=_in_partitions(tables, where, manifest.fingerprint))
     table = manifest.table
     about = {
         "format": _FORMAT if isinstance(table, Partitions) else 2,

@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swav_ray.data import manifest as manifest_module
+from swav_ray.data.formats.rows import RowStream
 from swav_ray.data.looks import Looks
 from swav_ray.data.manifest import PlaceError, build, cached_at, load, load_or_build, save
 from swav_ray.data.partitions import Partitions
 from swav_ray.data.sources import read_samples
 from swav_ray.storage.place import Entry, Place, place
-from tests.data.images import image, write_files, write_parquet
+from tests.data.images import image, write_files, write_parquet, write_photos
 
 PARTS = st.text(string.ascii_letters + string.digits + "_ é", min_size=1, max_size=6).filter(lambda p: p.strip() == p)
 NAMES = st.lists(st.lists(PARTS, min_size=1, max_size=3).map(lambda p: f"{'/'.join(p)}.jpg"), min_size=1, unique=True)
@@ -129,3 +130,18 @@ def test_a_list_in_partitions_is_loaded_without_its_rows_and_has_all_of_them(tmp
     save(again, copy)
     assert load(copy).take(ids).table.equals(found.take(ids).table)
     assert isinstance(save(found, file, most_in_memory=9).table, pa.Table)
+
+
+def test_a_place_of_too_many_samples_is_indexed_into_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_photos(tmp_path / "images")
+    whole = build(str(images))
+    monkeypatch.setattr(manifest_module, "MOST_IN_MEMORY", 10)
+    with mock.patch.object(RowStream, "table", side_effect=AssertionError("all rows at once")):
+        found = load_or_build(str(images), place(str(tmp_path / "cache")))
+    assert isinstance(found.table, Partitions)
+    assert found.in_memory().table.equals(whole.table)
+    assert (found.classes, found.looks, found.notes) == (whole.classes, whole.looks, whole.notes)
+    with mock.patch.object(manifest_module, "_index", side_effect=AssertionError("indexed again")):
+        assert load_or_build(str(images), place(str(tmp_path / "cache"))).in_memory().table.equals(whole.table)
