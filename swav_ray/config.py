@@ -92,6 +92,11 @@ class DataConfig:
         89_478_485, "Images of more are unreadable; a JPEG may have four times as many.", unit="pixels"
     )
     strict: bool = setting(False, "Refuse a JPEG that has its whole picture and lacks only its end marker.")
+    recheck: bool = setting(
+        False,
+        "List the place again though it is indexed; places of up to 100,000 images are listed at each start.",
+        resumable=True,
+    )
     shuffle_block: int = setting(
         0,
         "Neighbouring samples that are read together; such blocks come in random order. 0: every sample for itself.",

@@ -165,6 +165,7 @@ MAY_DIFFER = {
     "run.progress_seconds": 1.0,
     "run.ray_logs": True,
     "data.max_bad_fraction": 0.5,
+    "data.recheck": True,
     "train.max_refused_steps": 1,
     "performance.keep_memory": False,
     "checkpoint.every_epochs": 0.5,

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swav_ray.config import DataConfig
+from swav_ray.data import listed
 from swav_ray.data.crops.decoding import Decoding, decoding_of
 from swav_ray.data.formats.folder import index_folder
 from swav_ray.data.formats.idx import index_idx
@@ -37,6 +38,8 @@ from swav_ray.storage.ranges import RangeFile
 __all__ = ["Manifest", "PlaceError", "build", "cache_of", "cached_at", "load", "load_group", "load_or_build", "save"]
 
 _FORMAT = 3  # of the file. 2: looks and decoding. 3: with partitions; other lists are written as 2
+
+QUICKLY_LISTED = 100_000  # images: listing so many again takes a second or two
 
 log = logging.getLogger("swav_ray.data")
 Progress = Callable[[int], None]
@@ -182,15 +185,20 @@ def cached_at(uri: str, cache: Place) -> Place:
     return cache / f"{hashlib.sha256(place(uri).uri.encode()).hexdigest()[:16]}.parquet"
 
 
-def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None) -> Manifest:
+def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None, recheck: bool = True) -> Manifest:
     """The manifest in the folder ``cache`` if the place still has its fingerprint; else a new one, which is cached.
 
-    The place is listed either way (a request per 1,000 keys); the files of shards and tars are opened only if it has
-    changed, which is logged as a warning.
+    The place is listed for that (a request per 1,000 keys), unless ``recheck`` is False and its cached list is long:
+    then a note says how old that is. The files of shards and tars are opened only if the place has changed, which is
+    logged as a warning.
     """
-    listing = survey(place(uri), progress)
     file = cached_at(uri, cache)
     cached = _load(file)
+    if not recheck and cached is not None and len(cached) > QUICKLY_LISTED and (age := listed.age(file)):
+        note = f"the list of {len(cached):,} images is {age} old; --data.recheck true lists {cached.root} again"
+        return replace(cached, notes=(*cached.notes, note))
+    listing = survey(place(uri), progress)
+    listed.note(file)
     changed = cached is not None and cached.fingerprint != listing.fingerprint
     if cached is not None and not changed and cached.looks is not None and cached.has_contents:
         return cached

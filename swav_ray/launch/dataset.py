@@ -37,7 +37,8 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
     """
     uri = images_of(config)
     place(uri).exists(patience=FIRST_CONTACT)
-    found = manifests.load_or_build(uri, manifests.cache_of(config.run.storage), progress=terminal.count)
+    cache = manifests.cache_of(config.run.storage)
+    found = manifests.load_or_build(uri, cache, progress=terminal.count, recheck=config.data.recheck)
     said: tuple[str, ...] = ()
     if config.data.labels and isinstance(found.table, Partitions):
         wrong = f"names labels one by one, for at most {MOST_IN_MEMORY:,} images, and {uri} has {len(found):,}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import string
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -145,3 +146,30 @@ def test_a_place_of_too_many_samples_is_indexed_into_partitions(
     assert (found.classes, found.looks, found.notes) == (whole.classes, whole.looks, whole.notes)
     with mock.patch.object(manifest_module, "_index", side_effect=AssertionError("indexed again")):
         assert load_or_build(str(images), place(str(tmp_path / "cache"))).in_memory().table.equals(whole.table)
+
+
+def test_a_short_list_is_made_again_at_each_start(tmp_path: Path) -> None:
+    images, cache = write_photos(tmp_path / "images"), place(str(tmp_path / "cache"))
+    load_or_build(str(images), cache, recheck=False)
+    write_files(images, {"train/cat/new.png": image(77, "PNG")})
+    assert len(load_or_build(str(images), cache, recheck=False)) == 37
+
+
+def test_a_long_list_is_not_made_again_unless_asked_and_says_its_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_module, "QUICKLY_LISTED", 10)
+    images, cache = write_photos(tmp_path / "images"), place(str(tmp_path / "cache"))
+    load_or_build(str(images), cache, recheck=False)
+    write_files(images, {"train/cat/new.png": image(77, "PNG")})
+    later = time.time() + 3 * 86400
+    with mock.patch.object(manifest_module.listed.time, "time", return_value=later):
+        old = load_or_build(str(images), cache, recheck=False)
+    assert len(old) == 36
+    assert old.notes[-1] == f"the list of 36 images is 3 days old; --data.recheck true lists {images} again"
+    new = load_or_build(str(images), cache, recheck=True)
+    assert len(new) == 37
+    assert not any("old;" in note for note in new.notes)
+    place(str(cache.uri + "/" + cached_at(str(images), cache).name.replace(".parquet", ".listed.json"))).delete()
+    write_files(images, {"train/cat/newer.png": image(78, "PNG")})
+    assert len(load_or_build(str(images), cache, recheck=False)) == 38, "a list of unknown age is made again"
