@@ -17,6 +17,7 @@ from swav_ray.config import ConfigError, RunConfig
 from swav_ray.data.formats.names import TEST, TRAIN
 from swav_ray.data.manifest import Manifest, cache_of, cached_at, load_or_build, save
 from swav_ray.report.complaint import complain
+from swav_ray.storage.inventory import Inventory, read_inventory
 from swav_ray.storage.place import Place, PlaceError, place
 
 _FIRST_CONTACT = 10.0  # seconds after which an S3 that never answered is taken for a wrong address
@@ -78,6 +79,7 @@ def _parser() -> Parser:
     command = commands.add_parser("index", help="list the samples of a place", description=_index.__doc__)
     command.add_argument("place", help=_PLACE)
     command.add_argument("--out", help="also write the manifest to this Parquet file (a place)")
+    command.add_argument("--inventory", help="read this manifest.json of an S3 Inventory and do not list the bucket")
     command.set_defaults(run=_index)
 
     command = commands.add_parser("import", help="make Parquet shards of even size", description=_import.__doc__)
@@ -124,7 +126,10 @@ def _parser() -> Parser:
 
 def _index(options: argparse.Namespace) -> Answer:
     """Builds the manifest of a place (the list of its samples) and caches it for the runs of that storage."""
-    manifest = _manifest(options.place, options.storage)
+    inventory = read_inventory(options.inventory) if options.inventory else None
+    manifest = _manifest(options.place, options.storage, inventory)
+    if inventory is not None:
+        print(f"the inventory is {inventory.age()} old; what is newer is not in the list", file=sys.stderr)  # noqa: T201
     file = cached_at(options.place, cache_of(options.storage))
     if options.out:
         file = place(options.out)
@@ -185,11 +190,11 @@ def _preview(options: argparse.Namespace) -> Answer:
     return Answer(f"{place(options.out)}: {sheet.width} x {sheet.height} pixels")
 
 
-def _manifest(uri: str, storage: str) -> Manifest:
+def _manifest(uri: str, storage: str, inventory: Inventory | None = None) -> Manifest:
     """The place's manifest, the cached one if the place has not changed; progress and notes on stderr."""
     _reach(place(uri))
     progress = _ProgressLine("indexed")
-    manifest = load_or_build(uri, cache_of(storage), progress=progress)
+    manifest = load_or_build(uri, cache_of(storage), progress=progress, inventory=inventory)
     progress.end()
     looks = manifest.looks.notes(manifest.decoding) if manifest.looks else []
     for note in (*manifest.notes, *looks):

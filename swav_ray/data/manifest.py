@@ -32,6 +32,7 @@ from swav_ray.data.formats.tars import index_tars
 from swav_ray.data.looks import Looks, look
 from swav_ray.data.partitions import FILE_ROWS, MOST_IN_MEMORY, Partitions, PartitionWriter
 from swav_ray.run.layout import manifest_cache
+from swav_ray.storage.inventory import Inventory
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
 from swav_ray.storage.ranges import RangeFile
 
@@ -72,7 +73,6 @@ class Manifest:
 
     @property
     def has_contents(self) -> bool:
-        """Whether `contents` can be asked for."""
         return "content" in self.table.column_names
 
     @property
@@ -185,19 +185,26 @@ def cached_at(uri: str, cache: Place) -> Place:
     return cache / f"{hashlib.sha256(place(uri).uri.encode()).hexdigest()[:16]}.parquet"
 
 
-def load_or_build(uri: str, cache: Place, *, progress: Progress | None = None, recheck: bool = True) -> Manifest:
+def load_or_build(
+    uri: str,
+    cache: Place,
+    *,
+    progress: Progress | None = None,
+    recheck: bool = True,
+    inventory: Inventory | None = None,
+) -> Manifest:
     """The manifest in the folder ``cache`` if the place still has its fingerprint; else a new one, which is cached.
 
-    The place is listed for that (a request per 1,000 keys), unless ``recheck`` is False and its cached list is long:
-    then a note says how old that is. The files of shards and tars are opened only if the place has changed, which is
-    logged as a warning.
+    The place is listed for that (a request per 1,000 keys), or its ``inventory`` is read. With ``recheck`` False a long
+    cached list is taken as it is, with a note of its age. Shards and tars are opened only if the place has changed,
+    which is logged as a warning.
     """
     file = cached_at(uri, cache)
     cached = _load(file)
     if not recheck and cached is not None and len(cached) > QUICKLY_LISTED and (age := listed.age(file)):
         note = f"the list of {len(cached):,} images is {age} old; --data.recheck true lists {cached.root} again"
         return replace(cached, notes=(*cached.notes, note))
-    listing = survey(place(uri), progress)
+    listing = survey(place(uri), progress, inventory)
     listed.note(file)
     changed = cached is not None and cached.fingerprint != listing.fingerprint
     if cached is not None and not changed and cached.looks is not None and cached.has_contents:

@@ -20,6 +20,7 @@ from swav_ray.data.formats import metadata
 from swav_ray.data.formats.names import KINDS, kind_of
 from swav_ray.data.indexing.external_sort import ExternalSort, SortedRows
 from swav_ray.run.layout import IN_STORAGE_CACHE, LEASE, MANIFEST
+from swav_ray.storage.inventory import Inventory
 from swav_ray.storage.place import Entry, Place, PlaceError
 from swav_ray.storage.ranges import RangeFile
 
@@ -50,24 +51,27 @@ class Listing:
     metadata: tuple[str, ...] = ()
 
 
-def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listing:
+def survey(where: Place, progress: Callable[[int], None] | None = None, inventory: Inventory | None = None) -> Listing:
     """Lists a place, or a single file, and finds its kind, one of KINDS.
 
-    What swav_ray itself has written below the place (runs, sweeps, cached manifests) is left out.
+    What swav_ray itself has written below the place (runs, sweeps, cached manifests) is left out. With an inventory of
+    the bucket, that is read and the bucket is not listed.
 
     Raises:
         PlaceError: there is nothing, nothing of use, or more than one kind.
     """
-    found = _list(where, (), progress)
+    found = _list(where, (), progress, inventory)
     if runs := _run_folders(where, found.manifests):
         # Listed once more, since S3 lists in any order: a run's files may come before its manifest.
-        found = _list(where, runs, progress)
-    if found.is_empty and where.is_file():
+        found = _list(where, runs, progress, inventory)
+    if found.is_empty and inventory is None and where.is_file():
         where, alone = where.parent, where.stat()
         found.add(alone)
     if found.is_empty and found.notes():
         raise PlaceError(f"{where}: holds no files; {found.notes()[0]}")
     if found.is_empty:
+        if inventory is not None:
+            raise PlaceError(f"{inventory.where}: the inventory, {inventory.age()} old, has no files below {where}")
         missing = where.is_local and not where.exists()
         raise PlaceError(
             f"{where}: {'does not exist' if missing else 'holds no files'}; give a folder or s3://bucket/prefix of "
@@ -78,9 +82,12 @@ def survey(where: Place, progress: Callable[[int], None] | None = None) -> Listi
     return Listing(where, kind, found.files(kind), found.fingerprint, found.notes(), found.metadata(kind))
 
 
-def _list(where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None) -> _Survey:
+def _list(
+    where: Place, skip: tuple[str, ...], progress: Callable[[int], None] | None, inventory: Inventory | None
+) -> _Survey:
     found = _Survey(skip, has_etags=not where.is_local)
-    for count, entry in enumerate(where.list(found.add_dangling), start=1):
+    entries = where.list(found.add_dangling) if inventory is None else inventory.entries(where)
+    for count, entry in enumerate(entries, start=1):
         found.add(entry)
         if progress is not None and count % 1000 == 0:
             progress(count)

@@ -1,0 +1,130 @@
+"""What a bucket holds by its S3 Inventory, a list that AWS writes every day or week: no request per 1,000 keys.
+
+AWS's guide "Amazon S3 Inventory" has the format: a manifest.json names data files, as Parquet or gzipped CSV, in which
+a row is an object or a version of one. Keys are URL-encoded in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import time
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swav_ray.storage.place import Entry, Place, PlaceError, place
+
+_PARQUET_NAMES = {
+    "Key": "key",
+    "Size": "size",
+    "ETag": "e_tag",
+    "IsLatest": "is_latest",
+    "IsDeleteMarker": "is_delete_marker",
+}
+_NEEDED = ("Key", "Size", "ETag")
+_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """An inventory by its manifest.json. Iterate over `entries` as over `Place.list`.
+
+    Args:
+        where: of manifest.json. bucket: that it lists. made: Unix seconds. kind: CSV or Parquet. columns: of CSV.
+        files: keys in the bucket of manifest.json, and their MD5 in hexadecimal digits.
+    """
+
+    where: Place
+    bucket: str
+    made: float
+    kind: str
+    columns: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+
+    def age(self) -> str:
+        """How long ago it was made, in words."""
+        hours = (time.time() - self.made) / 3600
+        return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+
+    def entries(self, below: Place) -> Iterator[Entry]:
+        """The files below a place, in the order of the inventory: the latest version of each that is not deleted.
+
+        Raises:
+            PlaceError: the place is in another bucket; a file of the inventory is missing or damaged.
+        """
+        bucket, _, prefix = below.uri.removeprefix("s3://").partition("/")
+        if below.is_local or bucket != self.bucket:
+            raise PlaceError(f"{self.where}: is an inventory of bucket {self.bucket}, and {below} is not in it")
+        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+        for key, md5 in self.files:
+            for row in self._rows(key, md5):
+                name = row["Key"].removeprefix(prefix)
+                if not row["Key"].startswith(prefix) or not name or name.endswith("/"):
+                    continue
+                if _is(row.get("IsLatest", True)) and not _is(row.get("IsDeleteMarker", False)):
+                    yield Entry(name, int(row["Size"] or 0), f'"{row["ETag"]}"')
+
+    def _rows(self, key: str, md5: str) -> Iterator[dict[str, Any]]:
+        if self.where.is_local:  # a copy, with the data files beside their manifest
+            file = self.where.parent / key.rpartition("/")[2]
+        else:
+            file = place(f"s3://{self.where.uri.removeprefix('s3://').partition('/')[0]}/{key}")
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            raise PlaceError(f"{file}: is named by {self.where} and is not there; take a later inventory") from None
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+            raise PlaceError(f"{file}: is damaged or not of {self.where} (its MD5 differs); take a later inventory")
+        if self.kind == "CSV":
+            with gzip.open(io.BytesIO(data), "rt", encoding="utf-8", newline="") as text:
+                for values in csv.reader(text):
+                    row = dict(zip(self.columns, values, strict=True))
+                    yield row | {"Key": urllib.parse.unquote_plus(row["Key"])}
+            return
+        with pq.ParquetFile(pa.BufferReader(data)) as parquet:
+            there = {name: column for name, column in _PARQUET_NAMES.items() if column in parquet.schema_arrow.names}
+            _require(self.where, there)
+            for batch in parquet.iter_batches(_ROWS, columns=list(there.values()), use_threads=False):
+                for found in batch.to_pylist():
+                    yield {name: found[column] for name, column in there.items()}
+
+
+def read_inventory(uri: str) -> Inventory:
+    """The inventory of a manifest.json. Raises PlaceError, one line, if it is something else."""
+    where = place(uri)
+    try:
+        about = json.loads(where.read_bytes())
+        kind, schema = about["fileFormat"], about["fileSchema"]
+        columns = tuple(name.strip() for name in schema.split(",")) if kind == "CSV" else ()
+        files = tuple((file["key"], file["MD5checksum"]) for file in about["files"])
+        found = Inventory(where, about["sourceBucket"], int(about["creationTimestamp"]) / 1000, kind, columns, files)
+    except FileNotFoundError:
+        raise PlaceError(f"{where}: does not exist; give the manifest.json of an S3 Inventory") from None
+    except (ValueError, KeyError, TypeError):
+        raise PlaceError(f"{where}: is not the manifest.json of an S3 Inventory") from None
+    if kind not in ("CSV", "Parquet"):
+        raise PlaceError(f"{where}: its files are {kind}; an inventory as CSV or Parquet can be read")
+    if kind == "CSV":
+        _require(where, columns)
+    return found
+
+
+def _require(where: Place, columns: Any) -> None:
+    missing = [name for name in _NEEDED if name not in columns]
+    if missing:
+        raise PlaceError(
+            f"{where}: the inventory lacks {' and '.join(missing)}; add Size and ETag to its optional fields"
+        )
+
+
+def _is(value: Any) -> bool:
+    """A truth as CSV or Parquet has it."""
+    return value if isinstance(value, bool) else str(value).lower() == "true"
