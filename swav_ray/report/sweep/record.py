@@ -6,6 +6,8 @@ It reads files only, so a sweep can be read while it runs, or on another machine
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
@@ -117,7 +119,11 @@ class SweepRecord:
 
     def _beside(self, trial: TrialRecord) -> str:
         column = FIGURES[self.objective][0]
-        last = next((row for row in reversed(trial.rows) if row.get(column) is not None), None)
+        # A trial trains on while the scheduler decides, so it may have been measured after the epoch it is stopped for.
+        decided = re.search(r"after epoch (\d+)$", trial.reason)
+        until = float(decided[1]) if decided else math.inf
+        known = (row for row in reversed(trial.rows) if row.get(column) is not None and row["epochs"] <= until)
+        last = next(known, None)
         if last is None:
             return ""
         others = [

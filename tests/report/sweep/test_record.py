@@ -61,3 +61,13 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     for name, knn in {"short": [50.0], "long": [50.0, 60.0], "wasteful": [40.0, 45.0]}.items():
         write_trial(tmp_path, name, "finished", {"a": name}, knn)
     assert [trial.name for trial in read_sweep(place(tmp_path)).pareto()] == ["long", "short"]
+
+
+def test_a_stopped_trial_is_set_beside_others_at_the_epoch_of_the_decision(tmp_path: Path) -> None:
+    """It trains on while the scheduler decides; what it then measured is not why it was stopped."""
+    write_search(tmp_path, ["knn"], {"train.temperature": "float"})
+    write_trial(tmp_path, "t_0", "finished", {"train.temperature": 0.1}, [40.0, 50.0, 50.0])
+    reason = "by the scheduler after epoch 2"
+    write_trial(tmp_path, "t_1", "stopped", {"train.temperature": 0.2}, [30.0, 20.0, 60.0], reason=reason)
+    line = next(line for line in read_sweep(place(tmp_path)).summary_lines() if line.startswith("t_1: "))
+    assert line.endswith("after epoch 2, at 20 where the median of 1 others was 50")
