@@ -202,6 +202,8 @@ def _fit(
 
 
 def _write_page(run_dir: Place, terminal: Terminal) -> None:
+    if not (run_dir / CONFIG).exists():  # it failed before it began
+        return
     terminal.waiting_for("writing the run's page: {}")
     try:
         page = write_page(run_dir)
