@@ -12,7 +12,7 @@ from swav_ray.config import DataConfig
 from swav_ray.data import twins
 from swav_ray.data.contents import first_of_equals
 from swav_ray.data.holdout import split, with_twins
-from swav_ray.data.manifest import Manifest, build, load_or_build, save
+from swav_ray.data.manifest import Manifest, build, cached_at, load_or_build, save
 from swav_ray.data.tools.importer import import_shards
 from swav_ray.data.twins import compared
 from swav_ray.storage.place import place
@@ -147,6 +147,6 @@ def test_a_run_that_began_with_a_list_of_an_earlier_version_keeps_its_split(tmp_
 def test_a_cached_list_of_an_earlier_version_is_built_anew(tmp_path: Path) -> None:
     root, cache = str(split_set(tmp_path / "in", copies=False)), place(tmp_path / "cache")
     manifest = load_or_build(root, cache)
-    (file,) = [cache / entry.name for entry in cache.list()]
+    file = cached_at(root, cache)
     save(Manifest(manifest.table.drop_columns(["content"]), manifest.root, [], manifest.fingerprint), file)
     assert load_or_build(root, cache).contents is not None
