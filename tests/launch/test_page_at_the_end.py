@@ -23,9 +23,17 @@ def test_it_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_one_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _write_page(place(tmp_path / "nowhere"), Terminal(1.0))
+    run_dir = write_run(tmp_path / "r")
+    (run_dir / "config.yaml").write_bytes(b"train: 7")
+    _write_page(run_dir, Terminal(1.0))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: no page of the run: ")
+
+
+def test_a_run_that_never_began_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _write_page(place(tmp_path / "nowhere"), Terminal(1.0))
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_signal_while_it_is_written_costs_the_page_alone(
