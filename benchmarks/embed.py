@@ -83,6 +83,9 @@ def sum_of_processes(folder: Path, backbone: Backbone, cpus: int, name: str) -> 
     context = multiprocessing.get_context("spawn")
     ready, rates = context.Barrier(cpus), context.Queue()
     parts = output.missing()
+    if len(parts) < 2 * cpus:  # each process has one to start with and one that is timed
+        least = (2 * cpus - 1) * output.how.part_rows + 1
+        raise SystemExit(f"embed: --images: too few for {cpus} processes; give at least {least:,}")
     processes = [
         context.Process(target=in_process, args=(output, network, parts[i::cpus], ready, rates)) for i in range(cpus)
     ]
