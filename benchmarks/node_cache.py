@@ -20,7 +20,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.parts.s3_server import S3Server
+from benchmarks.parts.s3_server import s3_on_this_machine
 from benchmarks.parts.slow_line import slow_line
 from benchmarks.s3_reads import copy_to_bucket, maker_of, write_images
 from swav_ray.data.batches import BatchMaker
@@ -112,11 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="node_cache")))
-        server = S3Server(folder / "weed")
-        server.start()
-        stack.callback(server.kill)
-        os.environ.update(server.environment)
+        folder, server = stack.enter_context(s3_on_this_machine("node_cache"))
         bucket = copy_to_bucket(server, arguments.images or write_images(folder / "photos"))
         maker = maker_of(bucket)
         os.environ["AWS_ENDPOINT_URL"] = stack.enter_context(slow_line(server.endpoint, arguments.latency))

@@ -22,7 +22,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +34,7 @@ import torch
 
 from benchmarks.multi_crop import jpeg, sample_photos
 from benchmarks.parts.s3_arms import ARMS, Arm
-from benchmarks.parts.s3_server import S3Server
+from benchmarks.parts.s3_server import S3Server, s3_on_this_machine
 from benchmarks.parts.slow_line import slow_line
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data import batches
@@ -135,11 +134,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3_reads")))
-        server = S3Server(folder / "weed")
-        server.start()
-        stack.callback(server.kill)
-        os.environ.update(server.environment)
+        folder, server = stack.enter_context(s3_on_this_machine("s3_reads"))
         local = arguments.images or write_images(folder / "photos")
         makers = maker_of(str(local)), maker_of(copy_to_bucket(server, local))
         far = stack.enter_context(slow_line(server.endpoint, arguments.latency))

@@ -36,8 +36,8 @@ from swav_ray.data import manifest as manifests
 from swav_ray.data.formats.names import TEST, TRAIN
 from swav_ray.data.formats.rows import SCHEMA
 from swav_ray.data.holdout import evenly, split_ids
+from swav_ray.data.indexing.partitions import FILE_ROWS, Partitions, PartitionWriter
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.partitions import FILE_ROWS, Partitions, PartitionWriter
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.storage.place import place
 

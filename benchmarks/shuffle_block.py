@@ -20,7 +20,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.multi_crop import jpeg, sample_photos
-from benchmarks.parts.s3_server import S3Server
+from benchmarks.parts.s3_server import S3Server, s3_on_this_machine
 from benchmarks.parts.slow_line import slow_line
 from swav_ray.data import manifest as manifests
 from swav_ray.data.manifest import Manifest
@@ -94,11 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each setting, at most (default %(default)s)")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shuffle_block")))
-        server = S3Server(folder / "weed")
-        server.start()
-        stack.callback(server.kill)
-        stack.enter_context(mock.patch.dict(os.environ, server.environment))
+        folder, server = stack.enter_context(s3_on_this_machine("shuffle_block"))
         write_images(arguments.images, folder / "images")
         both = [write_shards(folder / "images", server, shuffled=shuffled) for shuffled in (False, True)]
         far = stack.enter_context(slow_line(server.endpoint, arguments.latency))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,8 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import boto3
 from botocore.config import Config
@@ -164,3 +168,16 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+@contextlib.contextmanager
+def s3_on_this_machine(name: str) -> Iterator[tuple[Path, S3Server]]:
+    """A temporary folder and a server that keeps its data in it; this process's environment reaches it meanwhile."""
+    with tempfile.TemporaryDirectory(prefix=name) as temporary:
+        server = S3Server(Path(temporary) / "weed")
+        server.start()
+        try:
+            with mock.patch.dict(os.environ, server.environment):
+                yield Path(temporary), server
+        finally:
+            server.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from swav_ray.config import Config, replace
 from swav_ray.data.shapes import write_shapes
 from swav_ray.recipes import quickstart
 from swav_ray.storage.place import place
+from tests.data.test_batches import write_images
 
 
 @pytest.fixture(scope="package")
@@ -26,6 +28,24 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster() -> Iterator[None]:
     # "local", since a cluster that someone else runs on this machine is not ours to test on.
     ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def s3_images(s3: str, tmp_path: Path) -> str:
+    """72 images in S3."""
+    write_images(tmp_path, 72)
+    for file in tmp_path.glob("*.jpg"):
+        (place(s3) / "images" / file.name).write_bytes(file.read_bytes())
+    return f"{s3}/images"
+
+
+@pytest.fixture
+def two_cpus(s3: str) -> Iterator[None]:
+    """One for the training worker, one for crops; started after `s3`, whose variables the workers inherit."""
+    assert "AWS_ENDPOINT_URL" in os.environ
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from benchmarks.parts.s3_server import S3Server
 from swav_ray.data import manifest
@@ -17,36 +14,18 @@ from swav_ray.data.sample_plan import SamplePlan, digest
 from swav_ray.launch.train import train
 from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import place
-from tests.data.test_batches import write_images
 from tests.launch.conftest import tiny
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
 OUTAGE = 20.0  # seconds
 
 
-@pytest.fixture
-def images(s3: str, tmp_path: Path) -> str:
-    write_images(tmp_path, 72)
-    for file in tmp_path.glob("*.jpg"):
-        (place(s3) / "images" / file.name).write_bytes(file.read_bytes())
-    return f"{s3}/images"
-
-
-@pytest.fixture
-def two_cpus(images: str) -> Iterator[None]:
-    """One for the training worker, one for crops; started after `s3`, whose variables the workers inherit."""
-    assert "AWS_ENDPOINT_URL" in os.environ
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.slow
 def test_an_outage_in_the_middle_of_an_epoch_costs_a_wait(
-    two_cpus: None, images: str, s3_server: S3Server, tmp_path: Path
+    two_cpus: None, s3_images: str, s3_server: S3Server, tmp_path: Path
 ) -> None:
     length = {"epochs": 60, "global_batch_size": 8}
-    config = tiny(Path(), tmp_path, "outage", data={"uri": images}, train=length, eval={"knn_every_epochs": 0})
+    config = tiny(Path(), tmp_path, "outage", data={"uri": s3_images}, train=length, eval={"knn_every_epochs": 0})
     end = 60 * 72 // 8
     run_dir = place(tmp_path / "outage")
     at: list[int] = []
@@ -67,7 +46,7 @@ def test_an_outage_in_the_middle_of_an_epoch_costs_a_wait(
         thread.join(timeout=60)
     records = read_metrics(run_dir)
     assert at[0] < end, "the run was over before the outage was"
-    plan = SamplePlan(manifest.build(images).train_ids(), config.run.seed, config.train.global_batch_size)
+    plan = SamplePlan(manifest.build(s3_images).train_ids(), config.run.seed, config.train.global_batch_size)
     assert [record["ids"] for record in records] == [digest(batch) for batch in plan.batches(0, end)]
     assert sum(record["retries"] for record in records) > 0
     assert sum(record["bytes_read"] for record in records) > 0
