@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import json
-import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,11 +48,6 @@ class Inventory:
     columns: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
 
-    def age(self) -> str:
-        """How long ago it was made, in words."""
-        hours = (time.time() - self.made) / 3600
-        return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
-
     def entries(self, below: Place) -> Iterator[Entry]:
         """The files below a place, in the order of the inventory: the latest version of each that is not deleted.
 
@@ -70,7 +64,7 @@ class Inventory:
                 if not row["Key"].startswith(prefix) or not name or name.endswith("/"):
                     continue
                 if _is(row.get("IsLatest", True)) and not _is(row.get("IsDeleteMarker", False)):
-                    yield Entry(name, int(row["Size"] or 0), f'"{row["ETag"]}"')
+                    yield Entry(name, row["Size"] or 0, f'"{row["ETag"]}"')
 
     def _rows(self, key: str, md5: str) -> Iterator[dict[str, Any]]:
         if self.where.is_local:  # a copy, with the data files beside their manifest
@@ -83,12 +77,22 @@ class Inventory:
             raise PlaceError(f"{file}: is named by {self.where} and is not there; take a later inventory") from None
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
             raise PlaceError(f"{file}: is damaged or not of {self.where} (its MD5 differs); take a later inventory")
-        if self.kind == "CSV":
-            with gzip.open(io.BytesIO(data), "rt", encoding="utf-8", newline="") as text:
-                for values in csv.reader(text):
-                    row = dict(zip(self.columns, values, strict=True))
-                    yield row | {"Key": urllib.parse.unquote_plus(row["Key"])}
-            return
+        try:
+            yield from self._of_csv(data) if self.kind == "CSV" else self._of_parquet(data)
+        except PlaceError:
+            raise
+        except (OSError, EOFError, ValueError, csv.Error) as error:
+            raise PlaceError(
+                f"{file}: cannot be read as {self.kind} of the columns that {self.where} names ({error}); take a later one"
+            ) from None
+
+    def _of_csv(self, data: bytes) -> Iterator[dict[str, Any]]:
+        with gzip.open(io.BytesIO(data), "rt", encoding="utf-8", newline="") as text:
+            for values in csv.reader(text):
+                row = dict(zip(self.columns, values, strict=True))
+                yield row | {"Key": urllib.parse.unquote_plus(row["Key"]), "Size": int(row["Size"] or 0)}
+
+    def _of_parquet(self, data: bytes) -> Iterator[dict[str, Any]]:
         with pq.ParquetFile(pa.BufferReader(data)) as parquet:
             there = {name: column for name, column in _PARQUET_NAMES.items() if column in parquet.schema_arrow.names}
             _require(self.where, there)

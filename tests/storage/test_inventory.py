@@ -93,7 +93,7 @@ def test_the_latest_versions_below_a_place_are_its_files(tmp_path: Path, kind: s
         Entry('sub/\u00e9,"x".jpg', 9, '"e2-3"'),
     ]
     assert len(list(found.entries(place("s3://photos")))) == 3
-    assert found.age() == "3 days"
+    assert time.time() - found.made == pytest.approx(3 * DAY, abs=600)
 
 
 @pytest.mark.parametrize("kind", ["CSV", "Parquet"])
@@ -107,6 +107,13 @@ def test_what_is_no_good_is_one_line(tmp_path: Path, kind: str) -> None:
     data.write_bytes(data.read_bytes()[:-1] + b"x")
     with pytest.raises(PlaceError, match=r"0.data: is damaged or not of .*manifest.json \(its MD5 differs\); take"):
         list(found.entries(place("s3://photos")))
+    wrong = Path(write_inventory(tmp_path / "b", kind, [row("x.jpg")]))
+    about = json.loads(wrong.read_text())
+    about["files"][0]["MD5checksum"] = hashlib.md5(b"no table", usedforsecurity=False).hexdigest()
+    wrong.write_text(json.dumps(about))
+    (tmp_path / "b" / "0.data").write_bytes(b"no table")
+    with pytest.raises(PlaceError, match=rf"0.data: cannot be read as {kind} of the columns that .*names"):
+        list(read_inventory(str(wrong)).entries(place("s3://photos")))
     data.unlink()
     with pytest.raises(PlaceError, match=r"0.data: is named by .*manifest.json and is not there; take a later"):
         list(found.entries(place("s3://photos")))
