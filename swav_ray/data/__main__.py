@@ -15,6 +15,7 @@ from swav_ray import command_line
 from swav_ray.command_line import Parser, at_least_one
 from swav_ray.config import ConfigError, RunConfig
 from swav_ray.data.formats.names import TEST, TRAIN
+from swav_ray.data.indexing.listed import how_long_ago
 from swav_ray.data.manifest import Manifest, cache_of, cached_at, load_or_build, save
 from swav_ray.report.complaint import complain
 from swav_ray.storage.inventory import Inventory, read_inventory
@@ -129,7 +130,7 @@ def _index(options: argparse.Namespace) -> Answer:
     inventory = read_inventory(options.inventory) if options.inventory else None
     manifest = _manifest(options.place, options.storage, inventory)
     if inventory is not None:
-        print(f"the inventory is {inventory.age()} old; what is newer is not in the list", file=sys.stderr)  # noqa: T201
+        print(f"the inventory is {how_long_ago(inventory.made)} old; what is newer is not in the list", file=sys.stderr)  # noqa: T201
     file = cached_at(options.place, cache_of(options.storage))
     if options.out:
         file = place(options.out)

@@ -11,9 +11,9 @@ import numpy as np
 from swav_ray.config import ConfigError, DataConfig
 from swav_ray.data.contents import first_of_equals
 from swav_ray.data.formats.names import TEST, TRAIN
+from swav_ray.data.indexing.partitions import Partitions
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.partitions import Partitions
-from swav_ray.data.selected_ids import Evenly, HeldOut, Ids, LookedUp, NotHeldOut, SplitIds
+from swav_ray.data.order.selected_ids import Evenly, HeldOut, Ids, LookedUp, NotHeldOut, SplitIds
 from swav_ray.data.twins import compared
 
 _NO_LABELS = "needs labels (class folders); set it to 0"

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -20,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swav_ray.config import DataConfig
-from swav_ray.data import listed
 from swav_ray.data.crops.decoding import Decoding, decoding_of
 from swav_ray.data.formats.folder import index_folder
 from swav_ray.data.formats.idx import index_idx
@@ -29,8 +29,9 @@ from swav_ray.data.formats.names import KINDS, TEST, TRAIN
 from swav_ray.data.formats.rows import RowStream
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars
+from swav_ray.data.indexing import listed
+from swav_ray.data.indexing.partitions import FILE_ROWS, MOST_IN_MEMORY, Partitions, PartitionWriter
 from swav_ray.data.looks import Looks, look
-from swav_ray.data.partitions import FILE_ROWS, MOST_IN_MEMORY, Partitions, PartitionWriter
 from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.inventory import Inventory
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
@@ -204,15 +205,18 @@ def load_or_build(
     if not recheck and cached is not None and len(cached) > QUICKLY_LISTED and (age := listed.age(file)):
         note = f"the list of {len(cached):,} images is {age} old; --data.recheck true lists {cached.root} again"
         return replace(cached, notes=(*cached.notes, note))
+    when = time.time() if inventory is None else inventory.made
     listing = survey(place(uri), progress, inventory)
-    listed.note(file)
     changed = cached is not None and cached.fingerprint != listing.fingerprint
     if cached is not None and not changed and cached.looks is not None and cached.has_contents:
+        listed.note(file, when)
         return cached
     made = _index(listing, progress, file)
     if cached is not None and changed:
         log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(cached))
-    return save(made, file)
+    made = save(made, file)
+    listed.note(file, when)
+    return made
 
 
 def _in_partitions(tables: Iterable[pa.Table], file: Place, fingerprint: str) -> Partitions:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from swav_ray.config import Config, ConfigError
-from swav_ray.data.block_order import BlockOrder
-from swav_ray.data.keyed_permutation import KeyedPermutation
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.block_order import BlockOrder
+from swav_ray.data.order.keyed_permutation import KeyedPermutation
+from swav_ray.data.order.selected_ids import Ids
 
 _ORDER = 0x6F72646572  # keeps the permutation's random stream apart from every other use of the seed
 _REPLACE = 0x7265706C

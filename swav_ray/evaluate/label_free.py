@@ -19,7 +19,7 @@ from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.selected_ids import Ids
 from swav_ray.data.sources import read_samples
 from swav_ray.evaluate.features.extract import extract
 from swav_ray.loss.sinkhorn import sinkhorn

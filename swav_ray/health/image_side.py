@@ -7,7 +7,7 @@ import numpy as np
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.selected_ids import Ids
 from swav_ray.data.sources import read_samples
 
 _IMAGES = 16

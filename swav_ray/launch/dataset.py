@@ -5,9 +5,9 @@ from __future__ import annotations
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import with_twins
+from swav_ray.data.indexing.partitions import MOST_IN_MEMORY, Partitions
 from swav_ray.data.labels import with_labels
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.partitions import MOST_IN_MEMORY, Partitions
 from swav_ray.data.shapes import write_shapes
 from swav_ray.report.terminal import Terminal
 from swav_ray.run.layout import MANIFEST, shapes_folder

@@ -13,9 +13,9 @@ from swav_ray.config import Config
 from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.short_side import short_side
 from swav_ray.data.holdout import evenly
+from swav_ray.data.indexing.partitions import MOST_IN_MEMORY
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.partitions import MOST_IN_MEMORY
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.selected_ids import Ids
 from swav_ray.model.normalize import MEAN, STD
 from swav_ray.model.swav import SwAVModel
 from swav_ray.run.about import About

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from swav_ray.data import manifest as manifest_module
 from swav_ray.data.formats.rows import RowStream
+from swav_ray.data.indexing.partitions import Partitions
 from swav_ray.data.looks import Looks
 from swav_ray.data.manifest import PlaceError, build, cached_at, load, load_or_build, save
-from swav_ray.data.partitions import Partitions
 from swav_ray.data.sources import read_samples
 from swav_ray.storage.place import Entry, Place, place
 from tests.data.images import image, write_files, write_parquet, write_photos
@@ -170,6 +170,23 @@ def test_a_long_list_is_not_made_again_unless_asked_and_says_its_age(
     new = load_or_build(str(images), cache, recheck=True)
     assert len(new) == 37
     assert not any("old;" in note for note in new.notes)
-    place(str(cache.uri + "/" + cached_at(str(images), cache).name.replace(".parquet", ".listed.json"))).delete()
+    (cache / cached_at(str(images), cache).name.replace(".parquet", ".listed.json")).delete()
     write_files(images, {"train/cat/newer.png": image(78, "PNG")})
     assert len(load_or_build(str(images), cache, recheck=False)) == 38, "a list of unknown age is made again"
+
+
+def test_an_index_that_failed_does_not_make_the_list_of_before_look_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_module, "QUICKLY_LISTED", 10)
+    images, cache = write_photos(tmp_path / "images"), place(str(tmp_path / "cache"))
+    load_or_build(str(images), cache)
+    write_files(images, {"train/cat/new.png": image(77, "PNG")})
+    later = time.time() + 3 * 86400
+    with mock.patch.object(manifest_module.time, "time", return_value=later):
+        with (
+            mock.patch.object(manifest_module, "_index", side_effect=OSError("no disk")),
+            pytest.raises(OSError, match="no disk"),
+        ):
+            load_or_build(str(images), cache)
+        assert "3 days old" in load_or_build(str(images), cache, recheck=False).notes[-1]

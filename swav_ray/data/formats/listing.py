@@ -19,6 +19,7 @@ from swav_ray.data.contents import content_of_etag
 from swav_ray.data.formats import metadata
 from swav_ray.data.formats.names import KINDS, kind_of
 from swav_ray.data.indexing.external_sort import ExternalSort, SortedRows
+from swav_ray.data.indexing.listed import how_long_ago
 from swav_ray.run.layout import IN_STORAGE_CACHE, LEASE, MANIFEST
 from swav_ray.storage.inventory import Inventory
 from swav_ray.storage.place import Entry, Place, PlaceError
@@ -71,7 +72,9 @@ def survey(where: Place, progress: Callable[[int], None] | None = None, inventor
         raise PlaceError(f"{where}: holds no files; {found.notes()[0]}")
     if found.is_empty:
         if inventory is not None:
-            raise PlaceError(f"{inventory.where}: the inventory, {inventory.age()} old, has no files below {where}")
+            raise PlaceError(
+                f"{inventory.where}: the inventory, {how_long_ago(inventory.made)} old, has no files below {where}; a later one may"
+            )
         missing = where.is_local and not where.exists()
         raise PlaceError(
             f"{where}: {'does not exist' if missing else 'holds no files'}; give a folder or s3://bucket/prefix of "

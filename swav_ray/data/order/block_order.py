@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swav_ray.data.keyed_permutation import KeyedPermutation
+from swav_ray.data.order.keyed_permutation import KeyedPermutation
 
 
 class BlockOrder:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from swav_ray.data.keyed_permutation import KeyedPermutation
-from swav_ray.data.partitions import Partitions
+from swav_ray.data.indexing.partitions import Partitions
+from swav_ray.data.order.keyed_permutation import KeyedPermutation
 
 _HELD_OUT = 0x68656C64  # keeps this random stream apart from every other
 

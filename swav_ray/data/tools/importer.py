@@ -20,8 +20,8 @@ from PIL import Image
 from swav_ray.data.formats.names import SPLITS
 from swav_ray.data.formats.shard_writer import StoredImage, imported_layout, write_shard
 from swav_ray.data.formats.shards import IMPORT_FILE
-from swav_ray.data.keyed_permutation import KeyedPermutation
 from swav_ray.data.manifest import Manifest, build
+from swav_ray.data.order.keyed_permutation import KeyedPermutation
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools.duplicates import without_copies
 from swav_ray.data.tools.shrink import shrunk

@@ -13,7 +13,7 @@ from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.holdout import split_ids
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.selected_ids import Ids
 from swav_ray.data.sources import Sample, name_of, read_samples
 
 _GAP, _CAPTION = 4, 14  # pixels

@@ -10,7 +10,7 @@ from torch import nn
 from swav_ray.config import Config
 from swav_ray.data.holdout import has_labels
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.selected_ids import Ids
 from swav_ray.evaluate import label_free
 from swav_ray.evaluate.in_training.probe import THREADS, Knn, Workers, knn
 from swav_ray.model.swav import SwAVModel, Trunk

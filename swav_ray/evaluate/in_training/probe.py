@@ -22,7 +22,7 @@ from swav_ray.data.crops.center_crop import center_crop
 from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.holdout import labelled
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.selected_ids import Ids
 from swav_ray.data.sources import Sample, name_of, read_samples
 from swav_ray.evaluate.features.extract import extract, pixels
 from swav_ray.evaluate.knn import knn_top1

@@ -11,7 +11,7 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data.formats.names import TEST, TRAIN
 from swav_ray.data.holdout import has_labels, split_ids, with_twins
 from swav_ray.data.manifest import Manifest
-from swav_ray.data.selected_ids import Ids
+from swav_ray.data.order.selected_ids import Ids
 from swav_ray.health.beforehand import concerns
 from swav_ray.health.image_side import median_side
 from swav_ray.launch.dataset import manifest_of

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from swav_ray.data import partitions
 from swav_ray.data.formats.names import TEST, TRAIN
 from swav_ray.data.formats.rows import SCHEMA
-from swav_ray.data.partitions import Partitions, PartitionWriter
-from swav_ray.data.selected_ids import Evenly, HeldOut, NotHeldOut, SplitIds
+from swav_ray.data.indexing import partitions
+from swav_ray.data.indexing.partitions import Partitions, PartitionWriter
+from swav_ray.data.order.selected_ids import Evenly, HeldOut, NotHeldOut, SplitIds
 from swav_ray.storage.place import PlaceError, place
 
 ROWS = 95

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swav_ray.data.block_order import BlockOrder
+from swav_ray.data.order.block_order import BlockOrder
 
 sizes = {"size": st.integers(1, 400), "block": st.integers(1, 40), "window": st.integers(1, 12)}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swav_ray.data.keyed_permutation import KeyedPermutation
+from swav_ray.data.order.keyed_permutation import KeyedPermutation
 
 EPOCHS = 2000
 Order = Callable[[int, int], np.ndarray]  # of so many positions, in an epoch
