@@ -82,9 +82,8 @@ class Inventory:
         except PlaceError:
             raise
         except (OSError, EOFError, ValueError, csv.Error) as error:
-            raise PlaceError(
-                f"{file}: cannot be read as {self.kind} of the columns that {self.where} names ({error}); take a later one"
-            ) from None
+            what = f"{self.kind} of the columns that {self.where} names ({error})"
+            raise PlaceError(f"{file}: cannot be read as {what}; take a later one") from None
 
     def _of_csv(self, data: bytes) -> Iterator[dict[str, Any]]:
         with gzip.open(io.BytesIO(data), "rt", encoding="utf-8", newline="") as text:

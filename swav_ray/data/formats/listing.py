@@ -72,8 +72,9 @@ def survey(where: Place, progress: Callable[[int], None] | None = None, inventor
         raise PlaceError(f"{where}: holds no files; {found.notes()[0]}")
     if found.is_empty:
         if inventory is not None:
+            age = how_long_ago(inventory.made)
             raise PlaceError(
-                f"{inventory.where}: the inventory, {how_long_ago(inventory.made)} old, has no files below {where}; a later one may"
+                f"{inventory.where}: the inventory, {age} old, has no files below {where}; a later one may"
             )
         missing = where.is_local and not where.exists()
         raise PlaceError(
