@@ -199,7 +199,7 @@ def _link(dest: Place, name: str, source: Path, how: str) -> str:
         else:
             os.link(source, file)
     except FileExistsError:
-        pass
+        return ""
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise EmbedError(f"--how {how}: cannot link {source} into {dest}; use --how symlink or copy") from None
