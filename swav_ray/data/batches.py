@@ -18,6 +18,7 @@ import numpy as np
 from swav_ray.config import DataConfig
 from swav_ray.data.bad_images import BadImage, TooManyBadImages
 from swav_ray.data.batch import Batch, crop_views
+from swav_ray.data.crop_blocks import READ_TOGETHER
 from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import Decoded, MultiCrop
 from swav_ray.data.manifest import Manifest
@@ -30,7 +31,6 @@ from swav_ray.storage.node_cache import NodeCache
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
-_READ_TOGETHER = 512  # samples whose files and row groups are opened once, and whose bytes may have to be held
 _SMALL_BUDGET = 0.1  # of unreadable images: DRAWS of them in a row then have a chance of 1e-16
 
 
@@ -47,10 +47,10 @@ def _each(run: Callable[[Job], Answer], jobs: Iterable[Job], threads: int) -> li
 
 
 class SampleReader:
-    """The samples of one batch after the other, prefetched (see `read_samples`), _READ_TOGETHER at a time."""
+    """The samples of one batch after the other, prefetched (see `read_samples`), READ_TOGETHER at a time."""
 
     def __init__(self, manifest: Manifest, sample_ids: np.ndarray, cache: NodeCache | None = None) -> None:
-        spans = [sample_ids[start : start + _READ_TOGETHER] for start in range(0, len(sample_ids), _READ_TOGETHER)]
+        spans = [sample_ids[start : start + READ_TOGETHER] for start in range(0, len(sample_ids), READ_TOGETHER)]
         self._samples = itertools.chain.from_iterable(read_samples(manifest, ids, cache) for ids in spans)
         self._before = storage.stats()
 

@@ -23,6 +23,7 @@ from ray.data import ExecutionResources
 
 from swav_ray.data.batch import Batch
 from swav_ray.data.batches import BatchMaker
+from swav_ray.data.crop_blocks import blocks_of_task, parts_of_slice
 from swav_ray.launch.crop_task import TASK_CPUS, Crops, Segment
 from swav_ray.launch.ray_internals import coordinator
 from swav_ray.launch.ray_internals.data_loop import RateLimitedLoop
@@ -33,9 +34,6 @@ from swav_ray.training.distributed import World
 SEGMENT_BLOCKS = 4096  # blocks that one Ray data set plans; bounds what its driver holds
 LEAD_BLOCKS = 256  # before the end of a segment, when the next one is planned: its driver takes seconds to start
 HANDOVER_BLOCKS = 32  # before the end of a segment, when tasks of the next one start; both use the CPUs from then on
-PART_BYTES = 64 << 20  # of crops in a block, at most: a fraction of a second's work, and slices made by many CPUs
-# A task makes several blocks: half a second of work, of which starting it and seeing that it has ended is a small part.
-TASK_BYTES, TASK_BLOCKS = 2 * PART_BYTES, 32
 STORE_FRACTION = 0.25  # of the cluster's object stores, at most, for crops that wait for training
 _SAMPLE_SECONDS = 10.0  # between polls of the object store
 
@@ -113,8 +111,10 @@ class Feed:
     ) -> None:
         self._maker, self._world, self._end, self._owner = maker, world, end, owner
         self._cpus = cpus
-        self._parts = _parts(maker, world.size)
-        self._task_blocks = _task_blocks(maker, world.size * self._parts)
+        batch, sample_bytes = maker.plan.global_batch_size, 3 * maker.multi_crop.crops.pixels
+        window = maker.plan.window if maker.plan.block else 0
+        self._parts = parts_of_slice(batch, sample_bytes, world.size)
+        self._task_blocks = blocks_of_task(batch, sample_bytes, world.size * self._parts, window)
         blocks_a_step = world.size * self._parts
         self._lead = max(1, lead_blocks // blocks_a_step)
         self._handover = max(1, handover_blocks // blocks_a_step)
@@ -196,19 +196,3 @@ class Feed:
         for reader in self._readers:
             reader.close()
         self._readers, self._waiting = [], None
-
-
-def _batch_bytes(maker: BatchMaker) -> int:
-    """Of the crops of a step."""
-    return 3 * maker.plan.global_batch_size * maker.multi_crop.crops.pixels
-
-
-def _parts(maker: BatchMaker, workers: int) -> int:
-    """Blocks that a worker's slice of a step is made in."""
-    wanted = -(-_batch_bytes(maker) // (workers * PART_BYTES))
-    return max(1, min(wanted, maker.plan.global_batch_size // workers))
-
-
-def _task_blocks(maker: BatchMaker, blocks_a_step: int) -> int:
-    """Blocks that a task makes."""
-    return min(TASK_BLOCKS, max(1, TASK_BYTES * blocks_a_step // _batch_bytes(maker)))

@@ -1,5 +1,6 @@
-"""`python -m swav_ray.plan {cost,scaling,check}`: what a run would take and cost, before any machine is paid for.
+"""`python -m swav_ray.plan {cost,data,scaling,check}`: what a run would take and cost, before any machine is paid for.
 
+data: requests, bytes, cache, index and memory of a data set of a million, a hundred million or a billion images.
 scaling: a step at 8, 64 and 512 GPUs, and its collectives beside the published loop's.
 cost: images/s, bottleneck, mix of CPUs and GPUs, hours, dollars and the cost of interruptions of a recipe on machines.
 check: the simulation behind it beside the published 64-GPU run.
@@ -19,10 +20,10 @@ from rich.table import Table
 
 from swav_ray import command_line
 from swav_ray.command_line import Parser, at_least_one, not_negative
-from swav_ray.plan import show_scaling, simulate
+from swav_ray.plan import show_data_set, show_scaling, simulate
 from swav_ray.plan.cost import Cost, Spot, cost, machines, parse_nodes
 from swav_ray.plan.estimate import Images, read_data
-from swav_ray.plan.requests import Requests
+from swav_ray.plan.requests import Reads
 from swav_ray.report.complaint import complain
 
 
@@ -75,7 +76,7 @@ def show(found: Cost, options: argparse.Namespace, console: Console) -> None:
         console.print(f"not measured: {note}", style="dim", soft_wrap=True)
 
 
-def _show_requests(found: Requests, table: Table) -> None:
+def _show_requests(found: Reads, table: Table) -> None:
     def row(name: str, count: int, dollars: float | None) -> None:
         table.add_row(name, f"{count:,}" + ("" if dollars is None else f", {dollars:,.2f} $"))
 
@@ -120,6 +121,14 @@ def _parser() -> Parser:
     )
     plan.add_argument("--restart-seconds", type=not_negative, default=60, help="to the next step (default %(default)s)")
     plan.add_argument("--prices", default="", metavar="FILE", help="your own prices.yaml")
+    size = commands.add_parser("data", help="what a data set of many images asks of storage, disks and memory")
+    size.add_config(default="swav_200ep")
+    counts = [1_281_167, 10**6, 10**8, 10**9]
+    help_images = "data sets, such as 1e9 (default ImageNet and 1e6 1e8 1e9)"
+    size.add_argument("--images", nargs="+", type=show_data_set.number, default=counts, metavar="N", help=help_images)
+    size.add_argument("--image-kb", type=not_negative, default=110, help="size of an image file (default %(default)s)")
+    size.add_argument("--nodes", default="p3.16xlarge:8", metavar="TYPE:COUNT", help="machines (default %(default)s)")
+    size.add_argument("--prices", default="", metavar="FILE", help="your own prices.yaml")
     scale = commands.add_parser("scaling", help="a step at many GPUs, and its collectives")
     scale.add_config(default="swav_200ep")
     scale.add_argument("--gpu", default="H100", help="a GPU of rates.yaml (default %(default)s)")
@@ -128,7 +137,7 @@ def _parser() -> Parser:
         "--network", type=at_least_one, default=400, help="between machines of 8 GPUs, Gbit/s (default %(default)s)"
     )
     checked = commands.add_parser("check", help="the simulation beside the published 64-GPU figure")
-    for command in (plan, scale, checked):
+    for command in (plan, size, scale, checked):
         command.add_argument("--rates", default="", metavar="FILE", help="your own rates.yaml")
         command.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     return parser
@@ -141,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = command_line.read(_parser(), sys.argv[1:] if arguments is None else arguments)
         if options.command == "check":
             return check(options, console)
+        if options.command == "data":
+            return show_data_set.run(options, console)
         if options.command == "scaling":
             return show_scaling.run(options, console)
         found = cost_of(options)

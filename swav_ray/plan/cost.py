@@ -22,7 +22,7 @@ from swav_ray.plan.estimate import (
     interruptions,
     work_of,
 )
-from swav_ray.plan.requests import Requests, requests
+from swav_ray.plan.requests import Reads, reads_of
 
 Nodes = list[tuple[Machine, int]]
 
@@ -58,7 +58,7 @@ class Cost:
     vcpus_per_gpu: float
     crop_machines_wanted: int
     interruptions: Interruptions | None
-    requests: Requests
+    requests: Reads
 
 
 def machines(prices: dict[str, Any]) -> dict[str, Machine]:
@@ -134,8 +134,14 @@ def cost(
         vcpus_per_gpu=able.gpu / gpus * cpu_seconds / float(rates["cpu"]["vcpu_of_a_core"]),
         crop_machines_wanted=_crop_machines(config, nodes, images, able, rates, prices),
         interruptions=lost,
-        requests=requests(images.count, images.bytes, config.train.epochs, sum(count for _, count in nodes), prices),
+        requests=_requests(config, nodes, images, rates, prices),
     )
+
+
+def _requests(config: Config, nodes: Nodes, images: Images, rates: dict[str, Any], prices: dict[str, Any]) -> Reads:
+    block = config.data.shuffle_block
+    workers, machines = (sum(number) for number in zip(*[(m.gpus * n, n) for m, n in nodes], strict=True))
+    return reads_of("shards" if block else "files", block, config, images, workers, machines, rates, prices)
 
 
 def _dollars_per_hour(nodes: Nodes, prices: dict[str, Any], spot: bool) -> float:

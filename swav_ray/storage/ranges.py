@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from swav_ray.storage.place import Place
 
-_LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
-_LARGEST_READ = 8 << 20  # bytes of one merged request
+LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
+LARGEST_READ = 8 << 20  # bytes of one merged request
 
 Answer = TypeVar("Answer")
 Span = tuple[int, int, int]  # (position in the answer, offset, length); offset -1: the whole file
@@ -51,7 +51,7 @@ def _merged(names: Sequence[str], spans: Sequence[Span]) -> Iterator[tuple[str, 
         for span in sorted(group, key=lambda s: s[1]):
             _, offset, length = span
             whole = offset < 0  # sorted before any range
-            near = offset - end <= _LARGEST_GAP and offset + length - run[0][1] <= _LARGEST_READ if run else True
+            near = offset - end <= LARGEST_GAP and offset + length - run[0][1] <= LARGEST_READ if run else True
             if run and not whole and (run[0][1] < 0 or not near):
                 yield name, run
                 run = []

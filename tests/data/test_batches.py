@@ -23,7 +23,7 @@ from tests.pools import pool
 def test_samples_that_are_read_for_several_batches_make_the_same_ones(
     tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_READ_TOGETHER", 4)
+    monkeypatch.setattr(batches, "READ_TOGETHER", 4)
     write_images(tmp_path, 18, broken=(2,))
     maker = dataclasses.replace(make(tmp_path, max_bad_fraction=0.2), threads=threads)
     planned = list(maker.plan.batches(0, 3))

@@ -20,7 +20,7 @@ import ray.train.torch
 from ray.cluster_utils import Cluster
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data import manifest
+from swav_ray.data import crop_blocks, manifest
 from swav_ray.data.bad_images import TooManyBadImages
 from swav_ray.data.batch import Batch, BatchFailed
 from swav_ray.data.batches import BatchMaker
@@ -74,8 +74,8 @@ def test_batches_are_the_plans_across_segments_and_epochs_in_parts_or_whole(
     nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maker = maker_of(tmp_path)
-    for part_bytes in (feeds.PART_BYTES, BATCH_BYTES // 3):
-        monkeypatch.setattr(feeds, "PART_BYTES", part_bytes)
+    for part_bytes in (crop_blocks.PART_BYTES, BATCH_BYTES // 3):
+        monkeypatch.setattr(crop_blocks, "PART_BYTES", part_bytes)
         feed = Feed(maker, World(), 2, 13, segment_blocks=9, lead_blocks=4, handover_blocks=2)
         for step, batch in zip(range(2, 13), feed, strict=True):
             assert_is_planned(batch, maker, step)
@@ -113,7 +113,7 @@ def test_the_next_epoch_is_made_while_this_one_trains_and_by_the_same_processes(
     nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twelve epochs of three steps in two segments: the first batch of each is there before it is needed."""
-    monkeypatch.setattr(feeds, "TASK_BLOCKS", 2)  # 18 tasks
+    monkeypatch.setattr(crop_blocks, "TASK_BLOCKS", 2)  # 18 tasks
     (tmp_path / "images").mkdir()
     maker = maker_of(tmp_path / "images", kind=Noted)
     feed = Feed(maker, World(), 0, 36, segment_blocks=18, lead_blocks=6, handover_blocks=3)

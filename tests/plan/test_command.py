@@ -71,6 +71,10 @@ def test_own_prices_and_rates_are_used(tmp_path: Path, capsys: pytest.CaptureFix
         (["cost", "--nodes", "p5.48xlarge:64", "--recipe", "cifar"], "must be at least 512, the number of GPUs"),
         (["cost", "--nodes", "p5.48xlarge:8", "--prices", "/nowhere"], "cannot be read"),
         (["check", "--rates", "WRONG"], "has no section gpus"),
+        (["data", "--images", "0"], "not a positive whole number, such as 1281167 or 1e9"),
+        (["data", "--images", "1e2"], "must be at least train.global_batch_size (4096)"),
+        (["data", "--image-kb", "0"], "must be above 0"),
+        (["data", "--nodes", "p3:8"], "no such machine"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_status_2(
@@ -82,6 +86,19 @@ def test_a_wrong_argument_is_one_line_and_status_2(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_plan_of_a_data_set_has_a_column_for_each_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("data", "--images", "1e6", "1_000_000_000", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["images"] for one in found["data_sets"]] == [10**6, 10**9]
+    assert [reads["block"] for reads in found["data_sets"][1]["reads"]] == [0, 0, 16, 64]
+    assert found["data_sets"][1]["advice"]
+    assert run("data", "--data.shuffle_block", "32") == 0
+    table = capsys.readouterr().out
+    assert "shuffle_block 32" in " ".join(table.split())
+    assert "measured: benchmarks/scale.py" in table
+    assert "assumed: prices are examples" in table
 
 
 def test_check_prints_both_figures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_groups_are_asked_for_when_their_first_position_is_due() -> None:
 
 @pytest.mark.parametrize("gap", [0, 10])
 def test_spans_are_what_was_asked_for_in_any_order(tmp_path: Path, gap: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "_LARGEST_GAP", gap)
+    monkeypatch.setattr(ranges, "LARGEST_GAP", gap)
     draw = random.Random(0)
     data = {name: draw.randbytes(1000) for name in ("a", "b", "c")}
     for name, content in data.items():

@@ -26,7 +26,7 @@ FILE_ROWS = 4096
 MOST_IN_MEMORY = 1 << 21
 
 _HEADER = ("train", "train_labelled", "test", "test_labelled")
-_CACHE_BYTES = 128 << 20  # of partitions that a process holds
+CACHE_BYTES = 128 << 20  # of partitions that a process holds
 _THREADS = 16  # that read or write partitions; each waits for the storage nearly all the time
 _TOGETHER = 64  # partitions that are read at a time
 _FOLDER = 1000  # partitions in a folder
@@ -224,4 +224,4 @@ class _Cache:
                 self._bytes -= self._tables.popitem(last=False)[1].nbytes
 
 
-_CACHE = _Cache(_CACHE_BYTES)
+_CACHE = _Cache(CACHE_BYTES)
