@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
 import pytest
+import torch
 from hypothesis import settings
 
 from benchmarks.parts.gloo import GlooPool
@@ -41,8 +43,21 @@ def gloo_pool() -> Iterator[GlooPool]:
     pool.close()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several processes, each computes with one thread, and so does what it starts."""
+    if hasattr(config, "workerinput"):
+        os.environ["OMP_NUM_THREADS"] = "1"
+        torch.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is marked slow, unless markers or tests were asked for by name."""
+    """Leaves out what is marked slow, unless markers or tests were asked for by name.
+
+    Of several processes, each begins with files that start Ray: the longest ones, so that all end together.
+    """
+    if hasattr(config, "workerinput"):
+        with_ray = {item.path for item in items if item.get_closest_marker("ray")}
+        items.sort(key=lambda item: item.path not in with_ray)
     if config.option.markexpr or any("::" in argument for argument in config.args):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SET_UP = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e"
 RUN = f"{SET_UP} . && .venv/bin/python -m swav_ray.pretrain"
-TEST = f"{SET_UP} '.[test]' && .venv/bin/python -m pytest"
+TEST = f"{SET_UP} '.[test]' && .venv/bin/python -m pytest -n 2"
 
 # A file of the repository in backticks or in a command; NAME and * stand for any name.
 FILE = re.compile(
@@ -55,6 +55,10 @@ def test_a_newcomer_reads_the_readme_in_one_sitting() -> None:
 @pytest.mark.parametrize("command", [RUN, TEST], ids=["run", "test"])
 def test_one_command_runs_it_and_one_tests_it(command: str) -> None:
     assert command in README.read_text().splitlines()
+
+
+def test_continuous_integration_tests_as_the_readme_does() -> None:
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1].partition('python" ')[2] == TEST.partition("python ")[2]
 
 
 def test_the_readme_shows_no_raw_json() -> None:

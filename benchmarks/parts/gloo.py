@@ -1,4 +1,4 @@
-"""A pool of gloo workers that tests share: starting processes that import torch takes longer than most tests."""
+"""A pool of gloo workers that tests share: importing torch takes longer than most tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class GlooPool:
     """`size` processes; `run` uses the first few of them as a world."""
 
     def __init__(self, size: int) -> None:
-        context = mp.get_context("spawn")
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload([__name__, "swav_ray.training.learner"])  # imported once, not by each worker
         self._folder = tempfile.TemporaryDirectory()
         store = str(Path(self._folder.name) / "store")
         self._tasks = [context.Queue() for _ in range(size)]

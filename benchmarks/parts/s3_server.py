@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from unittest import mock
 
 import boto3
@@ -29,7 +32,10 @@ class S3Server:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
-        self._ports = dict(zip(("master", "volume", "filer", "s3", "admin"), _free_ports(5), strict=True))
+        names = ("master", "volume", "filer", "s3", "admin")
+        ports, lock = _reserve_ports(len(names))
+        weakref.finalize(self, lock.close)
+        self._ports = dict(zip(names, ports, strict=True))
         folder.mkdir(parents=True, exist_ok=True)
         identity = {
             "name": "tests",
@@ -82,7 +88,7 @@ class S3Server:
         self._watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self._wait_until_it_answers()
 
-    def _wait_until_it_answers(self, limit: float = 60.0) -> None:
+    def _wait_until_it_answers(self, limit: float = 240.0) -> None:
         end = time.monotonic() + limit
         while True:
             try:
@@ -128,7 +134,7 @@ class S3Server:
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
             region_name="us-east-1",
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10),
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60),
         )
 
     def make_bucket(self, name: str) -> str:
@@ -149,15 +155,22 @@ def _port_options(name: str, port: int) -> list[str]:
     return [f"-{name}.port={port}", f"-{name}.port.grpc={port + 10000}"]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free together with port + 10000 (gRPC)."""
-    found: list[int] = []
-    start = 21000 + os.getpid() * 7 % 10000
-    for port in range(start, 50000):
-        if port < 32768 and _is_free(port) and _is_free(port + 10000):
-            found.append(port)
-            if len(found) == count:
-                return found
+def _reserve_ports(count: int) -> tuple[range, IO[str]]:
+    """Ports that are free together with port + 10000 (gRPC), below those that the kernel gives to connections.
+
+    Between two servers the lock decides, as long as its file is open: one that is killed frees its ports, and takes
+    them again when it starts.
+    """
+    locks = Path(tempfile.gettempdir()) / f"s3-server-ports-{os.getuid()}"
+    locks.mkdir(exist_ok=True)
+    for first in range(20000, 22700, count):
+        lock = (locks / str(first)).open("w")
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ports = range(first, first + count)
+            if all(_is_free(port) and _is_free(port + 10000) for port in ports):
+                return ports, lock
+        lock.close()
     raise RuntimeError("no free ports")
 
 

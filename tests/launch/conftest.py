@@ -16,6 +16,14 @@ from swav_ray.storage.place import place
 from tests.data.test_batches import write_images
 
 
+@pytest.fixture(scope="session", autouse=True)
+def workers_get_their_cpu() -> Iterator[None]:
+    """Ray gives its workers a niceness of 15, at which tests in another process take the CPUs from them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
 @pytest.fixture(scope="package")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """72 training images and 24 held-out ones in Parquet shards."""

@@ -32,8 +32,8 @@ _PATIENCE = 300.0
 
 @pytest.fixture
 def nodes() -> Iterator[Cluster]:
-    """A head of two CPUs; a node that vanishes is noticed within seconds."""
-    health = {"health_check_period_ms": 500, "health_check_timeout_ms": 500, "health_check_failure_threshold": 3}
+    """A head of two CPUs; a node that vanishes is noticed within seconds. One that answers late has not vanished."""
+    health = {"health_check_period_ms": 500, "health_check_timeout_ms": 10_000, "health_check_failure_threshold": 3}
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": health}
     )

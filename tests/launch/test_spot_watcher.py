@@ -23,7 +23,7 @@ from swav_ray.launch import spot_watcher
 from swav_ray.launch.ray_internals.draining import Gcs, draining_nodes
 from swav_ray.launch.spot_watcher import Aws, Azure, Gcp, NoMetadata, Notice
 
-SOON = int(time.time()) + 600
+SOON = int(time.time()) + 7200  # a node may take its time to join, and drains before its deadline
 
 
 class Metadata:
@@ -127,10 +127,10 @@ def test_an_answer_that_is_no_http_counts_as_no_metadata() -> None:
 def test_google_cloud_names_no_time_and_means_thirty_seconds(metadata: Metadata) -> None:
     source = Gcp(metadata.url)
     assert source.notice() is None
-    metadata.ends = SOON
+    metadata.ends, polled = SOON, time.time()
     notice = source.notice()
     assert notice is not None
-    assert 25 < notice.deadline - time.time() <= 30
+    assert polled <= notice.deadline - 30 <= time.time()
 
 
 def test_an_expired_session_token_is_renewed(metadata: Metadata) -> None:
@@ -144,9 +144,10 @@ def test_an_expired_session_token_is_renewed(metadata: Metadata) -> None:
 def test_an_azure_event_under_way_has_no_time_any_more(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
     started = {"EventType": "Terminate", "Resources": ["vm_7"], "EventStatus": "Started", "NotBefore": ""}
     monkeypatch.setattr(metadata, "events", lambda: [started])
+    polled = time.time()
     notice = Azure(metadata.url).notice()
     assert notice is not None
-    assert 25 < notice.deadline - time.time() <= 30
+    assert polled <= notice.deadline - 30 <= time.time()
 
 
 @pytest.mark.parametrize(("prefix", "cloud"), [("/latest", Aws), ("/computeMetadata", Gcp), ("/metadata", Azure)])
@@ -167,10 +168,10 @@ def test_a_service_that_fails_for_a_while_is_polled_again(metadata: Metadata, ca
     found: list[Notice] = []
     thread = threading.Thread(target=lambda: found.append(spot_watcher.watch(Gcp(metadata.url), 0.01)), daemon=True)
     thread.start()
-    assert metadata.polled.wait(10)
+    assert metadata.polled.wait(120)
     assert found == []
     metadata.up = True
-    thread.join(10)
+    thread.join(120)
     assert len(found) == 1
     assert sum("does not answer" in record.message for record in caplog.records) == 1
 
@@ -248,7 +249,7 @@ def test_drain_now_needs_no_cloud(cluster: Cluster) -> None:
     began = time.time()
     assert spot_watcher.main(["--address", cluster.address, "--node-id", node, "--drain-now", "100"]) == 0
     # Ray keeps whole milliseconds.
-    assert -0.001 <= draining_nodes()[node] / 1000 - began - 100 < 30
+    assert began - 0.001 <= draining_nodes()[node] / 1000 - 100 <= time.time()
 
 
 @pytest.mark.ray

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,25 +135,27 @@ def test_a_damaged_count_is_counted_again(cache: NodeCache, count: bytes) -> Non
         assert bytes_on_disk(cache) <= FOLDER
 
 
-def _write_forever(cache: NodeCache, name: str) -> None:
-    n = 0
+def _write_forever(cache: NodeCache, name: str, written: Any) -> None:
     while True:
-        n += 1
+        n = written.value + 1
         cache.put(f"{name} {n}", data_of(f"{name} {n}", 400_000))
+        written.value = n
 
 
 def test_a_process_killed_while_it_writes_leaves_nothing_half(cache: NodeCache) -> None:
     context = multiprocessing.get_context("fork")
     for attempt in range(5):
-        writer = context.Process(target=_write_forever, args=(cache, str(attempt)), daemon=True)
+        written = context.RawValue("i", 0)
+        writer = context.Process(target=_write_forever, args=(cache, str(attempt), written), daemon=True)
         writer.start()
-        while not cache.has(f"{attempt} {20 + attempt}"):
+        while written.value < 20 + attempt:
             assert writer.is_alive()
         assert writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-        found = [cache.get(f"{attempt} {n}") for n in range(1, 500)]
-        expected = [data_of(f"{attempt} {n}", 400_000) for n in range(1, 500)]
+        newest = range(max(1, written.value - 500), written.value + 2)  # the last one was being written
+        found = [cache.get(f"{attempt} {n}") for n in newest]
+        expected = [data_of(f"{attempt} {n}", 400_000) for n in newest]
         assert all(one in (None, other) for one, other in zip(found, expected, strict=True))
         assert any(found)
     cache.put("after", b"the lock is free")

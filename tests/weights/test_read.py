@@ -108,7 +108,7 @@ def test_tensors_that_are_not_plain_are_told(tensor: torch.Tensor, told: str) ->
     ("data", "told"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (gzip.compress(b"weights"), "it is compressed: unpack it"),
+        (gzip.compress(b"weights", mtime=0), "it is compressed: unpack it"),
         (b"<!DOCTYPE html><html>not found</html>", "a web page: download the file itself"),
     ],
 )
