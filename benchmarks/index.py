@@ -3,15 +3,17 @@
     python -m benchmarks.index [--keys N] [--folders N] [--latency SECONDS]
 
 Prints one JSON line: seconds, CPU seconds and grown memory of `load_or_build` (listing, labels, manifest written), of
-the same with the manifest cached (listing, fingerprint), of boto3's paginator, and of a paginator a folder in 16
-threads. Each runs in a process of its own. The server is a stand-in on this machine that answers ListObjectsV2 from the
-numbers of the keys, each page after `--latency`: nothing can hold a million objects here, and the latency of a page is
-an assumption. All take the paginator's time as the baseline: `ratio`.
+the same with the manifest cached (listing, fingerprint), of the first if no folder is cut into ranges (`uncut`), of
+boto3's paginator, and of a paginator a folder in 16 threads. Each runs in a process of its own. `--folders 1` is a flat
+bucket. The server is a stand-in on this machine that answers ListObjectsV2 from the numbers of the keys, each page
+after `--latency`: nothing can hold a million objects here, and the latency of a page is an assumption. All take the
+paginator's time as the baseline: `ratio`.
 """
 
 from __future__ import annotations
 
 import argparse
+import bisect
 import http.server
 import json
 import multiprocessing
@@ -40,36 +42,42 @@ class Bucket(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
         time.sleep(self.latency)
-        body = self._page(
-            query.get("prefix", ""), query.get("delimiter", ""), int(query.get("continuation-token", "0"))
-        )
+        body = self._page(query)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def _page(self, prefix: str, delimiter: str, start: int) -> bytes:
+    def _page(self, query: dict[str, str]) -> bytes:
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        start = int(query.get("continuation-token", "0"))
         if delimiter and prefix in ("", "train/"):
             names = ["train/"] if not prefix else [f"train/class_{n:04d}/" for n in range(self.folders)]
             found = [f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in names[start:][:PAGE]]
             total = len(names)
         else:
-            first = int(prefix.split("_")[1].strip("/")) * self.each if "_" in prefix else 0
-            total = self.each if "_" in prefix else self.each * self.folders
-            numbers = range(first + start, first + min(start + PAGE, total))
-            found = [self._entry(*divmod(number, self.each)) for number in numbers]
+            total = self.each * self.folders
+            first = 0
+            if "_" in prefix:
+                first = int(prefix.split("_")[1].strip("/")) * self.each
+                total = first + self.each
+            if after := query.get("start-after", ""):
+                first = bisect.bisect_right(range(total), after, lo=first, key=self._key)
+            start = start or first
+            found = [self._entry(number) for number in range(start, min(start + PAGE, total))]
         more = start + PAGE < total
         token = f"<NextContinuationToken>{start + PAGE}</NextContinuationToken>" if more else ""
         head = f"<IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(found)}</KeyCount>{token}"
         return f'<?xml version="1.0"?><ListBucketResult>{head}{"".join(found)}</ListBucketResult>'.encode()
 
-    @staticmethod
-    def _entry(folder: int, number: int) -> str:
-        key, tag = f"train/class_{folder:04d}/{number:06d}.jpg", f"{folder:016x}{number:016x}"
+    def _key(self, number: int) -> str:
+        folder, number = divmod(number, self.each)
+        return f"train/class_{folder:04d}/{number:06d}.jpg"
+
+    def _entry(self, number: int) -> str:
         about = "<LastModified>2026-01-01T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass>"
-        return (
-            f"<Contents><Key>{key}</Key>{about}<ETag>&quot;{tag}&quot;</ETag><Size>{60_000 + number}</Size></Contents>"
-        )
+        tag = f"<ETag>&quot;{number:032x}&quot;</ETag>"
+        return f"<Contents><Key>{self._key(number)}</Key>{about}{tag}<Size>{60_000 + number}</Size></Contents>"
 
     def do_HEAD(self) -> None:
         self.send_response(404)
@@ -93,6 +101,14 @@ def index(cache: str) -> int:
     from swav_ray.storage.place import place
 
     return len(load_or_build("s3://bucket", place(cache), progress=lambda _: None))
+
+
+def index_uncut(cache: str) -> int:
+    """As before folders were cut: each of them page after page."""
+    from swav_ray.storage.s3.crew import Crew
+
+    Crew.cut = lambda *_: {}  # type: ignore[method-assign]
+    return index(f"{cache}/uncut")
 
 
 def paginate(_: str) -> int:
@@ -159,14 +175,22 @@ def main() -> None:
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
     os.environ.update({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port.get()}", **keys})
     with tempfile.TemporaryDirectory() as cache:
-        result = {name: in_a_process(work, cache) for name, work in (("index", index), ("again", index))}
+        works = {"index": index, "again": index, "uncut": index_uncut}
+        result = {name: in_a_process(work, cache) for name, work in works.items()}
     result |= {"paginator": in_a_process(paginate, ""), "folders": in_a_process(paginate_folders, "")}
     server.kill()
     counts = {figures.pop("keys") for figures in result.values()}
     if counts != {arguments.keys // arguments.folders * arguments.folders}:
         raise SystemExit(f"different numbers of keys: {counts}")
-    ratio = {name: round(result["paginator"]["s"] / result[name]["s"], 2) for name in ("index", "again", "folders")}
-    about = {"benchmark": "index", "keys": arguments.keys, "latency_s": arguments.latency}
+    ratio = {
+        name: round(result["paginator"]["s"] / result[name]["s"], 2) for name in ("index", "again", "uncut", "folders")
+    }
+    about = {
+        "benchmark": "index",
+        "keys": arguments.keys,
+        "in_folders": arguments.folders,
+        "latency_s": arguments.latency,
+    }
     print(json.dumps({**about, **result, "ratio": ratio}))
 
 

@@ -6,9 +6,7 @@ An image with several labels has them in one cell, separated by `|`, or a line f
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -17,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from swav_ray.data.formats.names import without_negative
+from swav_ray.data.label_csv import read_rows
 from swav_ray.data.manifest import Manifest
 from swav_ray.storage.errors import PlaceError
 from swav_ray.storage.place import Place
 
 _EXAMPLES = 3
-_SEPARATOR = "|"
 
 
 class SeveralLabels(PlaceError):
@@ -30,32 +28,8 @@ class SeveralLabels(PlaceError):
 
 
 def _read_labels(where: Place) -> list[tuple[str, set[str]]]:
-    """Names and labels of a CSV's lines, in order; a header of name,label is optional.
-
-    Raises:
-        PlaceError: the file is missing, is not UTF-8 text, or a line has not two columns.
-    """
-    try:
-        text = where.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise PlaceError(f"{where}: no such file; give a CSV of name,label") from None
-    except UnicodeDecodeError:
-        raise PlaceError(f"{where}: is not UTF-8 text; give a CSV of name,label") from None
-    rows = []
-    try:
-        for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
-            if not row:
-                continue
-            if len(row) != 2:
-                raise PlaceError(f"{where}: line {number} has {len(row)} columns instead of name,label")
-            rows.append((row[0].strip(), row[1].strip()))
-    except csv.Error as error:
-        raise PlaceError(f"{where}: is no CSV of name,label ({error})") from None
-    if rows and [word.lower() for word in rows[0]] == ["name", "label"]:
-        rows = rows[1:]
-    if not any(cell for _, cell in rows):
-        raise PlaceError(f"{where}: holds no labels; give a CSV of name,label")
-    sets = [(name, {label.strip() for label in cell.split(_SEPARATOR)} - {""}) for name, cell in rows]
+    """Names and labels of a CSV's lines, in order. Raises PlaceError, as `read_rows`."""
+    sets = list(read_rows(where))
     known = {word for word in without_negative({label for _, labels in sets for label in labels}) if word is not None}
     return [(name, labels & known) for name, labels in sets]
 

@@ -11,29 +11,30 @@ import hashlib
 import io
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swav_ray.config import DataConfig
-from swav_ray.data.crops.decoding import Decoding, decoding_of
+from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.formats.folder import index_folder
 from swav_ray.data.formats.idx import index_idx
 from swav_ray.data.formats.listing import MANIFEST_KEY, Listing, survey
-from swav_ray.data.formats.names import KINDS, TEST, TRAIN
+from swav_ray.data.formats.names import KINDS
 from swav_ray.data.formats.rows import RowStream
 from swav_ray.data.formats.shards import index_shards
 from swav_ray.data.formats.tars import index_tars
 from swav_ray.data.indexing import listed
 from swav_ray.data.indexing.partitions import FILE_ROWS, MOST_IN_MEMORY, Partitions, PartitionWriter
+from swav_ray.data.indexing.unfinished import unfinished_index
 from swav_ray.data.looks import Looks, look
+from swav_ray.data.samples import Manifest
 from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.inventory import Inventory
+from swav_ray.storage.pages import server_of
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable, place
 from swav_ray.storage.ranges import RangeFile
 
@@ -47,109 +48,20 @@ log = logging.getLogger("swav_ray.data")
 Progress = Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """Samples of the place ``root``; ``table`` has the columns of `rows.SCHEMA`, row index == sample_id.
-
-    ``classes`` names the labels (empty if none). ``fingerprint`` changes when a file of the place does. ``notes`` are
-    lines for the user: what was left out, what will be slow. ``looks`` is what a sample of the images looks like (None
-    in lists that an earlier version wrote), ``decoding`` how they are decoded.
-    """
-
-    table: pa.Table | Partitions
-    root: str
-    classes: list[str]
-    fingerprint: str
-    notes: tuple[str, ...] = ()
-    looks: Looks | None = None
-    decoding: Decoding = field(default_factory=Decoding)
-
-    def __len__(self) -> int:
-        return int(self.table.num_rows)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(samples,) int32; -1 if a sample has none."""
-        return self.table["label"].to_numpy()
-
-    @property
-    def has_contents(self) -> bool:
-        return "content" in self.table.column_names
-
-    @property
-    def contents(self) -> np.ndarray | None:
-        """(samples,) uint64, equal for byte-identical images, 0 if not known; None in lists of an earlier version."""
-        return self.table["content"].to_numpy() if self.has_contents else None
-
-    def rows(self, sample_ids: np.ndarray) -> pa.Table:
-        """These samples' rows (N,) in the order given."""
-        return self.table.take(pa.array(np.asarray(sample_ids, np.int64)))
-
-    def labels_of(self, sample_ids: np.ndarray) -> np.ndarray:
-        """(N,) int32; -1 if a sample has none."""
-        found: np.ndarray = self.rows(sample_ids)["label"].to_numpy()
-        return found
-
-    def count(self, split: int, *, labelled: bool = False) -> int:
-        """Samples of a split (names.TRAIN, TEST), all or those with a label."""
-        if isinstance(self.table, Partitions):
-            return int(self.table.counts(split, labelled=labelled).sum(dtype=np.int64))
-        chosen = self.table["split"].to_numpy() == split
-        return int((chosen & (self.labels >= 0)).sum() if labelled else chosen.sum())
-
-    def in_memory(self) -> Manifest:
-        """The same samples, all held in memory: for commands that look at every one of them."""
-        if not isinstance(self.table, Partitions):
-            return self
-        return replace(self, table=pa.concat_tables(list(self.table.tables())).combine_chunks())
-
-    def with_contents(self, contents: np.ndarray) -> Manifest:
-        """The same samples with these contents (samples,) uint64; those that are 0 stay what they are."""
-        assert isinstance(self.table, pa.Table)
-        known = self.contents
-        if known is not None:
-            contents = np.where(contents == 0, known, contents)
-        columns = self.table.drop_columns(["content"] if known is not None else [])
-        return replace(self, table=columns.append_column("content", pa.array(contents, pa.uint64())))
-
-    def train_ids(self) -> np.ndarray:
-        """Sample ids, int64 ascending, of split train: all of them if the place has no splits."""
-        return np.flatnonzero(self.table["split"].to_numpy() == TRAIN)
-
-    def test_ids(self) -> np.ndarray:
-        """Sample ids, int64 ascending, of split test (val, validation, t10k)."""
-        return np.flatnonzero(self.table["split"].to_numpy() == TEST)
-
-    def decoded_by(self, data: DataConfig) -> Manifest:
-        """The same samples, to be decoded as these settings ask for."""
-        return replace(self, decoding=decoding_of(data, self.looks.value_range if self.looks else None))
-
-    def decoded_as(self, decoding: Decoding) -> Manifest:
-        """The same samples, to be decoded as other images were: those that a network was trained on.
-
-        Without a range of its own `decoding` leaves deep images the one that fits them.
-        """
-        return replace(self, decoding=replace(decoding, value_range=decoding.value_range or self.decoding.value_range))
-
-    def take(self, sample_ids: np.ndarray) -> Manifest:
-        """Only these samples, renumbered from 0 in the order given: small to pickle, for one task's block."""
-        taken = self.rows(sample_ids)
-        return Manifest(taken, self.root, self.classes, self.fingerprint, looks=self.looks, decoding=self.decoding)
-
-    def uri_of(self, sample_id: int) -> str:
-        """Where a sample is, for people: its file's uri and, inside a file, its byte offset or row."""
-        (row,) = self.rows(np.array([sample_id])).to_pylist()
-        at = [f"{name}={row[name]}" for name in ("offset", "row_group", "row") if row[name] >= 0]
-        return f"{self.root.rstrip('/')}/{row['uri']}" + (f"#{','.join(at)}" if at else "")
-
-
 def build(uri: str, *, progress: Progress | None = None) -> Manifest:
     """Lists and indexes a place: images, Parquet shards, tars or IDX files.
 
     ``progress`` gets the number of files, then of samples, found so far. Raises PlaceError (a ValueError), one line,
     if there is nothing to train on.
     """
-    return _index(survey(place(uri), progress), progress)
+    with unfinished_index(_depends_on(place(uri), None)) as unfinished:
+        return _index(survey(place(uri), unfinished, progress), progress)
+
+
+def _depends_on(where: Place, inventory: Inventory | None) -> str:
+    """All that a listing depends on beside what the place holds: which place, on which server, by which inventory."""
+    by = [str(inventory.where), str(inventory.made), *map(str, inventory.files)] if inventory else []
+    return "\n".join([where.uri, server_of(where.uri), *by])
 
 
 def _index(listing: Listing, progress: Progress | None, file: Place | None = None) -> Manifest:
@@ -205,18 +117,19 @@ def load_or_build(
     if not recheck and cached is not None and len(cached) > QUICKLY_LISTED and (age := listed.age(file)):
         note = f"the list of {len(cached):,} images is {age} old; --data.recheck true lists {cached.root} again"
         return replace(cached, notes=(*cached.notes, note))
-    when = time.time() if inventory is None else inventory.made
-    listing = survey(place(uri), progress, inventory)
-    changed = cached is not None and cached.fingerprint != listing.fingerprint
-    if cached is not None and not changed and cached.looks is not None and cached.has_contents:
+    with unfinished_index(_depends_on(place(uri), inventory)) as unfinished:
+        listing = survey(place(uri), unfinished, progress, inventory)
+        when = unfinished.began if inventory is None else inventory.made
+        changed = cached is not None and cached.fingerprint != listing.fingerprint
+        if cached is not None and not changed and cached.looks is not None and cached.has_contents:
+            listed.note(file, when)
+            return cached
+        made = _index(listing, progress, file)
+        if cached is not None and changed:
+            log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(cached))
+        made = save(made, file)
         listed.note(file, when)
-        return cached
-    made = _index(listing, progress, file)
-    if cached is not None and changed:
-        log.warning("%s has changed since it was indexed: %d images, before %d", made.root, len(made), len(cached))
-    made = save(made, file)
-    listed.note(file, when)
-    return made
+        return made
 
 
 def _in_partitions(tables: Iterable[pa.Table], file: Place, fingerprint: str) -> Partitions:

@@ -10,9 +10,10 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +31,12 @@ _PARQUET_NAMES = {
 }
 _NEEDED = ("Key", "Size", "ETag")
 _ROWS = 1 << 16
+_PAGE = 1000  # rows that are given together
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """An inventory by its manifest.json. Iterate over `entries` as over `Place.list`.
+    """An inventory by its manifest.json.
 
     Args:
         where: of manifest.json. bucket: that it lists. made: Unix seconds. kind: CSV or Parquet. columns: of CSV.
@@ -48,23 +50,22 @@ class Inventory:
     columns: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
 
-    def entries(self, below: Place) -> Iterator[Entry]:
+    def pages(self, below: Place, state: Any = None) -> InventoryPages:
         """The files below a place, in the order of the inventory: the latest version of each that is not deleted.
 
+        ``state`` is of earlier pages, which these continue.
+
         Raises:
-            PlaceError: the place is in another bucket; a file of the inventory is missing or damaged.
+            PlaceError: the place is in another bucket; or later: a file of the inventory is missing or damaged.
         """
         bucket, _, prefix = below.uri.removeprefix("s3://").partition("/")
         if below.is_local or bucket != self.bucket:
             raise PlaceError(f"{self.where}: is an inventory of bucket {self.bucket}, and {below} is not in it")
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        for key, md5 in self.files:
-            for row in self._rows(key, md5):
-                name = row["Key"].removeprefix(prefix)
-                if not row["Key"].startswith(prefix) or not name or name.endswith("/"):
-                    continue
-                if _is(row.get("IsLatest", True)) and not _is(row.get("IsDeleteMarker", False)):
-                    yield Entry(name, row["Size"] or 0, f'"{row["ETag"]}"')
+        return InventoryPages(self, f"{prefix.rstrip('/')}/" if prefix else "", state or (0, 0))
+
+    def rows(self, file: int) -> Iterator[dict[str, Any]]:
+        """The rows of its n-th file. Raises PlaceError: it is missing or damaged."""
+        return self._rows(*self.files[file])
 
     def _rows(self, key: str, md5: str) -> Iterator[dict[str, Any]]:
         if self.where.is_local:  # a copy, with the data files beside their manifest
@@ -98,6 +99,36 @@ class Inventory:
             for batch in parquet.iter_batches(_ROWS, columns=list(there.values()), use_threads=False):
                 for found in batch.to_pylist():
                     yield {name: found[column] for name, column in there.items()}
+
+
+class InventoryPages:
+    """Files by an inventory, some at a time, as `storage.pages.Pages` has them."""
+
+    def __init__(self, inventory: Inventory, prefix: str, state: Sequence[int]) -> None:
+        self._inventory, self._prefix = inventory, prefix
+        self._file, self._row = state  # the row of a file that comes next
+
+    def state(self) -> Any:
+        return [self._file, self._row]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[list[Entry]]:
+        while self._file < len(self._inventory.files):
+            rows = itertools.islice(self._inventory.rows(self._file), self._row, None)
+            while some := list(itertools.islice(rows, _PAGE)):
+                self._row += len(some)
+                yield [entry for row in some if (entry := self._entry(row))]
+            self._file, self._row = self._file + 1, 0
+
+    def _entry(self, row: dict[str, Any]) -> Entry | None:
+        name = row["Key"].removeprefix(self._prefix)
+        if not row["Key"].startswith(self._prefix) or not name or name.endswith("/"):
+            return None
+        if not _is(row.get("IsLatest", True)) or _is(row.get("IsDeleteMarker", False)):
+            return None
+        return Entry(name, row["Size"] or 0, f'"{row["ETag"]}"')
 
 
 def read_inventory(uri: str) -> Inventory:

@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from swav_ray.storage import local
 from swav_ray.storage.counters import counters
+from swav_ray.storage.entry import Entry
 from swav_ray.storage.errors import CredentialsError, PlaceError, StorageUnavailable
 from swav_ray.storage.local import is_leftover
 from swav_ray.storage.patience import persistently
@@ -30,14 +30,6 @@ __all__ = [
     "place",
     "stats",
 ]
-
-
-class Entry(NamedTuple):
-    """One file below a place: name relative to it, size in bytes, and what changes when the content does."""
-
-    name: str
-    size: int
-    etag_or_mtime: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,17 +219,10 @@ class Place:
         Nothing if the place does not exist. Symbolic links to files and folders are followed; ``dangling`` is told the
         names of those that lead nowhere.
         """
-        if self.is_local:
-            for name, found in local.walk(self.uri, dangling):
-                yield Entry(name, found.st_size, str(found.st_mtime_ns))
-            return
-        from swav_ray.storage.s3.list import list_objects
+        from swav_ray.storage.pages import pages_of
 
-        prefix = self._prefix
-        for item in list_objects(self._bucket, prefix):
-            name = item["Key"][len(prefix) :]
-            if name and not name.endswith("/"):  # consoles mark folders by empty objects that end in a slash
-                yield Entry(name, item["Size"], item["ETag"])
+        for page in pages_of(self.uri, dangling):
+            yield from page
 
     def delete(self) -> None:
         """Removes this file; no error if there is none."""

@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swav_ray.data import manifest as manifest_module
+from swav_ray.data.formats import listing
 from swav_ray.data.formats.rows import RowStream
 from swav_ray.data.indexing.partitions import Partitions
 from swav_ray.data.looks import Looks
 from swav_ray.data.manifest import PlaceError, build, cached_at, load, load_or_build, save
 from swav_ray.data.sources import read_samples
-from swav_ray.storage.place import Entry, Place, place
+from swav_ray.storage.place import Entry, place
 from tests.data.images import image, write_files, write_parquet, write_photos
 
 PARTS = st.text(string.ascii_letters + string.digits + "_ é", min_size=1, max_size=6).filter(lambda p: p.strip() == p)
@@ -30,7 +31,11 @@ NAMES = st.lists(st.lists(PARTS, min_size=1, max_size=3).map(lambda p: f"{'/'.jo
 
 
 def listed(names: list[str]) -> mock._patch:  # type: ignore[type-arg]
-    return mock.patch.object(Place, "list", return_value=[Entry(n, len(n), f"v-{n}") for n in names])
+    return pages([Entry(n, len(n), f"v-{n}") for n in names])
+
+
+def pages(entries: list[Entry]) -> mock._patch:  # type: ignore[type-arg]
+    return mock.patch.object(listing, "pages_of", return_value=[entries])
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +69,7 @@ def test_any_change_of_a_file_changes_the_fingerprint(names: list[str], data: st
     with listed(names):
         before = build("s3://bucket/x").fingerprint
     entries = [Entry(n, len(n), f"v-{n}" if n != victim else "another") for n in names]
-    with mock.patch.object(Place, "list", return_value=entries):
+    with pages(entries):
         assert build("s3://bucket/x").fingerprint != before
 
 
@@ -163,7 +168,7 @@ def test_a_long_list_is_not_made_again_unless_asked_and_says_its_age(
     load_or_build(str(images), cache, recheck=False)
     write_files(images, {"train/cat/new.png": image(77, "PNG")})
     later = time.time() + 3 * 86400
-    with mock.patch.object(manifest_module.listed.time, "time", return_value=later):
+    with mock.patch.object(time, "time", return_value=later):
         old = load_or_build(str(images), cache, recheck=False)
     assert len(old) == 36
     assert old.notes[-1] == f"the list of 36 images is 3 days old; --data.recheck true lists {images} again"
@@ -183,7 +188,7 @@ def test_an_index_that_failed_does_not_make_the_list_of_before_look_new(
     load_or_build(str(images), cache)
     write_files(images, {"train/cat/new.png": image(77, "PNG")})
     later = time.time() + 3 * 86400
-    with mock.patch.object(manifest_module.time, "time", return_value=later):
+    with mock.patch.object(time, "time", return_value=later):
         with (
             mock.patch.object(manifest_module, "_index", side_effect=OSError("no disk")),
             pytest.raises(OSError, match="no disk"),

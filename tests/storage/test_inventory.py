@@ -19,8 +19,8 @@ import pytest
 
 from swav_ray.data.__main__ import main
 from swav_ray.data.manifest import build, load_or_build
-from swav_ray.storage.inventory import read_inventory
-from swav_ray.storage.place import Entry, PlaceError, place
+from swav_ray.storage.inventory import Inventory, read_inventory
+from swav_ray.storage.place import Entry, Place, PlaceError, place
 from tests.data.images import image
 
 DAY = 86_400
@@ -47,6 +47,10 @@ def as_parquet(rows: list[dict[str, Any]]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)
     return sink.getvalue()
+
+
+def entries(inventory: Inventory, below: Place) -> list[Entry]:
+    return [entry for page in inventory.pages(below) for entry in page]
 
 
 WRITERS = {"CSV": as_csv, "Parquet": as_parquet}
@@ -88,11 +92,11 @@ def test_the_latest_versions_below_a_place_are_its_files(tmp_path: Path, kind: s
     ]
     second = [row('train/sub/\u00e9,"x".jpg', 9, etag="e2-3")]
     found = read_inventory(write_inventory(tmp_path, kind, first, second, days=3))
-    assert list(found.entries(place("s3://photos/train"))) == [
+    assert entries(found, place("s3://photos/train")) == [
         Entry("b c+d.jpg", 5, '"e1"'),
         Entry('sub/\u00e9,"x".jpg', 9, '"e2-3"'),
     ]
-    assert len(list(found.entries(place("s3://photos")))) == 3
+    assert len(entries(found, place("s3://photos"))) == 3
     assert time.time() - found.made == pytest.approx(3 * DAY, abs=600)
 
 
@@ -102,21 +106,21 @@ def test_what_is_no_good_is_one_line(tmp_path: Path, kind: str) -> None:
     found = read_inventory(file)
     for elsewhere in ("s3://other/x", str(tmp_path)):
         with pytest.raises(PlaceError, match=r"is an inventory of bucket photos, and .* is not in it$"):
-            list(found.entries(place(elsewhere)))
+            entries(found, place(elsewhere))
     data = tmp_path / "a" / "0.data"
     data.write_bytes(data.read_bytes()[:-1] + b"x")
     with pytest.raises(PlaceError, match=r"0.data: is damaged or not of .*manifest.json \(its MD5 differs\); take"):
-        list(found.entries(place("s3://photos")))
+        entries(found, place("s3://photos"))
     wrong = Path(write_inventory(tmp_path / "b", kind, [row("x.jpg")]))
     about = json.loads(wrong.read_text())
     about["files"][0]["MD5checksum"] = hashlib.md5(b"no table", usedforsecurity=False).hexdigest()
     wrong.write_text(json.dumps(about))
     (tmp_path / "b" / "0.data").write_bytes(b"no table")
     with pytest.raises(PlaceError, match=rf"0.data: cannot be read as {kind} of the columns that .*names"):
-        list(read_inventory(str(wrong)).entries(place("s3://photos")))
+        entries(read_inventory(str(wrong)), place("s3://photos"))
     data.unlink()
     with pytest.raises(PlaceError, match=r"0.data: is named by .*manifest.json and is not there; take a later"):
-        list(found.entries(place("s3://photos")))
+        entries(found, place("s3://photos"))
 
 
 def test_what_is_no_inventory_is_one_line(tmp_path: Path) -> None:

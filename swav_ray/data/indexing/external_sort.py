@@ -8,9 +8,10 @@ from __future__ import annotations
 import bisect
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -19,6 +20,15 @@ from swav_ray.data.indexing.temporary import WRITTEN, Folder
 RUN_ROWS = 1 << 19  # sorted in memory: about 50 MB, and as much again while they are sorted
 _BLOCK_ROWS = 1 << 12  # of a run that is read at a time
 _MOST_RUNS = 128  # merged at a time; their blocks are about 50 MB
+
+
+class Files(Protocol):
+    """Where runs are written; they are gone with it."""
+
+    def next_file(self) -> Path: ...
+
+    def release(self, paths: Iterable[Path]) -> None:
+        """These files are not needed any more."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class SortedRows:
     last: str
     _in_memory: pa.Table | None
     _runs: tuple[_Run, ...] = ()
-    _folder: Folder | None = None  # removed when nobody holds it
+    _files: Files | None = None  # a Folder is removed when nobody holds it
 
     def tables(self) -> Iterator[pa.Table]:
         """All rows, at most about half a million at a time."""
@@ -44,46 +54,57 @@ class SortedRows:
 
 
 class ExternalSort:
-    """Takes record batches with a string column ``name`` in any order. All have the same schema."""
+    """Takes record batches with a string column ``name`` in any order. All have the same schema.
 
-    def __init__(self) -> None:
+    Args:
+        files: of the runs; None: temporary ones, made when they are needed.
+        runs: that an earlier sort has written, as its `runs` had them.
+    """
+
+    def __init__(self, files: Files | None = None, runs: Sequence[Sequence[Any]] = ()) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
-        self._runs: list[_Run] = []
-        self._folder: Folder | None = None
+        self._runs = [_Run(Path(path), *rest) for path, *rest in runs]
+        self._files = files
 
     def add(self, batch: pa.RecordBatch) -> None:
         self._batches.append(batch)
         self._rows += batch.num_rows
         if self._rows >= RUN_ROWS:
-            self._spill()
+            self.spill()
+
+    def spill(self) -> None:
+        """Writes what is held to a run. Then joins the smallest runs if there are too many to be merged at once."""
+        if self._rows:
+            self._runs.append(_write([self._take()], self._files_for_runs()))
+        if len(self._runs) > _MOST_RUNS:
+            smallest = sorted(self._runs, key=lambda run: run.rows)[:_MOST_RUNS]
+            joined = _write(_merged(smallest), self._files_for_runs())
+            self._runs = [joined, *(run for run in self._runs if run not in smallest)]
+            self._files_for_runs().release(run.path for run in smallest)
+
+    def runs(self) -> list[list[Any]]:
+        """The runs that are written: of each the path, rows, first and last name."""
+        return [[str(run.path), run.rows, run.first, run.last] for run in self._runs]
 
     def sorted(self) -> SortedRows:
         """All that was added; at least one row."""
         if not self._runs:
             table = self._take()
             return SortedRows(len(table), _name(table, 0), _name(table, -1), table)
-        if self._rows:
-            self._spill()
-        assert self._folder is not None
-        runs = sorted(self._runs, key=lambda run: run.first)
-        while len(runs) > _MOST_RUNS:
-            together, runs = runs[:_MOST_RUNS], runs[_MOST_RUNS:]
-            runs.append(_write(_merged(together), self._folder))
-            for run in together:
-                run.path.unlink()
-        total = sum(run.rows for run in runs)
-        first, last = min(run.first for run in runs), max(run.last for run in runs)
-        return SortedRows(total, first, last, None, tuple(runs), self._folder)
+        self.spill()
+        total = sum(run.rows for run in self._runs)
+        first, last = min(run.first for run in self._runs), max(run.last for run in self._runs)
+        return SortedRows(total, first, last, None, tuple(self._runs), self._files)
 
     def _take(self) -> pa.Table:
         table = pa.Table.from_batches(self._batches)
         self._batches, self._rows = [], 0
         return table.sort_by("name").combine_chunks()
 
-    def _spill(self) -> None:
-        self._folder = self._folder or Folder()
-        self._runs.append(_write([self._take()], self._folder))
+    def _files_for_runs(self) -> Files:
+        self._files = self._files or Folder()
+        return self._files
 
 
 @dataclass(frozen=True)
@@ -96,8 +117,8 @@ class _Run:
     last: str
 
 
-def _write(tables: Iterable[pa.Table], folder: Folder) -> _Run:
-    path, rows, first, last = folder.next_file(), 0, "", ""
+def _write(tables: Iterable[pa.Table], files: Files) -> _Run:
+    path, rows, first, last = files.next_file(), 0, "", ""
     writer = None
     try:
         for table in tables:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,11 @@ class Folder:
     def next_file(self) -> Path:
         self._count += 1
         return Path(self._path, f"{self._count:06d}.arrow")
+
+    def release(self, paths: Iterable[Path]) -> None:
+        """Removes files that are not needed any more."""
+        for path in paths:
+            path.unlink()
 
 
 class Spool:

@@ -116,7 +116,7 @@ class Addresses:
             self._left_until[bucket] = time.monotonic() + _LEFT_SECONDS
 
     def _find(self, bucket: str) -> Address | None:
-        if _is_directory_bucket(bucket) or self._session.get_credentials() is None:
+        if is_directory_bucket(bucket) or self._session.get_credentials() is None:
             return None
         # A presigned URL has the way to address the bucket, but its host is not always that of boto3's requests.
         url = client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
@@ -144,6 +144,6 @@ def count_request() -> None:
     counters().add("sends")
 
 
-def _is_directory_bucket(bucket: str) -> bool:
+def is_directory_bucket(bucket: str) -> bool:
     """Whether it is one of S3 Express, whose requests need a session."""
     return bucket.endswith("--x-s3")
