@@ -1,13 +1,14 @@
 """Disturbs a real training run and checks that nothing of it was lost.
 
     python -m benchmarks.chaos --seed S --events N [--workers MIN MAX] [--storage PLACE] [--shuffle-block B]
-        [--partitioned]
+        [--partitioned] [--cache]
 
 A Ray cluster of several nodes on this machine, a small training run on it, and a schedule drawn from the seed: killed
 workers, lost nodes, joining nodes, drains with a deadline, killed controllers, the whole job killed and started again,
 storage outages and truncated checkpoints (`benchmarks/chaos_parts/schedule.py`). The images lie on S3, behind a gate
 that makes the outages; run directories on S3 too or in a local folder, as the seed draws or `--storage` says, and
-on S3 if there is an outage. Without AWS_ENDPOINT_URL an S3 server (SeaweedFS) is started here.
+on S3 if there is an outage. With `--cache` the nodes cache images on a small disk, and that is removed, damaged and
+filled too; the undisturbed run has none. Without AWS_ENDPOINT_URL an S3 server (SeaweedFS) is started here.
 
 The run is compared with the same run undisturbed. Prints one JSON line; `seconds_lost` are, for each event of a kind,
 the longest time without a new step from then to the next event, less what the undisturbed run takes for a step.
@@ -26,7 +27,7 @@ import statistics
 import sys
 import tempfile
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ import numpy as np
 from benchmarks.chaos_parts.cluster import Cluster, thread_limits
 from benchmarks.chaos_parts.compare import judge
 from benchmarks.chaos_parts.conductor import Run, carry_out, seconds_lost, tell
-from benchmarks.chaos_parts.schedule import KINDS, Nodes, draw
+from benchmarks.chaos_parts.node_cache import small_disk
+from benchmarks.chaos_parts.schedule import CACHE_KINDS, KINDS, Nodes, draw
 from benchmarks.chaos_parts.storage import storage_for
 from swav_ray.config import Config, replace
 from swav_ray.data import manifest as manifests
@@ -46,6 +48,7 @@ from swav_ray.data.holdout import split_ids
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.recipes import quickstart
 from swav_ray.run.layout import MANIFEST, SUMMARY
+from swav_ray.run.metrics_log import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, STEPS_PER_EPOCH = 8, 20
@@ -122,6 +125,11 @@ def report(run: Run, undisturbed: Run, constant: bool) -> dict[str, Any]:
     }
 
 
+def bytes_read(run: Run) -> int:
+    """From S3, for the batches of all steps."""
+    return sum(record["bytes_read"] for record in read_metrics(run.run_dir))
+
+
 def measure(args: argparse.Namespace, folder: Path) -> bool:
     """The undisturbed run, then a disturbed one for each seed, its JSON printed; whether all is well."""
     low, high = args.workers
@@ -145,7 +153,8 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
         if undisturbed.problems:
             raise SystemExit("chaos: the undisturbed run failed: " + "; ".join(undisturbed.problems))
         for seed in args.seed:
-            schedule = draw(seed, args.events, steps, nodes, args.kinds)
+            kinds = args.kinds or (*KINDS, *(CACHE_KINDS if args.cache else ()))
+            schedule = draw(seed, args.events, steps, nodes, kinds)
             runs = storage.runs_of(seed, any(event.kind == "storage_outage" for event in schedule))
             config = job_config(storage.images, runs, f"{folder.name}-{seed}", (low, high), epochs, cpus, block)
             if args.partitioned:
@@ -153,9 +162,13 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
             tell(f"seed {seed}, runs in {runs}: " + " ".join(f"{event.kind}@{event.step}" for event in schedule))
             about = {"benchmark": "chaos", "seed": seed, "workers": args.workers, "steps": steps}
             about["storage"] = "s3" if runs.startswith("s3://") else "local"
-            result = about | report(
-                carry_out(config, schedule, nodes, cluster, storage, folder), undisturbed, constant=low == high
-            )
+            with small_disk(folder / f"cache-{seed}") if args.cache else nullcontext() as cache:
+                if cache is not None:
+                    config = replace(config, scaling={"cache_dir": str(cache.folder), "cache_bytes": 64 << 20})
+                run = carry_out(config, schedule, nodes, cluster, storage, folder, cache=cache)
+            result = about | report(run, undisturbed, constant=low == high)
+            if args.cache and not run.problems:
+                result["bytes_read"] = [bytes_read(run), bytes_read(undisturbed)]
             print(json.dumps(result), flush=True)
             well = well and result["ok"]
     return well
@@ -169,8 +182,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--storage", metavar="PLACE", help="a local folder or s3://bucket/prefix; default: drawn")
     parser.add_argument("--shuffle-block", type=int, default=0, metavar="B", help="of data.shuffle_block")
     parser.add_argument("--partitioned", action="store_true", help="keep the list of images in storage, as a long one")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="draw from these alone")
+    parser.add_argument("--cache", action="store_true", help="cache images on each node, and disturb the cache too")
+    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, *CACHE_KINDS), help="draw from these alone")
     args = parser.parse_args(arguments)
+    if not args.cache and not set(args.kinds or ()).isdisjoint(CACHE_KINDS):
+        parser.error(f"--kinds {' '.join(args.kinds)}: what happens to a cache needs --cache")
+    if args.cache and os.geteuid() != 0:
+        parser.error("--cache: must be root, to mount the small disk that is filled")
     if min(args.seed) < 0:
         parser.error(f"--seed {min(args.seed)}: must not be negative")
     if args.events < 0:

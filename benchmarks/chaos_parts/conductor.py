@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.chaos_parts.cluster import Cluster, is_chief
 from benchmarks.chaos_parts.job import COMMAND, Job, Progress
+from benchmarks.chaos_parts.node_cache import CacheFolder
 from benchmarks.chaos_parts.schedule import Event, Nodes
 from benchmarks.chaos_parts.storage import Storage
 from swav_ray.config import Config
@@ -49,6 +50,7 @@ class Conductor:
     progress: Progress
     nodes: Nodes
     schedule: deque[Event]
+    cache: CacheFolder | None = None
     fired: list[Fired] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _outage_ends: float = 0.0
@@ -99,6 +101,8 @@ class Conductor:
             return len(self.cluster.nodes()) > self.nodes.least
         if event.kind == "truncate_checkpoint":
             return not self._outage_ends and len(self._sound_checkpoints()) > 1
+        if event.kind in ("remove_cache", "corrupt_cache"):
+            return self.cache is not None and bool(self.cache.entries())
         return not (event.kind == "storage_outage" and self._outage_ends)
 
     def _sound_checkpoints(self) -> list[int]:
@@ -186,6 +190,18 @@ class Conductor:
         self._outage_ends = time.monotonic() + event.seconds
         return f"{how} for {event.seconds} s"
 
+    def _remove_cache(self, _: Event) -> str:
+        assert self.cache is not None
+        return self.cache.remove()
+
+    def _corrupt_cache(self, _: Event) -> str:
+        assert self.cache is not None
+        return self.cache.corrupt()
+
+    def _fill_cache(self, _: Event) -> str:
+        assert self.cache is not None
+        return self.cache.fill()
+
 
 def seconds_lost(fired: list[Fired], reached: dict[int, float], usual: float) -> dict[str, list[float]]:
     """For each kind the longest time without a new step from each of its events to the next event, in seconds.
@@ -224,12 +240,13 @@ def carry_out(
     storage: Storage,
     folder: Path,
     command: tuple[str, ...] = COMMAND,
+    cache: CacheFolder | None = None,
 ) -> Run:
     """Runs a config from its start to its end, with the events of a schedule on the way."""
     cluster.restore(nodes.start)
     run_dir = place(config.run.storage) / config.run.name
     job = Job(config, cluster.address, folder, command)
-    conductor = Conductor(job, cluster, storage, run_dir, Progress(run_dir, job.log), nodes, deque(schedule))
+    conductor = Conductor(job, cluster, storage, run_dir, Progress(run_dir, job.log), nodes, deque(schedule), cache)
     began = time.monotonic()
     try:
         conductor.run()

@@ -20,6 +20,11 @@ KINDS = (
     "storage_outage",  # S3 refuses or stalls for some seconds
     "truncate_checkpoint",  # the job killed, a file of the newest checkpoint cut short, the same command again
 )
+CACHE_KINDS = (  # of a run with a cache on the nodes' disk
+    "remove_cache",  # its folder removed
+    "corrupt_cache",  # all entries damaged
+    "fill_cache",  # its disk full
+)
 TARGETS = ("chief", "worker", "any")
 AT_ONCE = 0.2  # fraction of events that come right after the one before, while the run recovers from it
 MOST_AT_ONCE = 2  # events at one step: more in a row without progress are a broken cluster, and the run says so
@@ -31,7 +36,7 @@ class Event:
 
     Args:
         step: it is due when this step has been recorded.
-        kind: one of KINDS.
+        kind: one of KINDS or CACHE_KINDS.
         target: whose process or node: rank 0's, another training worker's, or any.
         draw: a number in [0, 1) that decides what is left open (which worker, which file, how much of it is left).
         seconds: the notice of a drain, the length of an outage; 0 for the others.
