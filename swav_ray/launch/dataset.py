@@ -5,8 +5,9 @@ from __future__ import annotations
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import with_twins
-from swav_ray.data.indexing.partitions import MOST_IN_MEMORY, Partitions
+from swav_ray.data.indexing.partitions import Partitions
 from swav_ray.data.labels import with_labels
+from swav_ray.data.long_labels import labelled_in_storage
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.shapes import write_shapes
 from swav_ray.report.terminal import Terminal
@@ -40,16 +41,17 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
     cache = manifests.cache_of(config.run.storage)
     found = manifests.load_or_build(uri, cache, progress=terminal.count, recheck=config.data.recheck)
     said: tuple[str, ...] = ()
-    if config.data.labels and isinstance(found.table, Partitions):
-        wrong = f"names labels one by one, for at most {MOST_IN_MEMORY:,} images, and {uri} has {len(found):,}; "
-        raise ConfigError("data.labels", config.data.labels, wrong + "put them into class folders or a label column")
-    if config.data.labels:
+    begun = begun and (run_dir / MANIFEST).exists()
+    if config.data.labels and not isinstance(found.table, Partitions):
         found, said = with_labels(found, place(config.data.labels), keep_own=True)
+    elif config.data.labels and not begun:  # a run that has begun has them in its own list
+        terminal.waiting_for("finding the labels: {}")
+        found = labelled_in_storage(found, place(config.data.labels), cache)
     found = found.decoded_by(config.data)
     looks = found.looks.notes(found.decoding) if found.looks else []
     for note in (*found.notes, *said, *looks):
         terminal.line(f"note: {note}")
-    if not begun or not (run_dir / MANIFEST).exists():
+    if not begun:
         terminal.waiting_for("comparing the images: {}")
         found, note = with_twins(found, config.data)
         if note:
