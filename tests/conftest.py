@@ -53,11 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what is marked slow, unless markers or tests were asked for by name.
 
-    Of several processes, each begins with files that start Ray: the longest ones, so that all end together.
+    Several processes begin with the longest files, so that all end together: those with Ray and those with a long test.
     """
     if hasattr(config, "workerinput"):
-        with_ray = {item.path for item in items if item.get_closest_marker("ray")}
-        items.sort(key=lambda item: item.path not in with_ray)
+        first = {item.path for item in items if item.get_closest_marker("ray") or item.get_closest_marker("long")}
+        items.sort(key=lambda item: item.path not in first)
     if config.option.markexpr or any("::" in argument for argument in config.args):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

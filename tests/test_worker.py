@@ -57,6 +57,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return run_dir
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [[], pytest.param(["beside"], marks=pytest.mark.slow)], ids=["inside", "beside"])
 def test_killed_at_any_touch_of_its_directory_a_run_ends_as_if_it_had_not_been(tmp_path: Path, how: list[str]) -> None:
     """In a process of its own, since it forks, which a process with Ray's or torch's threads cannot do safely."""

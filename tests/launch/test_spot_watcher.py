@@ -16,7 +16,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import ray
-from ray._private import services
 from ray.cluster_utils import Cluster
 
 from swav_ray.launch import spot_watcher
@@ -177,27 +176,7 @@ def test_a_service_that_fails_for_a_while_is_polled_again(metadata: Metadata, ca
 
 
 @pytest.fixture(scope="module")
-def patience() -> Iterator[None]:
-    """Lets a raylet take its time on a busy machine: Ray gives up after 30 s."""
-    once = services.get_node
-
-    def get_node(*arguments: object) -> object:
-        end = time.monotonic() + 240
-        while True:
-            try:
-                return once(*arguments)
-            except RuntimeError:
-                if time.monotonic() > end:
-                    raise
-            time.sleep(0.2)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "get_node", get_node)
-        yield
-
-
-@pytest.fixture(scope="module")
-def cluster(patience: None) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     yield cluster

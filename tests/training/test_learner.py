@@ -31,6 +31,7 @@ def _losses(world: World, config: Config, steps: int) -> tuple[list[float], Tens
     return losses, learner.model.conv1.weight.detach(), learner.queue.rows
 
 
+@pytest.mark.long
 def test_follows_the_published_run_number_for_number() -> None:
     done = subprocess.run([*REPLAY, str(GOLDEN)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
