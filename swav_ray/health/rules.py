@@ -173,13 +173,15 @@ def judge(evidence: Evidence) -> Judgement:
     chance = _by_chance(evidence)
     if mean >= LITTLE * ln_k and chance and (sign := _unequal(evidence, UNEQUAL)):
         return Judgement(COLLAPSING, f"{at}, {sign}, and {chance}", onset, evidence.queue_took_part is not None)
-    if mean > ABOVE * ln_k:
-        return Judgement(DIVERGING, f"the loss, {mean:.3f}, is above ln K = {ln_k:.3f}", onset)
     halves = evidence.applied[: len(evidence.applied) // 2], evidence.applied[len(evidence.applied) // 2 :]
-    if all(abs(fmean(half) - ln_k) <= HAIR * ln_k for half in halves if half):
-        return _at_ln_k(evidence, mean, onset)
     first, last = map(fmean, halves)
-    if chance and min(first, last) > ln_k and last > first - HAIR * ln_k:
+    falls = last <= first - HAIR * ln_k
+    if mean > ABOVE * ln_k:
+        why = f"the loss, {mean:.3f}, is above ln K = {ln_k:.3f}, and does not fall"
+        return Judgement(WARMING_UP) if falls else Judgement(DIVERGING, why, onset)
+    if all(abs(fmean(half) - ln_k) <= HAIR * ln_k for half in halves):
+        return _at_ln_k(evidence, mean, onset)
+    if chance and min(first, last) > ln_k and not falls:
         return Judgement(STUCK, f"{at}, it does not fall, and {chance}", onset, evidence.queue_took_part is not None)
     if sign := _unequal(evidence, FEW_CODES):
         return Judgement(COLLAPSING, sign, onset, evidence.queue_took_part is not None)

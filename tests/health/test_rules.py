@@ -114,7 +114,14 @@ def test_refused_steps_diverge_at_any_time() -> None:
 
 
 def test_a_loss_far_above_ln_k_diverges() -> None:
-    assert of(*[1.2 * LN_K] * WINDOW).word == DIVERGING
+    found = of(*[1.2 * LN_K] * WINDOW)
+    assert (found.word, found.onset) == (DIVERGING, 100)
+    assert "does not fall" in found.why
+
+
+def test_a_loss_far_above_ln_k_that_falls_proves_nothing_yet() -> None:
+    assert of(*[1.6 * LN_K - 0.02 * step for step in range(WINDOW)]).word == WARMING_UP
+    assert of(*[1.6 * LN_K + 0.02 * step for step in range(WINDOW)]).word == DIVERGING
 
 
 def test_one_strange_step_names_nothing_and_is_a_spike() -> None:
