@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scale import resident, rows_of
+from benchmarks.scale import A_CLASS, resident, rows_of
 from swav_ray.data import manifest as manifests
 from swav_ray.data.indexing.partitions import PartitionWriter
 from swav_ray.data.labels import with_labels
@@ -36,7 +36,8 @@ def write(images: int, folder: Path) -> None:
             writer.write(table)
             paths = table["uri"].to_pylist()
             lines.writelines(f"{paths[row]},{row % 1000}\n" for row in random.permutation(len(paths)).tolist())
-    manifests.save(Manifest(writer.close(), "/images", [], "0"), place(folder) / "list.parquet")
+    classes = [f"class {number}" for number in range(-(-images // A_CLASS))]
+    manifests.save(Manifest(writer.close(), "/images", classes, "0"), place(folder) / "list.parquet")
 
 
 def measure(folder: Path, *, in_memory: bool) -> dict[str, float]:

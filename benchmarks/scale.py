@@ -44,7 +44,7 @@ from swav_ray.storage.place import place
 BATCH, STEPS = 256, 64
 BLOCK, WINDOW = 64, 512
 _CHUNK = 1 << 18
-_A_CLASS = 1300
+A_CLASS = 1300
 _BILLION = 10**9
 
 
@@ -53,7 +53,7 @@ def rows_of(images: int) -> Iterator[pa.Table]:
     for start in range(0, images, _CHUNK):
         ids = np.arange(start, min(start + _CHUNK, images))
         random = np.random.default_rng(start).integers(0, 1 << 62, len(ids)).astype(np.uint64)
-        labels = ids // _A_CLASS
+        labels = ids // A_CLASS
         number, label = (pa.array(values).cast(pa.string()) for values in (random % np.uint64(10**9), labels))
         absent = np.full(len(ids), -1)
         yield pa.table(

@@ -2,6 +2,8 @@
 
     python -m tests.data.indexing.index_child PLACE FOLDER STEP
 
+s3://flat is a bucket of names that are listed in ranges; nothing can be read of it.
+
 Runs once undisturbed. Then, once for each STEP-th change, it runs in forks of itself: killed there, and again until it
 ends. Prints one JSON line: how many changes there are, what was said of resuming, and which lists were not that of the
 undisturbed run.
@@ -20,14 +22,19 @@ import tempfile
 from pathlib import Path
 
 import pandas  # noqa: F401  # which pyarrow loads when it is there: once, and not in each fork
+import pytest
 
 from swav_ray.data import manifest
 from swav_ray.data.crops import decode  # noqa: F401
 from swav_ray.data.formats import found_files, listing
 from swav_ray.data.indexing import external_sort, temporary
 from swav_ray.data.indexing.unfinished import UnfinishedIndex
+from swav_ray.data.looks import Looks
 from swav_ray.storage import local
 from swav_ray.storage.place import place
+from swav_ray.storage.s3 import list as s3_list
+from tests.storage.s3.test_flat_list import Bucket
+from tests.storage.servers import use_server
 
 _CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
@@ -82,6 +89,10 @@ def main(uri: str, folder: Path, step: int) -> None:
     local._PAGE = 2
     temporary._MOST_BYTES = 1
     manifest.MOST_IN_MEMORY = 10
+    if uri == "s3://flat":
+        use_server(1, pytest.MonkeyPatch())
+        s3_list.pages = Bucket([f"{n:03d}.jpg" for n in range(60)], size=6).pages  # type: ignore[assignment]
+        manifest.look = lambda _: Looks()  # type: ignore[attr-defined]
     said = folder / "said"
     said.write_text("")
     cache = folder / "cache"

@@ -39,13 +39,17 @@ def killed(of: str = "s3://b/x", rows: bytes = b"rows") -> UnfinishedIndex:
     return index
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
-def test_an_index_killed_at_any_change_makes_the_same_list(tmp_path: Path, folder: Path, step: int) -> None:
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [("folders", 4), ("flat", 25), *(pytest.param(w, 1, marks=pytest.mark.slow) for w in ("folders", "flat"))],
+)
+def test_an_index_killed_at_any_change_makes_the_same_list(tmp_path: Path, folder: Path, where: str, step: int) -> None:
     files = {
         f"{split}/{kind}/{n}.png": image(n, "PNG") for split in ("train", "val") for kind in "ab" for n in range(4)
     }
     write_files(tmp_path / "images", files | {"readme.txt": b"x", "train/c/notes.md": b"x"})
-    arguments = [str(tmp_path / "images"), str(tmp_path), str(step)]
+    uri = str(tmp_path / "images") if where == "folders" else "s3://flat"
+    arguments = [uri, str(tmp_path), str(step)]
     command = [sys.executable, "-m", "tests.data.indexing.index_child", *arguments]
     environment = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
