@@ -6,7 +6,8 @@ import functools
 import gzip
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from swav_ray.data.formats.rows import Rows, RowStream
 from swav_ray.storage.place import Place, PlaceError, StorageUnavailable
 
 _UNSIGNED_BYTE = 0x08
+_ROWS = 1 << 16  # of a manifest that are made at a time
 
 
 def index_idx(listing: Listing) -> RowStream:
@@ -29,18 +31,33 @@ def index_idx(listing: Listing) -> RowStream:
     parts = []
     for name, split in zip(images, splits_of([split_word(name) for name in images]), strict=True):
         count = len(images_of(listing.place, name))
-        labels = _labels_beside(listing.place, name, names, count)
-        parts.append(
-            Rows(
-                uri=pa.array([name] * count, pa.string()),
-                row=np.arange(count, dtype=np.int32),
-                label=labels,
-                split=np.full(count, split, np.int8),
-            )
-        )
-    top = int(max((np.max(part.label, initial=-1) for part in parts if part.label is not None), default=-1))
-    tables = [part.table() for part in parts]
-    return RowStream(sum(map(len, tables)), lambda: iter(tables), [str(label) for label in range(top + 1)])
+        parts.append(_File(name, count, _labels_beside(listing.place, name, names, count), split))
+    top = max((int(part.labels.max()) for part in parts if part.labels is not None and part.count), default=-1)
+
+    def tables() -> Iterator[pa.Table]:
+        for part in parts:
+            for start in range(0, part.count, _ROWS):
+                yield part.rows(start, min(start + _ROWS, part.count))
+
+    return RowStream(sum(part.count for part in parts), tables, [str(label) for label in range(top + 1)])
+
+
+@dataclass(frozen=True, eq=False)
+class _File:
+    """The images of a file, and their labels (count,) uint8 if there are any."""
+
+    name: str
+    count: int
+    labels: np.ndarray | None
+    split: int
+
+    def rows(self, start: int, end: int) -> pa.Table:
+        return Rows(
+            uri=pa.array([self.name] * (end - start), pa.string()),
+            row=np.arange(start, end, dtype=np.int32),
+            label=None if self.labels is None else self.labels[start:end].astype(np.int32),
+            split=np.full(end - start, self.split, np.int8),
+        ).table()
 
 
 def _labels_beside(where: Place, images: str, names: Sequence[str], count: int) -> np.ndarray | None:
@@ -51,7 +68,7 @@ def _labels_beside(where: Place, images: str, names: Sequence[str], count: int) 
     labels = _parse(f"{where}/{found}", _unpacked(where / found))
     if labels.shape != (count,):
         raise PlaceError(f"{where}/{found}: has {labels.size:,} labels for the {count:,} images of {images}")
-    return labels.astype(np.int32)
+    return labels
 
 
 def read_idx(root: Place, name: str, rows: Sequence[int]) -> list[np.ndarray | Exception]:
