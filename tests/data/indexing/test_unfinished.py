@@ -15,7 +15,8 @@ import pytest
 
 from swav_ray.data.indexing import unfinished
 from swav_ray.data.indexing.unfinished import UnfinishedIndex, unfinished_index
-from swav_ray.storage.place import PlaceError, StorageUnavailable
+from swav_ray.data.manifest import build, save
+from swav_ray.storage.place import PlaceError, StorageUnavailable, place
 from tests.data.images import image, write_files
 
 
@@ -41,13 +42,15 @@ def killed(of: str = "s3://b/x", rows: bytes = b"rows") -> UnfinishedIndex:
 
 @pytest.mark.parametrize(
     ("where", "step"),
-    [("folders", 4), ("flat", 25), *(pytest.param(w, 1, marks=pytest.mark.slow) for w in ("folders", "flat"))],
+    [("folders", 7), ("flat", 25), *(pytest.param(w, 1, marks=pytest.mark.slow) for w in ("folders", "flat"))],
 )
 def test_an_index_killed_at_any_change_makes_the_same_list(tmp_path: Path, folder: Path, where: str, step: int) -> None:
     files = {
         f"{split}/{kind}/{n}.png": image(n, "PNG") for split in ("train", "val") for kind in "ab" for n in range(4)
     }
     write_files(tmp_path / "images", files | {"readme.txt": b"x", "train/c/notes.md": b"x"})
+    # A run among the images: it is seen when all is listed, which is then listed again without it.
+    save(build(str(tmp_path / "images")), place(tmp_path / "images" / "run" / "manifest.parquet"))
     uri = str(tmp_path / "images") if where == "folders" else "s3://flat"
     arguments = [uri, str(tmp_path), str(step)]
     command = [sys.executable, "-m", "tests.data.indexing.index_child", *arguments]
