@@ -139,7 +139,7 @@ def measure(args: argparse.Namespace, folder: Path) -> bool:
     epochs = max(4, -(-args.events * 3 // 2))
     steps = epochs * STEPS_PER_EPOCH
     well = True
-    with storage_for(args.storage, folder, IMAGES) as storage, ExitStack() as stack:
+    with storage_for(args.storage, folder, IMAGES, ranges=args.cache) as storage, ExitStack() as stack:
         cpus = 1.0 if low == high else ELASTIC_CPUS
         local, block = str(folder / "runs"), args.shuffle_block
         plain = job_config(storage.images, local, "undisturbed", (high, high), epochs, cpus, block)

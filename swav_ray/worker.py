@@ -79,6 +79,7 @@ class _Worker:
         data = self._manifest, train_ids, self._held_out
         self._measurer = Measurer(config, *data, device=coordinator.device, world=self._world)
         self._requests = Requests(coordinator.request, coordinator.preemption, self._report_preemption)
+        self._changed_images = 0  # written since they were listed, each time that one is read
         self._quarantine = Quarantine(run_dir, len(train_ids), config.data.max_bad_fraction, writes=self._chief)
         self._files: RunFiles | None = None  # of rank 0
         init = initial.record(run_dir) if config.train.init_from else {}
@@ -158,6 +159,7 @@ class _Worker:
             quarantine=self._quarantine,
             observe=self._guard.observe,
             refused=self._refused,
+            changed=self._changed,
         )
         watched = self._decode_share.watched(feed)
         try:
@@ -178,6 +180,14 @@ class _Worker:
     def _refused(self, batch: Batch, result: StepResult) -> None:
         if self._learner.refused_steps == 1:  # of the whole run: a checkpoint has the count
             self._guard.keep_refused(self._learner, batch, result)
+
+    def _changed(self, images: int) -> None:
+        if not self._changed_images and self._chief:
+            self._warn(
+                f"{images} images of a step were written to S3 after the list of images was made; the run trains on "
+                "what is there now, and does not cache it. A new run lists the place again (--data.recheck true)"
+            )
+        self._changed_images += images
 
     def _ready(self, feed: Feed, seconds: float) -> bool:
         there = feed.ready(seconds)
@@ -224,6 +234,8 @@ class _Worker:
         """Measures the result and writes summary.json, which marks the run as finished."""
         if self._files is not None:
             self._coordinator.report(messages.Finishing())
+            if self._changed_images:
+                self._warn(f"images that were written after they were listed were read {self._changed_images:,} times")
         found = self._measured.finish(init=self._initial())
         if self._files is not None:
             self._files.close_log()

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.parts.s3_server import S3Server
 from swav_ray.data.shapes import write_shapes
+from swav_ray.data.tools.importer import import_shards
 from swav_ray.storage.place import place
 
 Outage = Literal["refused", "stalled"]
@@ -130,13 +131,14 @@ class Storage:
 
 
 @contextmanager
-def storage_for(wanted: str | None, folder: Path, images: int) -> Iterator[Storage]:
+def storage_for(wanted: str | None, folder: Path, images: int, *, ranges: bool = False) -> Iterator[Storage]:
     """So many images on S3 and places for runs, with the environment set for everything that is started from here.
 
     Args:
         wanted: a place for all runs; None: a local folder or S3, as the seed draws.
         folder: a local one, for what is started here.
         images: of the data set.
+        ranges: in shards of which each image is read by itself, as `import` writes them.
     """
     with ExitStack() as stack:
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
@@ -156,4 +158,7 @@ def storage_for(wanted: str | None, folder: Path, images: int) -> Iterator[Stora
             server.client().create_bucket(Bucket=urllib.parse.urlsplit(runs[0]).netloc)
         data = f"{bucket or runs[0].rstrip('/')}/_images"
         write_shapes(place(data), train=images, test=0, size=32, seed=0, rows_per_shard=64)
+        if ranges:
+            import_shards(data, f"{data}_imported", shard_bytes=1 << 17)
+            data += "_imported"
         yield Storage(data, runs, gate)

@@ -35,6 +35,7 @@ class Batch:
         made_on: names of the machines that made it.
         decode_seconds: of `seconds`, spent decoding; the mean of the threads that made it.
         source_pixels: of its images at their full size, all together.
+        changed: images that were written to S3 after the list of images was made.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Batch:
     made_on: tuple[str, ...] = ()
     decode_seconds: float = 0.0
     source_pixels: int = 0
+    changed: int = 0
 
     def shown_ids(self) -> np.ndarray:
         """(rows,) int64, the samples whose crops these are: a replacement's instead of an unreadable one's."""
@@ -87,6 +89,7 @@ class Batch:
                 "made_on": self.made_on,
                 "decode_seconds": self.decode_seconds,
                 "source_pixels": self.source_pixels,
+                "changed": self.changed,
             }
         )
 
@@ -123,6 +126,7 @@ class Batch:
             made_on=tuple(dict.fromkeys(name for part in parts for name in part.made_on)),
             decode_seconds=sum(part.decode_seconds for part in parts),
             source_pixels=sum(part.source_pixels for part in parts),
+            changed=sum(part.changed for part in parts),
         )
 
 

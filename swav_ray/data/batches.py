@@ -26,6 +26,7 @@ from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.data.sources import Sample, name_of, read_samples
 from swav_ray.storage import place as storage
+from swav_ray.storage.changed import ChangedBytes
 from swav_ray.storage.node_cache import NodeCache
 
 Job = TypeVar("Job")
@@ -53,11 +54,14 @@ class SampleReader:
         spans = [sample_ids[start : start + READ_TOGETHER] for start in range(0, len(sample_ids), READ_TOGETHER)]
         self._samples = itertools.chain.from_iterable(read_samples(manifest, ids, cache) for ids in spans)
         self._before = storage.stats()
+        self.changed = 0  # of those taken, how many were written after the list of images was made
 
     def take(self, rows: int) -> Iterator[Sample]:
         """The next ones; raises RuntimeError if there are fewer."""
         for _ in range(rows):
-            yield next(self._samples)
+            sample = next(self._samples)
+            self.changed += isinstance(sample, ChangedBytes)
+            yield sample
 
     def cost(self) -> tuple[int, int]:
         """Bytes read and requests retried by this process since the last call, whatever they were for."""
@@ -110,6 +114,7 @@ class BatchMaker:
             return self._fill(data, epoch, int(sample_ids[row]), views, row, color)
 
         samples = samples or self.reader(sample_ids)
+        changed = samples.changed
         filled = _each(fill, enumerate(samples.take(rows)), self.threads)
         bytes_read, retries = samples.cost()
         return Batch(
@@ -123,6 +128,7 @@ class BatchMaker:
             retries=retries,
             decode_seconds=sum(decoded.seconds for _, decoded in filled) / self.threads,
             source_pixels=sum(decoded.pixels for _, decoded in filled),
+            changed=samples.changed - changed,
         )
 
     def _fill(

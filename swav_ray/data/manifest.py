@@ -85,6 +85,7 @@ def _index(listing: Listing, progress: Progress | None, file: Place | None = Non
     else:
         table = rows.table()
     made = Manifest(table, listing.place.uri, rows.classes, listing.fingerprint, listing.notes + rows.notes)
+    made = replace(made, newest=listing.newest)
     return replace(made, looks=look(made)).decoded_by(DataConfig())
 
 
@@ -122,6 +123,8 @@ def load_or_build(
         when = unfinished.began if inventory is None else inventory.made
         changed = cached is not None and cached.fingerprint != listing.fingerprint
         if cached is not None and not changed and cached.looks is not None and cached.has_contents:
+            if cached.newest != listing.newest:  # the same bytes were written again
+                cached = save(replace(cached, newest=listing.newest), file)
             listed.note(file, when)
             return cached
         made = _index(listing, progress, file)
@@ -161,6 +164,7 @@ def save(
         "notes": manifest.notes,
         "looks": asdict(manifest.looks) if manifest.looks else None,
         "decoding": asdict(manifest.decoding),
+        "newest": manifest.newest,
     }
     if isinstance(table, Partitions):
         about["partitions"] = {"folder": table.folder, "num_rows": table.num_rows, "file_rows": table.file_rows}
@@ -203,6 +207,7 @@ def _of(table: pa.Table | Partitions, about: dict[str, Any]) -> Manifest:
     if "partitions" in about:
         table = Partitions.of(table, **about["partitions"])
     found = Manifest(table, about["root"], about["classes"], about["fingerprint"], tuple(about["notes"]))
+    found = replace(found, newest=about.get("newest", 0.0))
     if about.get("looks") is None:
         return found
     return replace(found, looks=Looks(**_tuples(about["looks"])), decoding=Decoding(**_tuples(about["decoding"])))

@@ -24,7 +24,8 @@ class Manifest:
 
     ``classes`` names the labels (empty if none). ``fingerprint`` changes when a file of the place does. ``notes`` are
     lines for the user: what was left out, what will be slow. ``looks`` is what a sample of the images looks like (None
-    in lists that an earlier version wrote), ``decoding`` how they are decoded.
+    in lists that an earlier version wrote), ``decoding`` how they are decoded. ``newest`` is when the newest object of
+    the place was written as it was last listed, in Unix seconds; 0 on a local disk and in lists of an earlier version.
     """
 
     table: pa.Table | Partitions
@@ -34,6 +35,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     looks: Looks | None = None
     decoding: Decoding = field(default_factory=Decoding)
+    newest: float = 0.0
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -104,8 +106,7 @@ class Manifest:
 
     def take(self, sample_ids: np.ndarray) -> Manifest:
         """Only these samples, renumbered from 0 in the order given: small to pickle, for one task's block."""
-        taken = self.rows(sample_ids)
-        return Manifest(taken, self.root, self.classes, self.fingerprint, looks=self.looks, decoding=self.decoding)
+        return replace(self, table=self.rows(sample_ids), notes=())
 
     def uri_of(self, sample_id: int) -> str:
         """Where a sample is, for people: its file's uri and, inside a file, its byte offset or row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -38,17 +39,19 @@ def read_samples(manifest: Manifest, sample_ids: np.ndarray, cache: NodeCache | 
 
     Encoded bytes; or a decoded image, uint8 (H, W, 3), from IDX files; or the exception of that sample: a missing file,
     a short read. Neighbouring byte ranges are read in one request and a Parquet row group once; on S3 the next samples
-    are read while the caller works on one, and what is in this node's ``cache`` is not asked for. Raises only
+    are read while the caller works on one, and what is in this node's ``cache`` is not asked for. Bytes of an object on
+    S3 that was written after the place was listed are `ChangedBytes`, but for Parquet without ranges. Raises only
     `StorageUnavailable`: the storage as a whole cannot be used.
     """
     rows = manifest.rows(sample_ids)
     root = place(manifest.root)
     if cache is not None and not root.is_local:  # local files are on a disk already
-        root = CachedPlace(root.uri, cache, manifest.fingerprint)
+        root = CachedPlace(root.uri, cache, manifest.fingerprint, manifest.newest)
     row_group, row = rows["row_group"].to_numpy(), rows["row"].to_numpy()
     in_shard, in_idx = row_group >= 0, (row_group < 0) & (row >= 0)
+    spans = functools.partial(_spans, newest=manifest.newest)
     turns: list[Iterator[Sample]] = [iter(())] * rows.num_rows
-    for chosen, read in ((in_shard, _shards), (in_idx, _idx), (~in_shard & ~in_idx, _spans)):
+    for chosen, read in ((in_shard, _shards), (in_idx, _idx), (~in_shard & ~in_idx, spans)):
         positions = np.flatnonzero(chosen)
         if len(positions):
             samples = read(root, rows.take(positions))
@@ -63,11 +66,11 @@ def _shards(root: Place, rows: pa.Table) -> Iterator[Sample]:
     return read_row_groups(root, rows["uri"].to_pylist(), at)
 
 
-def _spans(root: Place, rows: pa.Table) -> Iterator[Sample]:
+def _spans(root: Place, rows: pa.Table, newest: float) -> Iterator[Sample]:
     spans = list(zip(range(len(rows)), rows["offset"].to_pylist(), rows["length"].to_pylist(), strict=True))
     if isinstance(root, CachedPlace):
         return read_cached_spans(root, rows["uri"].to_pylist(), spans)
-    return read_spans(root, rows["uri"].to_pylist(), spans)
+    return read_spans(root, rows["uri"].to_pylist(), spans, newest)
 
 
 def _idx(root: Place, rows: pa.Table) -> Iterator[Sample]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as with_newest
+
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import with_twins
@@ -63,7 +65,8 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
             f"warning: {uri} has changed since this run began ({len(own):,} images, now {len(found):,}); "
             "it resumes with the list that it began with"
         )
-    return own
+        return own
+    return with_newest(own, newest=found.newest)
 
 
 def with_usable_cache(config: Config, manifest: Manifest, terminal: Terminal) -> Config:

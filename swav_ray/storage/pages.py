@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from swav_ray.storage import local
+from swav_ray.storage.changed import written_of
 from swav_ray.storage.entry import Entry
 
 
@@ -73,7 +74,11 @@ class _S3Pages:
         for objects in self._listing:
             named = [(found["Key"][start:], found) for found in objects]
             # Consoles mark folders by empty objects that end in a slash.
-            yield [Entry(name, found["Size"], found["ETag"]) for name, found in named if name and name[-1] != "/"]
+            yield [
+                Entry(name, found["Size"], found["ETag"], written_of(found))
+                for name, found in named
+                if name and name[-1] != "/"
+            ]
 
     def state(self) -> Any:
         return self._listing.state()

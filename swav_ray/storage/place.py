@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swav_ray.storage import local
+from swav_ray.storage.changed import written_of
 from swav_ray.storage.counters import counters
 from swav_ray.storage.entry import Entry
 from swav_ray.storage.errors import CredentialsError, PlaceError, StorageUnavailable
@@ -110,7 +111,7 @@ class Place:
         head = objects.head(self._bucket, self._key)
         if head is None:
             raise _missing(self)
-        return Entry(self.name, head["ContentLength"], head["ETag"])
+        return Entry(self.name, head["ContentLength"], head["ETag"], written_of(head))
 
     def read_bytes(self) -> bytes:
         """The whole file."""
@@ -132,17 +133,20 @@ class Place:
         counters().add("bytes_read", len(data))
         return data
 
-    def read_ahead(self, requests: Sequence[tuple[str, tuple[int, int] | None]]) -> Iterator[bytes | Exception]:
+    def read_ahead(
+        self, requests: Sequence[tuple[str, tuple[int, int] | None]], newest: float = 0.0
+    ) -> Iterator[bytes | Exception]:
         """The bytes of each request below this place, or what went wrong with it; in order.
 
         A request is a name, and the offset and length of a range or None for the whole file. A range may come short if
         the file ends before it does. On S3 the next requests are under way while an answer is used; local files are
-        read when they are asked for, since they come from one disk. Raises StorageUnavailable only.
+        read when they are asked for, since they come from one disk. With ``newest``, the time of the newest object when
+        the place was listed, those that were written later are `ChangedBytes`. Raises StorageUnavailable only.
         """
         if not self.is_local:
             from swav_ray.storage.s3 import read
 
-            yield from read.read_ahead(self._bucket, [((self / name)._key, span) for name, span in requests])
+            yield from read.read_ahead(self._bucket, [((self / name)._key, span) for name, span in requests], newest)
             return
         for name, span in requests:
             yield (self / name)._read_or_error(span)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+from swav_ray.storage.changed import ChangedBytes
 from swav_ray.storage.place import Place
 
 LARGEST_GAP = 64 << 10  # bytes read in vain rather than ask twice
@@ -15,13 +16,15 @@ Answer = TypeVar("Answer")
 Span = tuple[int, int, int]  # (position in the answer, offset, length); offset -1: the whole file
 
 
-def read_spans(root: Place, names: Sequence[str], spans: Sequence[Span]) -> Iterator[bytes | Exception]:
+def read_spans(
+    root: Place, names: Sequence[str], spans: Sequence[Span], newest: float = 0.0
+) -> Iterator[bytes | Exception]:
     """The bytes of each span of the file of that name, or what went wrong with it; in order, as by `Place.read_ahead`.
 
     ``spans[i]`` belongs to ``names[i]`` and its position must be i. Raises StorageUnavailable only.
     """
     groups = sorted(_merged(names, spans), key=lambda found: min(found[1])[0])  # by first use
-    answers = root.read_ahead([(name, _range_of(group)) for name, group in groups])
+    answers = root.read_ahead([(name, _range_of(group)) for name, group in groups], newest)
     parts = (_cut(root / name, group, answer) for (name, group), answer in zip(groups, answers, strict=True))
     return in_order([[position for position, _, _ in group] for _, group in groups], parts)
 
@@ -77,7 +80,7 @@ def _cut(path: Place, group: Sequence[Span], answer: bytes | Exception) -> list[
         if len(found) < length:
             out.append(EOFError(f"{path}: gave {len(found):,} bytes of the {length:,} it had when it was indexed"))
         else:
-            out.append(found)
+            out.append(ChangedBytes(found) if isinstance(answer, ChangedBytes) else found)
     return out
 
 

@@ -110,7 +110,7 @@ class Tally:
         wait: mean seconds that workers waited for the batch.
         late: whether any worker has yet to wait for its next batch.
         request: what any worker asks of all.
-        bad, bytes_read, retries: of reading the batch.
+        bad, bytes_read, retries, changed: of reading the batch.
     """
 
     ids: str
@@ -120,6 +120,7 @@ class Tally:
     bad: int
     bytes_read: int
     retries: int
+    changed: int
 
 
 def tally(world: World, device: torch.device, batch: Batch, wait: float, ready: bool, request: Request) -> Tally:
@@ -132,9 +133,9 @@ def tally(world: World, device: torch.device, batch: Batch, wait: float, ready: 
     """
     own = int(digest(batch.sample_ids), 16)
     signed = own - 2**64 if own >= 2**63 else own  # int64 sums wrap as the digest's do
-    values = [signed, round(wait * 1e6), int(not ready), len(batch.bad), batch.bytes_read, batch.retries]
+    values = [signed, round(wait * 1e6), int(not ready), len(batch.bad), batch.bytes_read, batch.retries, batch.changed]
     total = totals(world, device, values, request)
-    ids, waited, late, bad, bytes_read, retries = total.sums
+    ids, waited, late, bad, bytes_read, retries, changed = total.sums
     return Tally(
         ids=f"{ids % 2**64:016x}",
         wait=waited / 1e6 / world.size,
@@ -143,6 +144,7 @@ def tally(world: World, device: torch.device, batch: Batch, wait: float, ready: 
         bad=bad,
         bytes_read=bytes_read,
         retries=retries,
+        changed=changed,
     )
 
 

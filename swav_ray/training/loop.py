@@ -41,6 +41,7 @@ class Hooks:
         quarantine: takes the unreadable images.
         observe: is given a step, its result and its crops, normalised, one tensor a resolution.
         refused: is given a batch that was refused, the first time; the state is still that before it.
+        changed: is given how many images of a step were written after the list of images was made, if any.
     """
 
     record: Callable[[StepRecord], None]
@@ -54,6 +55,7 @@ class Hooks:
     quarantine: Quarantine
     observe: Callable[[int, StepResult, list[Tensor]], None] = lambda *_: None
     refused: Callable[[Batch, StepResult], None] = lambda *_: None
+    changed: Callable[[int], None] = lambda _: None
 
 
 def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, end: int) -> tuple[int, Request]:
@@ -133,6 +135,8 @@ class _Loop:
         """Sums the step over all workers."""
         total = tally(self._world, self._device, batch, waited, self._hooks.ready(0.0), self._hooks.request())
         self._late = total.late
+        if total.changed:
+            self._hooks.changed(total.changed)
         if total.bad:
             self._hooks.quarantine.add([entry for part in self._world.gather_objects(batch.bad) for entry in part])
         return total

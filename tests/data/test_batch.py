@@ -28,12 +28,14 @@ def test_slices_put_together_are_the_global_batch(tmp_path: Path) -> None:
 
 def batch(step: int, rows: int, node: str) -> Batch:
     pixels = np.zeros(rows * (2 * 16 * 16 + 3 * 8 * 8) * 3, np.uint8)
-    return Batch(step, np.arange(rows), pixels, np.empty(0, np.float32), [], 0.5, 100, 1, (node,))
+    return Batch(step, np.arange(rows), pixels, np.empty(0, np.float32), [], 0.5, 100, 1, (node,), changed=2)
 
 
 def test_costs_add_up_and_each_machine_is_named_once() -> None:
     joined = Batch.join([batch(4, 1, "a"), batch(4, 2, "b"), batch(4, 1, "a")], CROPS)
     assert (joined.seconds, joined.bytes_read, joined.retries, joined.made_on) == (1.5, 300, 3, ("a", "b"))
+    assert joined.changed == 6
+    assert Batch.of(joined.about(), joined.sample_ids, joined.pixels, joined.color).changed == 6
     assert joined.colors(CROPS) is None
 
 

@@ -147,7 +147,7 @@ def test_a_bucket_is_indexed_from_its_inventory_as_from_its_listing(
     images, bucket = place(f"{s3}/images"), s3.removeprefix("s3://")
     for number in range(9):
         (images / f"class {number % 2}" / f"{number}+.png").write_bytes(image(number, "PNG"))
-    listed = [row(f"images/{name}", size, etag=etag.strip('"')) for name, size, etag in images.list()]
+    listed = [row(f"images/{name}", size, etag=etag.strip('"')) for name, size, etag, _ in images.list()]
     rows = [listed[index] for index in np.random.default_rng(0).permutation(9)]
     file = write_inventory(tmp_path / "list", kind, rows[:4], rows[4:], days=1, bucket=bucket)
     storage = tmp_path / "runs"

@@ -44,7 +44,9 @@ def test_neighbours_are_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     asked: list[object] = []
     root = place(tmp_path)
     read_ahead = type(root).read_ahead
-    monkeypatch.setattr(type(root), "read_ahead", lambda self, r: asked.extend(r) or read_ahead(self, r))
+    monkeypatch.setattr(
+        type(root), "read_ahead", lambda self, r, newest: asked.extend(r) or read_ahead(self, r, newest)
+    )
     assert list(read_spans(root, ["a"] * 3, [(0, 200_000, 5), (1, 10, 5), (2, 100, 5)])) == [bytes(5)] * 3
     assert asked == [("a", (200_000, 5)), ("a", (10, 95))]
 

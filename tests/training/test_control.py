@@ -99,14 +99,14 @@ def test_of_two_preempted_nodes_the_earlier_deadline_counts() -> None:
 def batch(ids: list[int], bad: int = 0) -> Batch:
     images = [BadImage(0, "a", "empty", "no bytes", 1)] * bad
     nothing = np.zeros(0, np.uint8), np.zeros(0, np.float32)
-    return Batch(0, np.array(ids), *nothing, bad=images, seconds=0.1, bytes_read=10, retries=1)
+    return Batch(0, np.array(ids), *nothing, bad=images, seconds=0.1, bytes_read=10, retries=1, changed=4)
 
 
 def test_a_step_of_one_worker_is_its_own() -> None:
     found = tally(World(), CPU, batch([1, 2**40], bad=2), 0.25, False, Request.SAVE | Request.LEAVE)
     ids = digest(np.array([1, 2**40]))
     assert found == Tally(
-        ids=ids, wait=0.25, late=True, request=Request.SAVE | Request.LEAVE, bad=2, bytes_read=10, retries=1
+        ids=ids, wait=0.25, late=True, request=Request.SAVE | Request.LEAVE, bad=2, bytes_read=10, retries=1, changed=4
     )
 
 
@@ -123,6 +123,7 @@ def test_a_step_is_summed_over_workers_and_any_of_them_may_ask(gloo_pool) -> Non
     total, some_late, all_ready = steps[0]
     assert total.ids == digest(np.array([0, 1, 10, 11, 20, 21]))
     assert (total.wait, total.late, total.bad, total.bytes_read, total.retries) == (1.0, True, 3, 30, 3)
+    assert total.changed == 12
     assert total.request == Request.STOP | Request.POLL
     assert some_late == (False, Request.STOP | Request.POLL)
     assert all_ready == (True, Request.NONE)

@@ -50,6 +50,7 @@ class FoundFiles:
         self._metadata = [Entry(*entry) for entry in old.get("metadata", [])]
         self._shards = [Entry(*entry) for entry in old.get("shards", [])]  # the first few
         self._sum = int(old.get("sum", "0"), 16)
+        self.newest = float(old.get("newest", 0.0))  # when the newest object was written, as `Entry.written`
 
     def write(self) -> tuple[Any, list[Path]]:
         """Writes all names that are held. Returns the state, as JSON has it, and the files that belong to it."""
@@ -70,6 +71,7 @@ class FoundFiles:
             "metadata": self._metadata,
             "shards": self._shards,
             "sum": self.fingerprint,
+            "newest": self.newest,
         }
         return state, [Path(path) for runs in sorts.values() for path, *_ in runs]
 
@@ -86,6 +88,7 @@ class FoundFiles:
         self.seen += 1
         if _is_hidden(entry.name) or entry.name.startswith(self._skip):
             return
+        self.newest = max(self.newest, entry.written)
         if entry.name.endswith(RUN_MANIFEST):
             self.manifests.append(entry)
         text = f"{entry.name}\0{entry.size}\0{entry.etag_or_mtime}".encode(errors="surrogateescape")

@@ -33,7 +33,8 @@ class Listing:
 
     Contents (contents.py) are known on S3, by size and ETag; a local file's is 0.
 
-    ``metadata`` are names of files that may have labels of images.
+    ``newest`` is when the newest object was written, in Unix seconds; 0 on a local disk. ``metadata`` are names of
+    files that may have labels of images.
     """
 
     place: Place
@@ -42,6 +43,7 @@ class Listing:
     fingerprint: str
     notes: tuple[str, ...]
     metadata: tuple[str, ...] = ()
+    newest: float = 0.0
 
 
 def survey(
@@ -82,7 +84,8 @@ def survey(
         )
     found.leave_out(_tables(where, found.shards_beside_images()))
     kind = found.kind(where)
-    return Listing(where, kind, found.files(kind), found.fingerprint, found.notes(), found.metadata(kind))
+    newest = found.newest if inventory is None else inventory.made
+    return Listing(where, kind, found.files(kind), found.fingerprint, found.notes(), found.metadata(kind), newest)
 
 
 def _list(
@@ -128,7 +131,7 @@ def _save(unfinished: UnfinishedIndex, skip: tuple[str, ...], found: FoundFiles,
 def _run_folders(where: Place, manifests: Iterable[Entry]) -> tuple[str, ...]:
     """The folders, with their slash, of runs and sweeps: those whose `manifest.parquet` is a manifest and no shard."""
     folders: tuple[str, ...] = ()
-    for name, size, _ in sorted(manifests, key=lambda entry: len(entry.name)):  # a sweep before the trials in it
+    for name, size, *_ in sorted(manifests, key=lambda entry: len(entry.name)):  # a sweep before the trials in it
         if not name.startswith(folders) and _is_manifest(where / name, size):
             folders += (name.removesuffix(RUN_MANIFEST) + "/",)
     return folders

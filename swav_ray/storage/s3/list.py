@@ -20,17 +20,17 @@ from swav_ray.storage.s3.cuts import cut_points
 _ENOUGH_FOLDERS = 64  # are opened level by level until there is this much to list in parallel
 _DEEPEST_OPENING = 3
 
-Page = dict[str, Any]  # as boto3 gives it: Contents (each Key, Size, ETag), CommonPrefixes
+Page = dict[str, Any]  # as boto3 gives it: Contents (each Key, Size, ETag, LastModified), CommonPrefixes
 
 
 def list_objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Every object below ``prefix`` (Key, Size, ETag), in no order, in bounded memory."""
+    """Every object below ``prefix`` (Key, Size, ETag, LastModified), in no order, in bounded memory."""
     for objects in BucketListing(bucket, prefix):
         yield from objects
 
 
 class BucketListing:
-    """Every object below ``prefix`` (Key, Size, ETag), in no order, some at a time, in bounded memory. Iterate once.
+    """Every object below ``prefix`` as by `list_objects`, some at a time. Iterate once.
 
     Folders are opened level by level until there are enough to keep the threads busy. Each is then listed with all
     that is below it. While a thread has no work, the rest of a folder's own keys is cut into pieces.

@@ -19,6 +19,7 @@ import pycurl
 from botocore.credentials import ReadOnlyCredentials
 from botocore.httpsession import get_cert_path
 
+from swav_ray.storage.changed import as_listed, written_of
 from swav_ray.storage.counters import counters
 from swav_ray.storage.errors import StorageUnavailable
 from swav_ray.storage.prefetch import CONCURRENT_READS, READ_AHEAD, ReadThreads, prefetched
@@ -35,24 +36,24 @@ _WAIT_SECONDS = 0.2  # at a time, between which Ctrl-C is heard
 Request = tuple[str, tuple[int, int] | None]  # a key, and the offset and length of a range or None for all of it
 
 
-def read(bucket: str, request: Request) -> bytes:
+def read(bucket: str, request: Request, newest: float = 0.0) -> bytes:
     """The bytes of one request; fewer if the object ends before its range does.
 
-    Raises what `patiently` raises.
+    `ChangedBytes` if the object was written after ``newest``, in Unix seconds. Raises what `patiently` raises.
     """
-    data = _read_quickly(bucket, request)
-    return _read_through_boto3(bucket, request) if data is None else data
+    data = _read_quickly(bucket, request, newest)
+    return _read_through_boto3(bucket, request, newest) if data is None else data
 
 
-def read_ahead(bucket: str, requests: Sequence[Request]) -> Iterator[bytes | Exception]:
-    """The bytes of each request, or what went wrong with it; in order, while the next ones are under way.
+def read_ahead(bucket: str, requests: Sequence[Request], newest: float = 0.0) -> Iterator[bytes | Exception]:
+    """The bytes of each request as by `read`, or what went wrong with it; in order, while the next ones are under way.
 
     Each answer is given as soon as it is there. Raises StorageUnavailable only.
     """
 
     def through_boto3(request: Request) -> bytes | Exception:
         try:
-            return _read_through_boto3(bucket, request)
+            return _read_through_boto3(bucket, request, newest)
         except StorageUnavailable:
             raise
         except (OSError, ValueError) as error:
@@ -62,17 +63,17 @@ def read_ahead(bucket: str, requests: Sequence[Request]) -> Iterator[bytes | Exc
     if known is None or known.of(bucket) is None:
         yield from prefetched(through_boto3, requests)
         return
-    with _Transfers(known, bucket) as transfers, ReadThreads() as threads:
+    with _Transfers(known, bucket, newest) as transfers, ReadThreads() as threads:
         reading = _Reading(requests, transfers, lambda request: threads.begin(through_boto3, request))
         yield from reading.answers()
 
 
-def _read_quickly(bucket: str, request: Request) -> bytes | None:
+def _read_quickly(bucket: str, request: Request, newest: float = 0.0) -> bytes | None:
     """The bytes of one request through libcurl, or None if boto3 should be asked."""
     known = addresses()
     if known is None:
         return None
-    with _Transfers(known, bucket) as transfers:
+    with _Transfers(known, bucket, newest) as transfers:
         if not transfers.begin(0, request):
             return None
         while not (ended := transfers.take_ended()):
@@ -80,14 +81,14 @@ def _read_quickly(bucket: str, request: Request) -> bytes | None:
         return ended[0][1]
 
 
-def _read_through_boto3(bucket: str, request: Request) -> bytes:
+def _read_through_boto3(bucket: str, request: Request, newest: float) -> bytes:
     key, byte_range = request
     wanted = {} if byte_range is None else {"Range": f"bytes={byte_range[0]}-{sum(byte_range) - 1}"}
 
     def get() -> bytes:
         try:
-            data: bytes = client().get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
-            return data
+            answer = client().get_object(Bucket=bucket, Key=key, **wanted)
+            return as_listed(answer["Body"].read(), written_of(answer), newest)
         except botocore.exceptions.ClientError as error:
             if error.response.get("Error", {}).get("Code") in ("InvalidRange", "416"):
                 return b""  # the object ends before the range
@@ -156,8 +157,8 @@ class _Reading:
 class _Transfers:
     """Requests to one bucket under way through libcurl, over connections that the process keeps; for one thread."""
 
-    def __init__(self, known: Addresses, bucket: str) -> None:
-        self._known, self._bucket = known, bucket
+    def __init__(self, known: Addresses, bucket: str, newest: float) -> None:
+        self._known, self._bucket, self._newest = known, bucket, newest
         self._running: dict[Any, tuple[int, io.BytesIO, Request]] = {}
         self._attended = time.monotonic()
         try:
@@ -209,7 +210,7 @@ class _Transfers:
         if whole and status == (200 if request[1] is None else 206):
             self._known.has_answered(self._bucket)
             counters().add("bytes_read", len(data))
-            return index, data
+            return index, as_listed(data, curl.getinfo(pycurl.INFO_FILETIME), self._newest)
         # An error's page may be longer than the range, which libcurl then cuts off: that is no failure to count.
         if status not in (404, 416):
             self._known.has_failed(self._bucket, refused=status in (401, 403))
@@ -246,6 +247,7 @@ def _is_plain(key: str) -> bool:
 def _handle() -> Any:
     curl = pycurl.Curl()
     curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(pycurl.OPT_FILETIME, 1)  # Last-Modified of the answer, -1 without it
     curl.setopt(pycurl.PROXY, "")  # a bucket behind one has no address here
     curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
     curl.setopt(pycurl.BUFFERSIZE, _BUFFER_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from swav_ray.storage.s3.page import parse_contents
 
 PAGE = """<?xml version="1.0" encoding="UTF-8"?>
 <ListBucketResult{namespace}><Name>b</Name><KeyCount>2</KeyCount><IsTruncated>true</IsTruncated>
-<Contents><Key>a%20b.jpg</Key><Size>7</Size><ETag>&quot;x&quot;</ETag><StorageClass>STANDARD</StorageClass></Contents>
+<Contents><Key>a%20b.jpg</Key><Size>7</Size><ETag>&quot;x&quot;</ETag>
+<LastModified>2026-11-28T23:00:01.000Z</LastModified><StorageClass>STANDARD</StorageClass></Contents>
 <Contents><Key>c.jpg</Key><Size>0</Size><ETag>&quot;y&quot;</ETag></Contents>
 <CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes></ListBucketResult>"""
 
@@ -27,8 +29,8 @@ def parsed(status: int, body: bytes) -> tuple[dict[str, Any], bytes]:
 def test_objects_are_taken_and_the_rest_is_left(namespace: str) -> None:
     given, left = parsed(200, PAGE.format(namespace=namespace).encode())
     assert given["Contents"] == [
-        {"Key": "a%20b.jpg", "Size": 7, "ETag": '"x"'},
-        {"Key": "c.jpg", "Size": 0, "ETag": '"y"'},
+        {"Key": "a%20b.jpg", "Size": 7, "ETag": '"x"', "LastModified": datetime(2026, 11, 28, 23, 0, 1, tzinfo=UTC)},
+        {"Key": "c.jpg", "Size": 0, "ETag": '"y"', "LastModified": None},
     ]
     assert b"Contents" not in left
     assert all(part in left for part in (b"d/", b"true", b"KeyCount"))

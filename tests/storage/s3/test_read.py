@@ -29,7 +29,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys that are left to boto3, which gives "boto3" for each."""
     keys: list[str] = []
 
-    def read(_bucket: str, request: Request) -> bytes:
+    def read(_bucket: str, request: Request, _newest: float) -> bytes:
         keys.append(request[0])
         return b"boto3"
 
@@ -62,7 +62,7 @@ def test_an_outage_costs_its_patience_once_and_ends_the_reading(answers: Answers
     tried: list[str] = []
     together = threading.Barrier(CONCURRENT_READS)
 
-    def read(_bucket: str, request: Request) -> bytes:
+    def read(_bucket: str, request: Request, _newest: float) -> bytes:
         tried.append(request[0])
         together.wait(30)
         raise StorageUnavailable("gone")
