@@ -33,6 +33,7 @@ class World:
         self.requests, self.asked = requests, -1
         self.done: list[tuple[Any, ...]] = []
         self.records: list[StepRecord] = []
+        self.changed: list[int] = []
         self.measures_checkpoints = False
         self.late: Iterator[bool] = iter(())
 
@@ -65,6 +66,7 @@ def make_batch(step: int, ids: np.ndarray, pixels: np.ndarray) -> Batch:
         seconds=0.1,
         bytes_read=10,
         retries=0,
+        changed=step % 2,
     )
 
 
@@ -98,6 +100,7 @@ def go(
         ready=lambda _: next(world.late, True),
         usage=lambda: {"object_store_bytes": 7.0},
         quarantine=Quarantine(place(tmp_path), 24, 0.0, writes=False),
+        changed=world.changed.append,
     )
     end = config.train.epochs * PLAN.steps_per_epoch
     return world, train(learner, batches(config, end), hooks, start=0, end=end)
@@ -113,6 +116,11 @@ def test_saves_each_epoch_without_waiting_and_waits_for_the_last(tmp_path: Path)
         ("save", 12, None, True),
     ]
     assert [record.ids for record in world.records] == [digest(ids) for ids in PLAN.batches(0, 12)]
+
+
+def test_images_that_were_written_since_they_were_listed_are_counted_step_by_step(tmp_path: Path) -> None:
+    world, _ = go(tmp_path, small_config(), {})
+    assert world.changed == [1] * 6
 
 
 def test_an_accuracy_goes_with_the_checkpoint_of_its_state(tmp_path: Path) -> None:
