@@ -19,6 +19,7 @@ from swav_ray.storage.prefetch import ReadThreads
 from swav_ray.storage.ranges import Span, read_spans
 
 _READERS = 4  # entries that are read from the disk at a time, while others are used
+_READ_AT_ONCE = 4  # entries of a thread: passing them on one by one costs more than reading them
 _LOOKED_FOR = 64  # entries that a thread looks for at a time
 
 
@@ -109,10 +110,14 @@ def _in_cache(cache: NodeCache, keys: Sequence[str], threads: ReadThreads) -> li
 
 def _read_ahead(cache: NodeCache, keys: Sequence[str], threads: ReadThreads) -> Iterator[bytes | None]:
     """These entries in order, the next ones under way while one is used: None for one that is damaged or evicted."""
-    begun: collections.deque[Future[bytes | None]] = collections.deque()
-    for key in keys:
-        begun.append(threads.begin(cache.get, key))
-        if len(begun) > 2 * _READERS:
-            yield begun.popleft().result()
+
+    def get(some: Sequence[str]) -> list[bytes | None]:
+        return [cache.get(key) for key in some]
+
+    begun: collections.deque[Future[list[bytes | None]]] = collections.deque()
+    for start in range(0, len(keys), _READ_AT_ONCE):
+        begun.append(threads.begin(get, keys[start : start + _READ_AT_ONCE]))
+        if len(begun) > _READERS:
+            yield from begun.popleft().result()
     while begun:
-        yield begun.popleft().result()
+        yield from begun.popleft().result()
