@@ -45,7 +45,7 @@ def killed(of: str = "s3://b/x", rows: bytes = b"rows") -> UnfinishedIndex:
     [
         ("folders", 7),
         ("flat", 25),
-        *(pytest.param(*slow, marks=pytest.mark.slow) for slow in (("folders", 1), ("flat", 4))),
+        *(pytest.param(*slow, marks=pytest.mark.slow) for slow in (("folders", 2), ("flat", 4))),
     ],
 )
 def test_an_index_killed_at_any_change_makes_the_same_list(tmp_path: Path, folder: Path, where: str, step: int) -> None:
