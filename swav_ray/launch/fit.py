@@ -66,6 +66,7 @@ def run(fit: Fit, folder: Place, of: Result, launch: Launch) -> Result:
     lease.acquire()
     try:
         with launch.stop.noted():
+            launch.stop.raise_if_asked()
             if not (folder / SUMMARY).exists():
                 check_room(launch.scaling, launch.terminal, grows=launch.local_ray is None)
             directory.claim(folder, directory.about(of))

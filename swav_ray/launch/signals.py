@@ -64,6 +64,11 @@ class StopSignals:
         finally:
             self._noted = False
 
+    def raise_if_asked(self) -> None:
+        """Raises Interrupted if a signal has come: Python ignores an exception in a finalizer or a hook of a fork."""
+        if self.asked is not None:
+            raise Interrupted(self.asked)
+
     def _handle(self, number: int, _: types.FrameType | None) -> None:
         # It prints nothing and calls nothing of Ray: it may interrupt a print or a call of Ray.
         first = self.asked is None

@@ -117,6 +117,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
         terminal.waiting_for(f"starting {least} worker{'s' if least > 1 else ''}: {{}}")
         with stop.noted():
             try:
+                stop.raise_if_asked()
                 check_room(config.scaling, terminal, grows=local_ray is None)
                 _begin(config, run_dir, manifest, terminal, start)
                 note_launch(run_dir, began, terminal.line)

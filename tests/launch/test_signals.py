@@ -48,6 +48,19 @@ def test_the_twin_that_timeout_sends_to_the_group_is_no_second_signal() -> None:
         assert stop.asked is signal.SIGTERM
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_python_has_ignored_is_not_lost() -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with StopSignals() as stop:
+        stop.raise_if_asked()
+        Finalized()
+        with stop.noted(), pytest.raises(Interrupted, match="SIGTERM"):
+            stop.raise_if_asked()
+
+
 def test_the_signals_mean_afterwards_what_they_meant_before() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with StopSignals():
