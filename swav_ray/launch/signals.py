@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 import types
@@ -44,16 +45,25 @@ class StopSignals:
         self._asked_at = 0.0
         self._noted = False
         self._before: dict[int, Any] = {}
+        self._unraisable_before = sys.unraisablehook
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._handle)
+            self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._before:
+            sys.unraisablehook = self._unraisable_before
+
+    def _unraisable(self, found: Any) -> None:
+        # Python prints what it ignores, with a traceback; this one is not lost (`raise_if_asked`).
+        if not isinstance(found.exc_value, Interrupted):
+            self._unraisable_before(found)
 
     @contextmanager
     def noted(self) -> Iterator[None]:

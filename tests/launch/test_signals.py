@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -48,8 +49,8 @@ def test_the_twin_that_timeout_sends_to_the_group_is_no_second_signal() -> None:
         assert stop.asked is signal.SIGTERM
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_whose_exception_python_has_ignored_is_not_lost() -> None:
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_python_has_ignored_is_not_lost_and_not_printed() -> None:
     class Finalized:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGTERM)
@@ -59,6 +60,20 @@ def test_a_signal_whose_exception_python_has_ignored_is_not_lost() -> None:
         Finalized()
         with stop.noted(), pytest.raises(Interrupted, match="SIGTERM"):
             stop.raise_if_asked()
+
+
+def test_what_python_ignores_beside_a_signal_is_printed_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("broken")
+
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found.exc_value))
+    hook = sys.unraisablehook
+    with StopSignals():
+        Broken()
+    assert [str(error) for error in told] == ["broken"]
+    assert sys.unraisablehook is hook
 
 
 def test_the_signals_mean_afterwards_what_they_meant_before() -> None:

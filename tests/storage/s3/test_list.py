@@ -40,8 +40,10 @@ def test_a_listing_is_what_boto3_lists(
     marks = {f"p/{name}": b"" for name in ("a/", "m/", "m/n/", "m/n/o/", "q/x.jpg")}
     many = {f"{folder}{i:04d}.jpg": b"x" for folder in ("q/", "q/r/") for i in range(1001)}
     client = s3_server.client()
+    for mark in marks:  # one by one: SeaweedFS may lose a mark of a folder whose subfolder is marked meanwhile
+        client.put_object(Bucket=s3[5:], Key=mark, Body=b"")
     with ThreadPoolExecutor(8) as pool:
-        objects = (files | marks | many).items()
+        objects = (files | many).items()
         list(pool.map(lambda one: client.put_object(Bucket=s3[5:], Key=one[0], Body=one[1]), objects))
     monkeypatch.setattr(s3_list, "_DEEPEST_OPENING", depth)
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=s3[5:])

@@ -64,7 +64,7 @@ def test_an_outage_costs_its_patience_once_and_ends_the_reading(answers: Answers
 
     def read(_bucket: str, request: Request, _newest: float) -> bytes:
         tried.append(request[0])
-        together.wait(30)
+        together.wait(120)
         raise StorageUnavailable("gone")
 
     answers.paths = {f"/b/{index}": [(503, b"")] for index in range(200)} | {"/b/0": [(200, b"0")]}
