@@ -69,7 +69,7 @@ class Feed:
         return self
 
     def __next__(self) -> Batch:
-        batch = next(self._batches)
+        batch = with_fields(next(self._batches), changed=0)
         self.step = batch.step
         if batch.step in BAD:
             image = BAD[batch.step]
