@@ -21,7 +21,6 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,10 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
-from ray._private import services
 from ray.cluster_utils import Cluster
 from ray.core.generated import common_pb2
 
+from benchmarks.parts.patient_start import patient_start
 from benchmarks.parts.s3_server import S3Server
 from swav_ray import settings
 from swav_ray.config import Config, replace
@@ -47,23 +46,6 @@ from swav_ray.storage.place import place
 
 CPUS_PER_WORKER = 1.5
 STORE = 150 * 2**20
-
-
-def start_patiently(seconds: float = 300.0) -> None:
-    """Lets a raylet take its time to start: Ray gives up after 30 s, which eight of them on two busy cores exceed."""
-    once = services.get_node
-
-    def get_node(*arguments: Any) -> Any:
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                return once(*arguments)
-            except RuntimeError:
-                if time.monotonic() > end:
-                    raise
-            time.sleep(0.5)
-
-    services.get_node = get_node
 
 
 def make_config(options: argparse.Namespace, images: str, runs: str, name: str) -> Config:
@@ -178,8 +160,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=2, help="default %(default)s")
     options = parser.parse_args()
     os.environ.pop("RAY_ADDRESS", None)
-    start_patiently()
-    with tempfile.TemporaryDirectory() as folder:
+    # Eight raylets on two busy cores.
+    with patient_start(300), tempfile.TemporaryDirectory() as folder:
         server = S3Server(Path(folder))
         server.start()
         try:

@@ -5,6 +5,7 @@ The labelled list lies in storage too, beside the one without labels, and is mad
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,10 +45,8 @@ def labelled_in_storage(manifest: Manifest, where: Place, cache: Place) -> Manif
     key = f"{manifest.root}\n{manifest.fingerprint}\n{where}\n{version.size}\n{version.etag_or_mtime}"
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     file = cache / f"{name}.parquet"
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return load(file)
-    except FileNotFoundError:
-        pass
     join = _joined(manifest, where)
     writer = PartitionWriter(cache / f"{name}-{manifest.table.file_rows}", manifest.table.file_rows)
     classes, labelled = _write(manifest, where, join, writer)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
-from ray._private import services
 
+from benchmarks.parts.patient_start import patient_start
 from swav_ray.config import Config, replace
 from swav_ray.data.shapes import write_shapes
 from swav_ray.recipes import quickstart
@@ -28,21 +27,7 @@ def workers_get_their_cpu() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> Iterator[None]:
-    """Lets a raylet take its time on a busy machine: Ray gives up after 30 s."""
-    once = services.get_node
-
-    def get_node(*arguments: object) -> object:
-        end = time.monotonic() + 240
-        while True:
-            try:
-                return once(*arguments)
-            except RuntimeError:
-                if time.monotonic() > end:
-                    raise
-            time.sleep(0.2)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "get_node", get_node)
+    with patient_start(240):
         yield
 
 
