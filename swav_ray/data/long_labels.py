@@ -45,7 +45,7 @@ def labelled_in_storage(manifest: Manifest, where: Place, cache: Place) -> Manif
     key = f"{manifest.root}\n{manifest.fingerprint}\n{where}\n{version.size}\n{version.etag_or_mtime}"
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     file = cache / f"{name}.parquet"
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, PlaceError):  # a damaged one, or another version's, is made anew
         return load(file)
     join = _joined(manifest, where)
     writer = PartitionWriter(cache / f"{name}-{manifest.table.file_rows}", manifest.table.file_rows)

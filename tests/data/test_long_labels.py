@@ -125,3 +125,14 @@ def test_a_labelled_list_is_made_once_for_each_version_of_the_csv(images: Manife
     other = labelled_in_storage(stored, csv(tmp_path, "7,other\n8,b\n"), cache)
     assert "other" in other.classes
     assert "other" not in first.classes
+
+
+def test_a_labelled_list_that_is_damaged_is_made_anew(images: Manifest, tmp_path: Path) -> None:
+    stored, cache = in_storage(images, tmp_path), place(tmp_path / "cache")
+    file = csv(tmp_path, "7,a\n8,b\n")
+    first = labelled_in_storage(stored, file, cache)
+    (cached,) = (tmp_path / "cache").glob("*.parquet")
+    cached.write_bytes(b"damaged")
+    again = labelled_in_storage(stored, file, cache)
+    assert (again.classes, again.notes) == (first.classes, first.notes)
+    assert again.in_memory().table.equals(first.in_memory().table)
