@@ -1,7 +1,7 @@
 """One training step, its crops on the device: images/s beside a plain loop, the bare backbone and the ceilings.
 
     python -m benchmarks.step --device cpu|cuda [--model resnet50] [--batch B] [--prototypes K] [--queue Q]
-                              [--precision fp32|bf16] [--workers N] [--rounds R] [--memory]
+                              [--precision fp32|bf16] [--workers N] [--rounds R] [--memory] [--compile]
 
 Prints a table of where the time goes (stderr) and one JSON line. In the same run, taking turns:
 
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="turns of each contender (default %(default)s)")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these alone (default: all)")
     parser.add_argument("--memory", action="store_true", help="the peak of each contender too, in a process of its own")
+    parser.add_argument("--compile", action="store_true", help="ours and the backbone by torch.compile too: minutes")
     parser.add_argument("--no-table", action="store_true", help="two profiled steps less")
     arguments = parser.parse_args()
     config = config_of(arguments.model, arguments.batch, arguments.prototypes, arguments.queue, arguments.precision)
@@ -62,6 +63,7 @@ def main() -> None:
         device,
         arguments.rounds,
         contenders=arguments.contenders,
+        compiled=arguments.compile,
         memory=arguments.memory,
         tables=not arguments.no_table,
     )
@@ -71,10 +73,18 @@ def main() -> None:
 
 
 def compared(
-    config: Config, device: torch.device, rounds: int, *, contenders: list[str] | None, memory: bool, tables: bool
+    config: Config,
+    device: torch.device,
+    rounds: int,
+    *,
+    contenders: list[str] | None,
+    compiled: bool,
+    memory: bool,
+    tables: bool,
 ) -> dict[str, Any]:
     """Seconds of every contender, and what follows from them."""
-    build = {name: step for name, step in builders(config).items() if not contenders or name in contenders}
+    every = builders(config, compiled=compiled)
+    build = {name: step for name, step in every.items() if not contenders or name in contenders}
     work = {name: step(config, device) for name, step in build.items()}
     seconds = dict.fromkeys(work, float("inf"))
     for turn in range(rounds):

@@ -25,6 +25,11 @@ def ours(config: Config, device: torch.device) -> Step:
     return lambda: learner.step(crops, STEP)
 
 
+def ours_compiled(config: Config, device: torch.device) -> Step:
+    """The same with `performance.compile`."""
+    return ours(replace(config, performance={"compile": True}), device)
+
+
 def plain(config: Config, device: torch.device) -> Step:
     """The plain loop in the config's precision."""
     loop = PlainStep(config, device)
@@ -47,18 +52,25 @@ def backbone_channels_last(config: Config, device: torch.device) -> Step:
     return _backbone(config, device, channels_last=True)
 
 
-def _backbone(config: Config, device: torch.device, *, channels_last: bool) -> Step:
+def backbone_compiled(config: Config, device: torch.device) -> Step:
+    """Channels-last, by torch.compile."""
+    return _backbone(config, device, channels_last=True, compiled=True)
+
+
+def _backbone(config: Config, device: torch.device, *, channels_last: bool, compiled: bool = False) -> Step:
     bare = BareBackbone(config, device, channels_last=channels_last)
+    if compiled:
+        bare.model.compile(dynamic=False)
     crops = bare.prepare(random_crops(config, device))
     return lambda: bare.step(crops)
 
 
-def builders(config: Config) -> dict[str, Callable[[Config, torch.device], Step]]:
-    """The contenders by name."""
+def builders(config: Config, *, compiled: bool = False) -> dict[str, Callable[[Config, torch.device], Step]]:
+    """The contenders by name; `compiled`: those of torch.compile too."""
     found = {"ours": ours, "plain": plain}
     if config.train.precision == "bf16":
         found["plain_fp32"] = plain_fp32
-    return found | {
-        "backbone_contiguous": backbone_contiguous,
-        "backbone_channels_last": backbone_channels_last,
-    }
+    found |= {"backbone_contiguous": backbone_contiguous, "backbone_channels_last": backbone_channels_last}
+    if compiled:
+        found |= {"ours_compiled": ours_compiled, "backbone_compiled": backbone_compiled}
+    return found

@@ -35,6 +35,12 @@ class PerformanceConfig:
         "On CPUs, keep the memory that a step frees for the next one instead of giving it back to the system.",
         resumable=True,
     )
+    compile: bool = setting(
+        False,
+        "Run the backbone through torch.compile, which takes minutes at each start of the workers. No faster on a CPU; "
+        "never measured on a GPU.",
+        resumable=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,8 +18,8 @@ from swav_ray.config import replace
 from swav_ray.health import black_box
 from swav_ray.health.black_box import BlackBox
 from swav_ray.model.swav import SwAVModel
+from swav_ray.training.device_batches import to_device
 from swav_ray.training.learner import Learner
-from swav_ray.training.loop import to_device
 
 
 @dataclass

@@ -6,7 +6,7 @@ The published checkpoints have trunk, head and prototypes in one namespace (`con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ class SwAVModel(ResNet):
     ) -> None:
         super().__init__(depth, width=width, small_image_stem=small_image_stem)
         self.trunk_learns = True
+        self._compiled: Callable[[Tensor], Tensor] | None = None
         self.projection_head: nn.Module
         if hidden_dim:
             self.projection_head = nn.Sequential(
@@ -92,6 +93,13 @@ class SwAVModel(ResNet):
         """Images (N, 3, H, W) to the trunk's features (N, `feature_dim`), which is what is evaluated."""
         return ResNet.forward(self, images)
 
+    def compile_trunk(self) -> None:
+        """Has `forward` run the trunk through torch.compile: kernels of their own for each resolution and row count.
+
+        `features`, which evaluations call with images of any size, stays as it is. Results differ by rounding.
+        """
+        self._compiled = torch.compile(self.features, dynamic=False)
+
     def forward(self, crops: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:  # type: ignore[override]
         """Embeds crops, all crops of one resolution in one forward.
 
@@ -102,7 +110,7 @@ class SwAVModel(ResNet):
             embeddings (sum of rows, D), L2-normalised, and for each prototype head scores (sum of rows, K).
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_learns):
-            features = torch.cat([self.features(group) for group in crops])
+            features = torch.cat([(self._compiled or self.features)(group) for group in crops])
         projected = self.projection_head(features)
         # Scores are divided by epsilon and temperature, which would magnify the rounding of half precision.
         with torch.autocast(projected.device.type, enabled=False):

@@ -73,6 +73,7 @@ class Learner:
     Attributes:
         on_gradient: is called with the step between its gradient and its update, also if the step is then refused; must
             change nothing.
+        meanwhile: is called when the device has all of a step's work, before its result is waited for.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Learner:
         self.world = world or World()
         self.refused_steps = 0
         self.on_gradient: Callable[[int], None] = lambda _: None
+        self.meanwhile: Callable[[], None] = lambda: None
         # float64 is for following the published loop, whose sums channels-last would add in another order.
         layout = torch.contiguous_format if dtype == torch.float64 else torch.channels_last
         model = build_model(config).to(self.device, dtype).to(memory_format=layout)
@@ -104,6 +106,8 @@ class Learner:
         )
         if train.sync_batchnorm:
             synchronize(model, self.world.group, self._parts)
+        if config.performance.compile:
+            model.compile_trunk()
         self.model = model
         self._forward = self.world.average_gradients(model)
         named = list(model.named_buffers())
@@ -161,6 +165,7 @@ class Learner:
         loss, norm = self.world.sum(own_loss), self.optimizer.gradient_norm()
         self.on_gradient(step)
         self._update(step, loss, norm)
+        self.meanwhile()
         found = torch.stack([loss, norm.to(loss)]).tolist()  # the step's one wait for the device
         if refused := why_refuse(self.config, *found):
             self.refused_steps += 1
@@ -256,6 +261,10 @@ class Learner:
         """Embeddings (V, B, D) and scores, heads of (V, B, K), of the images `rows` of the global batch."""
         batch = self.config.train.global_batch_size
         self._parts.begin(rows, batch, communicate=self._passes.communicate)
+        if self.config.performance.compile:
+            # What changes while a graph is compiled is compiled again at the next step.
+            for count in (*map(len, crops), sum(map(len, crops))):
+                self._parts.pieces(count, crops[0].device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16"):
             embeddings, scores = (self._forward if learns else self.model)(crops)
         total = self.config.crops.total

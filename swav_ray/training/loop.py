@@ -9,16 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from swav_ray.config import Config
 from swav_ray.data.batch import Batch
 from swav_ray.data.quarantine import Quarantine
-from swav_ray.model.normalize import normalize
 from swav_ray.run.step_record import StepRecord
 from swav_ray.training.control import Request, Tally, agree, tally
-from swav_ray.training.device_color import color_and_blur
+from swav_ray.training.device_batches import DeviceBatches, SentBatch, to_device
 from swav_ray.training.learner import Diverged, Learner, StepResult
 
 _READY_SECONDS = 0.5  # between questions to the other workers while batches are late
@@ -71,12 +68,12 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
         Diverged: more than `train.max_refused_steps` steps were refused, and the last good state is saved; or the
             state that was due to be saved is not one that can be trained on.
     """
-    loop = _Loop(learner, feed, hooks, end)
+    loop = _Loop(learner, feed, hooks, start, end)
     for step in range(start, end):
         if (request := loop.wait(step)).ends:
             return step, request
-        batch, waited = loop.load(step)
-        result = loop.step(batch, step)
+        sent, waited = loop.load(step)
+        result, batch = loop.step(sent, step), sent.batch
         total = loop.agree(batch, waited)
         loop.record(step, batch, result, total)
         loop.save(step + 1, result, total.request)
@@ -88,9 +85,12 @@ def train(learner: Learner, feed: Iterator[Batch], hooks: Hooks, *, start: int, 
 class _Loop:
     """The parts of a step. Every time in a record is that since the part before it."""
 
-    def __init__(self, learner: Learner, feed: Iterator[Batch], hooks: Hooks, end: int) -> None:
-        self._learner, self._feed, self._hooks, self._end = learner, feed, hooks, end
+    def __init__(self, learner: Learner, feed: Iterator[Batch], hooks: Hooks, start: int, end: int) -> None:
+        self._learner, self._hooks, self._end = learner, hooks, end
         self._world, self._device, self._config = learner.world, learner.device, learner.config
+        self._batches = DeviceBatches(feed, hooks.ready, self._config, self._device, count=end - start)
+        if self._device.type == "cuda":  # a CPU would gain nothing, and hold one batch more
+            learner.meanwhile = self._batches.send_next
         self._untried: tuple[Batch, int] | None = None  # what made the present state, until that was tried
         self._late = True
         self._saving = self._evaluating = 0.0  # seconds, after the last step
@@ -104,7 +104,8 @@ class _Loop:
         so they do only while some worker waits.
         """
         while self._late:
-            ready, request = agree(self._world, self._device, self._hooks.ready(_READY_SECONDS), self._hooks.request())
+            ready = self._batches.ready(_READY_SECONDS)
+            ready, request = agree(self._world, self._device, ready, self._hooks.request())
             if request & Request.POLL:
                 self._hooks.poll()
             if request.ends or request & Request.SAVE:
@@ -114,26 +115,26 @@ class _Loop:
             self._late = not ready
         return Request.NONE
 
-    def load(self, step: int) -> tuple[Batch, float]:
+    def load(self, step: int) -> tuple[SentBatch, float]:
         """This worker's batch of the step, and the seconds that it was waited for."""
-        batch = next(self._feed)
-        if batch.step != step:
-            raise RuntimeError(f"the batch of step {batch.step} came when step {step} was due")
-        return batch, time.perf_counter() - self._began
+        sent = self._batches.next()
+        if sent.batch.step != step:
+            raise RuntimeError(f"the batch of step {sent.batch.step} came when step {step} was due")
+        return sent, time.perf_counter() - self._began
 
-    def step(self, batch: Batch, step: int) -> StepResult:
-        crops = to_device(batch, self._config, self._device)
+    def step(self, sent: SentBatch, step: int) -> StepResult:
+        crops = sent.crops(self._config)
         result = self._learner.step(crops, step)
         if result.refused:
-            self._hooks.refused(batch, result)
+            self._hooks.refused(sent.batch, result)
         else:
-            self._untried = batch, step
+            self._untried = sent.batch, step
         self._hooks.observe(step, result, crops)
         return result
 
     def agree(self, batch: Batch, waited: float) -> Tally:
         """Sums the step over all workers."""
-        total = tally(self._world, self._device, batch, waited, self._hooks.ready(0.0), self._hooks.request())
+        total = tally(self._world, self._device, batch, waited, self._batches.ready(0.0), self._hooks.request())
         self._late = total.late
         if total.changed:
             self._hooks.changed(total.changed)
@@ -222,22 +223,3 @@ class _Loop:
         """Seconds since the last part of the step."""
         before, self._began = self._began, time.perf_counter()
         return self._began - before
-
-
-def to_device(batch: Batch, config: Config, device: torch.device) -> list[Tensor]:
-    """A batch as the network takes it: one (count x rows, 3, size, size) normalised tensor a resolution."""
-    colors = batch.colors(config.crops)
-    crops = []
-    for index, group in enumerate(batch.groups(config.crops)):
-        pixels = _send(torch.from_numpy(group).flatten(0, 1), device)
-        if colors is None:
-            crops.append(normalize(pixels))
-        else:
-            parameters = _send(torch.from_numpy(colors[index]), device)
-            crops.append(normalize(color_and_blur(pixels, parameters, config.augment.blur_sigma[1])))
-    return crops
-
-
-def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    # From pinned memory the copy overlaps with what the device is doing.
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

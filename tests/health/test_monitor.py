@@ -16,8 +16,8 @@ from swav_ray.health.rules import Evidence, Judgement
 from swav_ray.run.health_log import COLLAPSING, DIVERGING, HEALTHY, STUCK, WARMING_UP
 from swav_ray.run.messages import HealthChanged
 from swav_ray.training.control import Request
+from swav_ray.training.device_batches import to_device
 from swav_ray.training.learner import Learner
-from swav_ray.training.loop import to_device
 from tests.training.test_loop import PLAN, batches
 
 LONG = {"train": {"epochs": 9}}  # 27 steps, three an epoch

@@ -18,9 +18,9 @@ from swav_ray.health.replay import replay
 from swav_ray.run import layout
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
 from swav_ray.storage.place import Place, place
+from swav_ray.training.device_batches import to_device
 from swav_ray.training.distributed import World
 from swav_ray.training.learner import Learner, StepResult
-from swav_ray.training.loop import to_device
 from tests.in_process import make_run, run, tiny
 from tests.training.test_loop import PLAN, batches
 
