@@ -13,6 +13,8 @@ import torch
 
 from swav_ray import command_line, export, settings
 from swav_ray.config import replace
+from swav_ray.data import manifest
+from swav_ray.data.shapes import write_shapes
 from swav_ray.embed import __main__ as embed
 from swav_ray.evaluate import __main__ as evaluate
 from swav_ray.inspect import describe, main
@@ -50,6 +52,9 @@ def make_run(folder: Path, **train: object) -> Place:
         learner.model.bn1.weight.mul_(2)
     checkpoint.write(run_dir, checkpoint.snapshot(learner, 20, None))
     measurements.append(run_dir, {"step": 20, "knn_top1": 54.36})
+    images = place(folder) / "_data" / "shapes"  # where 0.1.0 drew them
+    write_shapes(images, train=4, test=0, size=16)
+    manifest.save(manifest.build(images.uri), run_dir / layout.MANIFEST)
     return run_dir
 
 
@@ -61,8 +66,8 @@ def test_a_run_says_how_far_it_is_and_how_its_weights_moved_since_its_random_one
     run_dir = make_run(tmp_path)
     found = rows(describe(run_dir.uri))
     assert found["file"] == f"{run_dir}/checkpoints/step-000000020/model.safetensors"
-    manifest = json.loads((layout.checkpoint_folder(run_dir, 20) / layout.CHECKPOINT_MANIFEST).read_bytes())
-    assert found["sha256"] == manifest[layout.MODEL]["sha256"]
+    files = json.loads((layout.checkpoint_folder(run_dir, 20) / layout.CHECKPOINT_MANIFEST).read_bytes())
+    assert found["sha256"] == files[layout.MODEL]["sha256"]
     assert found["trunk"].startswith("resnet18, 0.125 times as wide: 64 features, ")
     assert found["head"] == "projection 64 -> 6 -> 4; prototypes 5"
     assert found["images"] == "40 x 40 pixels; mean 0.485 0.456 0.406, std 0.228 0.224 0.225"

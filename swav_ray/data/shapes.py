@@ -1,7 +1,8 @@
-"""The built-in data set: small JPEGs of ten classes, pairs of one of five outlines and one of five textures.
+"""The built-in data set: small JPEGs of one object each; its texture, one of ten, is the class.
 
-Colour, position, scale, tilt, background and clutter vary at random, so neighbours in pixel space say little about the
-class, while an outline and a texture survive every augmentation of SwAV: what the quickstart has to learn.
+Outline, place, size, tilt, tints and background vary at random, so neighbours in pixel space say little about the
+class, while a texture survives every augmentation of SwAV: what the quickstart has to learn. Tints are faint, since
+crops of an image that share a strong colour are told by it before they are by a texture.
 
 Sample i of a split is drawn from a counter keyed (seed, split, i) alone, and the pixels are made with integer drawing
 and plain arithmetic (no libm call decides a pixel), so the same arguments give the same images on any machine; the
@@ -25,13 +26,22 @@ from swav_ray.data.formats.names import SPLITS
 from swav_ray.data.formats.shard_writer import ShardLayout, StoredImage, write_shard
 
 OUTLINES = ("disc", "square", "triangle", "star", "cross")
-# Every texture is on two outlines and every outline has two textures, so neither alone tells the class.
-KINDS = tuple((outline, (outline + shift) % 5) for outline in range(5) for shift in (0, 2))
-TEXTURES = ("plain", "striped", "spotted", "checked", "speckled")
+TEXTURES = (
+    "dotted",
+    "striped",
+    "tiled",
+    "checked",
+    "speckled",
+    "hatched",
+    "barred",
+    "zigzag",
+    "ruled",
+    "ringed",
+)
 MARKER = "_shapes.json"
 RADIUS = (0.26, 0.38)
-PERIOD = (0.23, 0.29)
-_VERSION = 2  # of the drawing; a data set of another version is not this one
+PERIOD = (0.184, 0.232)
+VERSION = 3  # of the drawing; a data set of another version is not this one
 _JPEG_QUALITY = 92
 # Not `imported_layout`: runs hold fingerprints of shards that were written like this.
 _LAYOUT = ShardLayout(
@@ -60,8 +70,8 @@ class Folder(Protocol):
 
 
 def class_names() -> tuple[str, ...]:
-    """The ten names in the order of the labels, e.g. ``striped square``."""
-    return tuple(f"{TEXTURES[texture]} {OUTLINES[outline]}" for outline, texture in KINDS)
+    """The ten names in the order of the labels, e.g. ``striped``."""
+    return TEXTURES
 
 
 def draw_image(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray, int]:
@@ -80,21 +90,21 @@ def draw_image(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndar
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * rng.random()
 
-    label = int(uniform(0, len(KINDS)))
-    outline, texture = KINDS[label]
+    label = int(uniform(0, len(TEXTURES)))
     image = _background(size, uniform)
-    mask = _outline_mask(OUTLINES[outline], size, uniform)[..., None]
-    fill = _texture(TEXTURES[texture], size, uniform)[..., None]
-    dark, light = _color(uniform, 0, 90), _color(uniform, 150, 255)
+    mask = _outline_mask(OUTLINES[int(uniform(0, len(OUTLINES)))], size, uniform)[..., None]
+    fill = _texture(TEXTURES[label], size, uniform)[..., None]
+    dark, light = _tint(uniform, 0, 60), _tint(uniform, 190, 255)
     image += mask * (dark + fill * (light - dark) - image)
     noise = np.frombuffer(rng.bytes(size * size * 3), np.uint8).reshape(size, size, 3)
     image += noise * np.float32(0.05)
     return np.clip(image, 0, 255).astype(np.uint8), label
 
 
-def _color(uniform: Uniform, low: float, high: float) -> np.ndarray:
-    """A random RGB colour whose channels lie in [low, high], (3,) float32."""
-    return np.array([uniform(low, high) for _ in range(3)], np.float32)
+def _tint(uniform: Uniform, low: float, high: float) -> np.ndarray:
+    """A random grey in [low, high] with a faint colour, RGB, (3,) float32."""
+    grey = uniform(low, high)
+    return np.clip(np.array([grey + uniform(-20, 20) for _ in range(3)], np.float32), 0, 255)
 
 
 def _direction(uniform: Uniform, limit: float = np.pi) -> tuple[float, float]:
@@ -110,24 +120,15 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _background(size: int, uniform: Uniform) -> np.ndarray:
-    """A colour gradient with blotches and a few lines and blots as clutter, (size, size, 3) float32 in 0..255."""
+    """A grey gradient with blotches, (size, size, 3) float32, about 0..255."""
     x, y = _grid(size)
     cos, sin = (np.float32(v) for v in _direction(uniform))
-    ramp = np.clip(x * cos + y * sin + np.float32(0.5), 0, 1)[..., None]
-    start, end = _color(uniform, 20, 235), _color(uniform, 20, 235)
-    image = start + ramp * (end - start)
+    ramp = np.clip(x * cos + y * sin + np.float32(0.5), 0, 1)
+    start, end = np.float32(uniform(20, 235)), np.float32(uniform(20, 235))
     coarse = np.array([[uniform(0, 255) for _ in range(4)] for _ in range(4)], np.float32).astype(np.uint8)
     blotches = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    image += (blotches[..., None] - 128) * np.float32(0.2)
-    canvas = np.clip(image, 0, 255).astype(np.uint8)
-    for _ in range(5):
-        ends = [(int(uniform(0, size)), int(uniform(0, size))) for _ in range(2)]
-        color = _color(uniform, 0, 255).tolist()
-        if uniform(0, 1) < 0.5:
-            cv2.line(canvas, ends[0], ends[1], color, max(1, size // 48), cv2.LINE_AA)
-        else:
-            cv2.circle(canvas, ends[0], int(uniform(0.03, 0.08) * size), color, cv2.FILLED, cv2.LINE_AA)
-    return canvas.astype(np.float32)
+    grey = start + ramp * (end - start) + (blotches - 128) * np.float32(0.2)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _corners(outline: str) -> np.ndarray:
@@ -170,31 +171,39 @@ def _outline_mask(outline: str, size: int, uniform: Uniform) -> np.ndarray:
 
 
 def _texture(texture: str, size: int, uniform: Uniform) -> np.ndarray:
-    """A pattern in a random direction and scale, (size, size) float32 in 0..1, edges about one pixel soft."""
+    """A pattern of random phase and scale, turned by up to 15 degrees; (size, size) float32 in 0..1, edges soft."""
     x, y = _grid(size)
-    cos, sin = (np.float32(v) for v in _direction(uniform, np.pi / 4))
-    period = np.float32(uniform(*PERIOD) * (1.5 if texture == "checked" else 1))
-    across = _wave((x * cos + y * sin) / period + np.float32(uniform(0, 1)))
-    along = _wave((y * cos - x * sin) / period + np.float32(uniform(0, 1)))
-    if texture == "plain":
-        return np.full_like(across, uniform(0, 1))
-    if texture == "striped":
-        inside = across
-    elif texture == "spotted":
-        inside = np.float32(0.36) - np.sqrt((0.5 - 2 * across) ** 2 + (0.5 - 2 * along) ** 2) / 2
-    elif texture == "checked":
-        inside = across * along * 4
-    else:
+    cos, sin = (np.float32(v) for v in _direction(uniform, np.pi / 12))
+    period = np.float32(uniform(*PERIOD))
+    a = (x * cos + y * sin) / period + np.float32(uniform(0, 1))
+    b = (y * cos - x * sin) / period + np.float32(uniform(0, 1))
+    if texture == "speckled":
         grain = size // 2
         coarse = np.array([uniform(0, 255) for _ in range(grain * grain)], np.float32).reshape(grain, grain)
         grains = np.where(coarse > 127, 255, 0).astype(np.uint8)
         return cv2.resize(grains, (size, size), interpolation=cv2.INTER_NEAREST).astype(np.float32) / 255
+    inside = {
+        "striped": lambda: _wave(a),
+        "barred": lambda: _wave(b),
+        "hatched": lambda: _wave(2 * a) / 2,
+        "ruled": lambda: _wave(2 * b) / 2,
+        "zigzag": lambda: _wave(a + 2 * np.abs(_wave(b))),
+        "checked": lambda: _wave(a / 1.5) * _wave(b / 1.5) * 6,
+        "tiled": lambda: _wave(a) * _wave(b) * 4,
+        "dotted": lambda: np.float32(0.18) - _length(0.5 - 2 * _wave(2 * a), 0.5 - 2 * _wave(2 * b)) / 4,
+        "ringed": lambda: np.float32(0.13) - np.abs(_length(a % 1 - 0.5, b % 1 - 0.5) - np.float32(0.3)),
+    }[texture]()
     return np.clip(inside * period * np.float32(size) + np.float32(0.5), 0, 1)
 
 
 def _wave(t: np.ndarray) -> np.ndarray:
     """A triangle wave of period 1 between -1/4 and 1/4."""
     return np.abs(t - np.floor(t) - np.float32(0.5)) - np.float32(0.25)
+
+
+def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of vectors; by a square root, which is the same on any machine, as libm's hypot need not be."""
+    return np.sqrt(x * x + y * y)
 
 
 def _images(indices: range, *, split: str, size: int, seed: int) -> Iterator[StoredImage]:
@@ -227,7 +236,7 @@ def write_shapes(
             f"shapes: train={train} (>= 1), test={test} (>= 0), size={size} (>= 16), seed={seed} (0 to 2**63 - 1), "
             f"rows_per_shard={rows_per_shard} (>= 1): a value is out of range"
         )
-    wanted = {"version": _VERSION, "train": train, "test": test, "size": size, "seed": seed, "rows": rows_per_shard}
+    wanted = {"version": VERSION, "train": train, "test": test, "size": size, "seed": seed, "rows": rows_per_shard}
     marker = out / MARKER
     if marker.exists():
         found = json.loads(marker.read_bytes())

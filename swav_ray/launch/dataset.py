@@ -21,13 +21,20 @@ FIRST_CONTACT = 10.0  # seconds after which a storage that never answered is tak
 _SHAPES_SIZE = {"train": 6000, "test": 1000, "size": 48, "seed": 0, "rows_per_shard": 1024}
 
 
-def images_of(config: Config) -> str:
-    """The place of a run's images; the built-in ones are made if need be. Raises ConfigError if none is named."""
+def images_of(config: Config, own: Manifest | None = None) -> str:
+    """The place of a run's images; the built-in ones are made if need be. Raises ConfigError if none is named.
+
+    Args:
+        own: the list that the run began with. The built-in images may have been drawn anew since then; a run goes on
+            with those that it has.
+    """
     uri = config.data.uri
     if not uri:
         raise ConfigError("data.uri", uri, "names no images; give a local folder or s3://bucket/prefix")
     if uri == SHAPES:
         folder = shapes_folder(place(config.run.storage))
+        if own is not None and place(own.root).name != folder.name:
+            return own.root
         write_shapes(folder, **_SHAPES_SIZE)
         uri = folder.uri
     return uri
@@ -38,28 +45,28 @@ def manifest_of(config: Config, run_dir: Place, terminal: Terminal, *, begun: bo
 
     Raises ConfigError, PlaceError: no place is named, or what is there cannot be trained on.
     """
-    uri = images_of(config)
+    begun = begun and (run_dir / MANIFEST).exists()
+    own = manifests.load(run_dir / MANIFEST) if begun else None
+    uri = images_of(config, own)
     place(uri).exists(patience=FIRST_CONTACT)
     cache = manifests.cache_of(config.run.storage)
     found = manifests.load_or_build(uri, cache, progress=terminal.count, recheck=config.data.recheck)
     said: tuple[str, ...] = ()
-    begun = begun and (run_dir / MANIFEST).exists()
     if config.data.labels and not isinstance(found.table, Partitions):
         found, said = with_labels(found, place(config.data.labels), keep_own=True)
-    elif config.data.labels and not begun:  # a run that has begun has them in its own list
+    elif config.data.labels and own is None:  # a run that has begun has them in its own list
         terminal.waiting_for("finding the labels: {}")
         found = labelled_in_storage(found, place(config.data.labels), cache)
     found = found.decoded_by(config.data)
     looks = found.looks.notes(found.decoding) if found.looks else []
     for note in (*found.notes, *said, *looks):
         terminal.line(f"note: {note}")
-    if not begun:
+    if own is None:
         terminal.waiting_for("comparing the images: {}")
         found, note = with_twins(found, config.data)
         if note:
             terminal.line(f"note: {note}")
         return found
-    own = manifests.load(run_dir / MANIFEST)
     if own.fingerprint != found.fingerprint:
         terminal.line(
             f"warning: {uri} has changed since this run began ({len(own):,} images, now {len(found):,}); "

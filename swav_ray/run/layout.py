@@ -1,7 +1,7 @@
 """The name of every file that a run, a sweep and a storage hold, once. The names are a format: older runs have them.
 
 STORAGE/
-  _data/manifests/           cached manifests      _data/shapes/    the built-in data set
+  _data/manifests/           cached manifests      _data/shapes-3/  the built-in data set
   NAME/                      a run
     config.yaml              feeds `--config`; with it the run has begun
     manifest.parquet         the samples
@@ -77,9 +77,9 @@ ORIGIN = "origin.json"  # beside a checkpoint that a trial hands to Tune: whose 
 SWEEPS = "sweeps"
 _DATA = "_data"
 _MANIFESTS = "manifests"
-_SHAPES = "shapes"
+_SHAPES = "shapes-3"  # with the version of the drawing; 0.1.0 had `shapes`
 
-IN_STORAGE_CACHE = re.compile(rf"(?:^|/){_DATA}/(?:{_MANIFESTS}|{_SHAPES})/")
+IN_STORAGE_CACHE = re.compile(rf"(?:^|/){_DATA}/(?:{_MANIFESTS}|shapes(?:-[0-9]+)?)/")
 """Matches the name of a file that a storage holds for all its runs."""
 
 

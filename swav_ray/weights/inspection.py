@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from swav_ray.data import manifest
 from swav_ray.run import layout, measurements
 from swav_ray.run.about import About
 from swav_ray.storage.place import Place, PlaceError, place
@@ -99,7 +100,9 @@ def images_of(about: About, run_dir: Place | None) -> str:
     uri: str = about.config.get("data", {}).get("uri", "")
     if not uri.startswith(_BUILT_IN):
         return uri
-    return layout.shapes_folder(run_dir.parent).uri if run_dir is not None else ""
+    if run_dir is None or not (run_dir / layout.MANIFEST).exists():
+        return ""
+    return manifest.load(run_dir / layout.MANIFEST).root
 
 
 def keys(backbone: Backbone) -> list[str]:

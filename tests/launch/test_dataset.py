@@ -11,10 +11,12 @@ from swav_ray.config import Config, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.indexing.partitions import Partitions
 from swav_ray.data.manifest import save
+from swav_ray.data.shapes import VERSION, write_shapes
 from swav_ray.launch import dataset
 from swav_ray.launch.dataset import manifest_of
+from swav_ray.recipes import quickstart
 from swav_ray.report.terminal import Terminal
-from swav_ray.run.layout import MANIFEST
+from swav_ray.run.layout import MANIFEST, shapes_folder
 from swav_ray.storage.place import place
 from tests.data.images import image, write_files
 
@@ -38,3 +40,21 @@ def test_a_long_list_gets_its_labels_once(
     with mock.patch.object(dataset, "labelled_in_storage", side_effect=AssertionError("joined again")):
         again = manifest_of(config, run_dir, Terminal(0.0), begun=True)
     assert again.labels.tolist() == found.labels.tolist()
+
+
+def test_the_built_in_images_have_a_folder_for_each_drawing(tmp_path: Path) -> None:
+    assert shapes_folder(place(tmp_path)).name == f"shapes-{VERSION}"
+
+
+def test_a_run_that_began_with_the_images_of_0_1_0_goes_on_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = place(tmp_path / "runs")
+    write_shapes(storage / "_data" / "shapes", train=8, test=2, size=16)
+    config = replace(quickstart(), run={"storage": storage.uri, "name": "old"})
+    run_dir = storage / "old"
+    save(manifests.build((storage / "_data" / "shapes").uri), run_dir / MANIFEST)
+    found = manifest_of(config, run_dir, Terminal(0.0), begun=True)
+    assert (len(found), place(found.root).name) == (10, "shapes")
+    assert not shapes_folder(storage).exists()
+    assert "changed" not in capsys.readouterr().out

@@ -35,6 +35,7 @@ def test_what_all_runs_of_a_storage_share_is_told_by_its_name() -> None:
     for folder in (layout.manifest_cache(storage), layout.shapes_folder(storage)):
         assert layout.IN_STORAGE_CACHE.search(f"{folder.uri}/0123.parquet")
     assert layout.IN_STORAGE_CACHE.search("_data/manifests/0123.parquet")
+    assert layout.IN_STORAGE_CACHE.search("_data/shapes/train-00000-of-00006.parquet")  # of 0.1.0
     assert not layout.IN_STORAGE_CACHE.search("my_data/shapes/train-0.parquet")
 
 
