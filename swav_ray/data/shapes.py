@@ -1,8 +1,9 @@
-"""The built-in data set: small JPEGs of one object each; its texture, one of ten, is the class.
+"""The built-in data set: small JPEGs of ten classes, each a texture; five outlines have two of the textures each.
 
-Outline, place, size, tilt, tints and background vary at random, so neighbours in pixel space say little about the
-class, while a texture survives every augmentation of SwAV: what the quickstart has to learn. Tints are faint, since
-crops of an image that share a strong colour are told by it before they are by a texture.
+Place, size, tilt, phase and background vary at random, so neighbours in pixel space say little about the class, while a
+texture survives every augmentation of SwAV: what the quickstart has to learn. Images are grey and their backgrounds
+are equally bright on the whole, since SwAV tells images apart by whatever their crops share: colour and brightness
+come first.
 
 Sample i of a split is drawn from a counter keyed (seed, split, i) alone, and the pixels are made with integer drawing
 and plain arithmetic (no libm call decides a pixel), so the same arguments give the same images on any machine; the
@@ -26,17 +27,13 @@ from swav_ray.data.formats.names import SPLITS
 from swav_ray.data.formats.shard_writer import ShardLayout, StoredImage, write_shard
 
 OUTLINES = ("disc", "square", "triangle", "star", "cross")
+# Two for each outline, unlike each other.
 TEXTURES = (
-    "dotted",
-    "striped",
-    "tiled",
-    "checked",
-    "speckled",
-    "hatched",
-    "barred",
-    "zigzag",
-    "ruled",
-    "ringed",
+    ("dotted", "barred"),
+    ("tiled", "striped"),
+    ("checked", "hatched"),
+    ("speckled", "ruled"),
+    ("ringed", "zigzag"),
 )
 MARKER = "_shapes.json"
 RADIUS = (0.26, 0.38)
@@ -70,8 +67,8 @@ class Folder(Protocol):
 
 
 def class_names() -> tuple[str, ...]:
-    """The ten names in the order of the labels, e.g. ``striped``."""
-    return TEXTURES
+    """The ten names in the order of the labels, e.g. ``striped square``."""
+    return tuple(f"{texture} {outline}" for outline, pair in zip(OUTLINES, TEXTURES, strict=True) for texture in pair)
 
 
 def draw_image(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndarray, int]:
@@ -90,21 +87,15 @@ def draw_image(index: int, *, split: str, size: int, seed: int) -> tuple[np.ndar
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * rng.random()
 
-    label = int(uniform(0, len(TEXTURES)))
+    label = int(uniform(0, 2 * len(OUTLINES)))
     image = _background(size, uniform)
-    mask = _outline_mask(OUTLINES[int(uniform(0, len(OUTLINES)))], size, uniform)[..., None]
-    fill = _texture(TEXTURES[label], size, uniform)[..., None]
-    dark, light = _tint(uniform, 0, 60), _tint(uniform, 190, 255)
+    mask = _outline_mask(OUTLINES[label // 2], size, uniform)
+    fill = _texture(TEXTURES[label // 2][label % 2], size, uniform)
+    dark, light = np.float32(uniform(0, 60)), np.float32(uniform(190, 255))
     image += mask * (dark + fill * (light - dark) - image)
     noise = np.frombuffer(rng.bytes(size * size * 3), np.uint8).reshape(size, size, 3)
-    image += noise * np.float32(0.05)
-    return np.clip(image, 0, 255).astype(np.uint8), label
-
-
-def _tint(uniform: Uniform, low: float, high: float) -> np.ndarray:
-    """A random grey in [low, high] with a faint colour, RGB, (3,) float32."""
-    grey = uniform(low, high)
-    return np.clip(np.array([grey + uniform(-20, 20) for _ in range(3)], np.float32), 0, 255)
+    noisy = image[..., None] + noise * np.float32(0.05)
+    return np.clip(noisy, 0, 255).astype(np.uint8), label
 
 
 def _direction(uniform: Uniform, limit: float = np.pi) -> tuple[float, float]:
@@ -120,15 +111,9 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _background(size: int, uniform: Uniform) -> np.ndarray:
-    """A grey gradient with blotches, (size, size, 3) float32, about 0..255."""
-    x, y = _grid(size)
-    cos, sin = (np.float32(v) for v in _direction(uniform))
-    ramp = np.clip(x * cos + y * sin + np.float32(0.5), 0, 1)
-    start, end = np.float32(uniform(20, 235)), np.float32(uniform(20, 235))
-    coarse = np.array([[uniform(0, 255) for _ in range(4)] for _ in range(4)], np.float32).astype(np.uint8)
-    blotches = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    grey = start + ramp * (end - start) + (blotches - 128) * np.float32(0.2)
-    return np.repeat(grey[..., None], 3, axis=2)
+    """Blotches of greys, (size, size) float32 in 40..215."""
+    coarse = np.array([[uniform(40, 216) for _ in range(6)] for _ in range(6)], np.float32).astype(np.uint8)
+    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
 
 
 def _corners(outline: str) -> np.ndarray:

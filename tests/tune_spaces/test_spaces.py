@@ -75,12 +75,11 @@ def test_words_for_the_sweep_and_for_the_recipe_are_told_apart() -> None:
         "knn",
         "images",
         "--crops.counts",
-        "2",
         "4",
         "--name=x",
     ]
     keywords = parse({}, words, {"recipe": "quickstart", "name": "y", "seed": 5})
-    recipe = replace(quickstart(), train={"epochs": 2}, crops={"counts": (2, 4)})
+    recipe = replace(quickstart(), train={"epochs": 2}, crops={"counts": (4,)})
     assert keywords == {"num_samples": 3, "objective": ["knn", "images"], "name": "x", "seed": 5, "recipe": recipe}
 
 
