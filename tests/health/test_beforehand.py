@@ -8,7 +8,8 @@ import pytest
 
 from swav_ray.config import Config, replace
 from swav_ray.health.beforehand import Concern, concerns
-from swav_ray.recipes import RECIPES, quickstart
+from swav_ray.recipes import RECIPES
+from tests.quickstarts import quickstart
 
 IMAGENET = 1_281_167
 SHAPES = 6_000  # 23 steps an epoch
@@ -47,8 +48,8 @@ def test_a_queue_of_more_than_half_of_the_images() -> None:
 
 
 def test_a_queue_that_never_starts_or_never_fills() -> None:
-    assert "the queue never starts" in of(replace(quickstart(), queue={"length": 512, "start_epoch": 40}), SHAPES).why
-    last_epoch = replace(quickstart(), queue={"length": 2560, "start_epoch": 39})
+    assert "the queue never starts" in of(replace(quickstart(), queue={"length": 512, "start_epoch": 24}), SHAPES).why
+    last_epoch = replace(quickstart(), queue={"length": 2560, "start_epoch": 23})
     assert concerns(last_epoch, SHAPES) == []
     late, long = concerns(replace(last_epoch, queue={"length": 5888}), SHAPES)
     assert (late.name, late.fatal) == ("queue.length", True)
@@ -63,8 +64,8 @@ def test_prototypes_that_stay_frozen_for_the_whole_run() -> None:
 
 
 def test_a_warm_up_of_most_of_the_run() -> None:
-    assert of(replace(quickstart(), optim={"warmup_epochs": 21.0}), SHAPES).name == "optim.warmup_epochs"
-    assert concerns(replace(quickstart(), optim={"warmup_epochs": 20.0}), SHAPES) == []
+    assert of(replace(quickstart(), optim={"warmup_epochs": 13.0}), SHAPES).name == "optim.warmup_epochs"
+    assert concerns(replace(quickstart(), optim={"warmup_epochs": 12.0}), SHAPES) == []
 
 
 def test_crops_that_only_enlarge_the_images() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from swav_ray.config import Config, replace
 from swav_ray.health.remedies import Remedy, next_remedy, pending, remedied, remedies
-from swav_ray.recipes import quickstart
+from tests.quickstarts import quickstart
 
 STEPS_PER_EPOCH = 23
 LOWER = {"optim.base_lr": pytest.approx(0.4), "optim.final_lr": pytest.approx(0.00006)}

@@ -50,7 +50,7 @@ def test_a_batch_of_optimization_keeps_the_rate_per_image() -> None:
     config = config_of(RECIPES["quickstart"](), values, module.translate)
     assert config.optim.base_lr == 1.0
     assert config.optim.freeze_prototypes_steps == 200
-    assert config.optim.warmup_epochs == pytest.approx(2.4)
+    assert config.optim.warmup_epochs == pytest.approx(4.0)
 
 
 def test_no_small_crops_are_a_single_group() -> None:
@@ -70,7 +70,7 @@ def test_words_for_the_sweep_and_for_the_recipe_are_told_apart() -> None:
         "--num-samples",
         "3",
         "--train.epochs",
-        "2",
+        "5",
         "--objective",
         "knn",
         "images",
@@ -79,12 +79,12 @@ def test_words_for_the_sweep_and_for_the_recipe_are_told_apart() -> None:
         "--name=x",
     ]
     keywords = parse({}, words, {"recipe": "quickstart", "name": "y", "seed": 5})
-    recipe = replace(quickstart(), train={"epochs": 2}, crops={"counts": (4,)})
+    recipe = replace(quickstart(), train={"epochs": 5}, crops={"counts": (4,)})
     assert keywords == {"num_samples": 3, "objective": ["knn", "images"], "name": "x", "seed": 5, "recipe": recipe}
 
 
 def test_a_sweep_starts_from_a_runs_own_config(tmp_path: Path) -> None:
-    config = replace(quickstart(), train={"epochs": 3})
+    config = replace(quickstart(), train={"epochs": 5})
     (tmp_path / "config.yaml").write_text(settings.to_yaml(config))
     assert parse({}, ["--config", str(tmp_path / "config.yaml")], {"recipe": "cifar"})["recipe"] == config
 

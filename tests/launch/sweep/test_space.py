@@ -22,8 +22,9 @@ from swav_ray.launch.sweep.space import (
     own_values,
     refuse,
 )
-from swav_ray.recipes import quickstart, swav_200ep_bs256, swav_rn50w4_400ep, swav_rn50w5_400ep
+from swav_ray.recipes import swav_200ep_bs256, swav_rn50w4_400ep, swav_rn50w5_400ep
 from swav_ray.settings import UnknownSetting
+from tests.quickstarts import quickstart
 
 IMAGES = 6000
 

@@ -53,7 +53,7 @@ def test_a_runs_card_has_its_training_and_its_figures(run_dir: Place) -> None:
     text = made(run_dir)
     assert "# mine, step 10" in text
     assert "| data | shapes://, 6,000 images |" in text
-    assert "| epochs | 1 of 24 |" in text
+    assert "| epochs | 1 of 40 |" in text
     assert "| images seen | 40 |" in text
     assert "| top-1, trained | 54.4% | kNN during training, k 20, T 0.07, on held-out images |" in text
     assert "| top-1 | 61% [58, 64] | knn (version 1, 0123456789ab), 1,000 images of s3://b/val |" in text
