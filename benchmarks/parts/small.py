@@ -17,7 +17,7 @@ def small_config(**sections: dict[str, object]) -> Config:
         crops={"sizes": (16, 8), "counts": (2, 1), "min_scales": (0.3, 0.1), "max_scales": (1.0, 0.4)},
         model={"width": 0.125, "hidden_dim": 12, "output_dim": 8, "prototypes": (6, 5)},
         queue={"length": 16, "start_epoch": 1},
-        optim={"freeze_prototypes_steps": 2, "warmup_epochs": 1.0},
+        optim={"base_lr": 4.0, "freeze_prototypes_steps": 2, "warmup_epochs": 1.0},
         train={"epochs": 4, "global_batch_size": 8},
     )
     return replace(base, **sections)

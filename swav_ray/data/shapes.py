@@ -1,9 +1,9 @@
 """The built-in data set: small JPEGs of ten classes, each a texture; five outlines have two of the textures each.
 
-Place, size, tilt, phase and background vary at random, so neighbours in pixel space say little about the class, while a
-texture survives every augmentation of SwAV: what the quickstart has to learn. Images are grey and their backgrounds
-are equally bright on the whole, since SwAV tells images apart by whatever their crops share: colour and brightness
-come first.
+Place, size, tilt, phase and background vary at random, so the nearest images in pixel space are of another class one
+time in three, while a texture survives every augmentation of SwAV: what the quickstart has to learn. Images are grey
+and their backgrounds are equally bright on the whole, since SwAV tells images apart by whatever their crops share:
+colour and brightness come first.
 
 Sample i of a split is drawn from a counter keyed (seed, split, i) alone, and the pixels are made with integer drawing
 and plain arithmetic (no libm call decides a pixel), so the same arguments give the same images on any machine; the

@@ -54,7 +54,7 @@ def test_a_late_step_is_said(tmp_path: Path) -> None:
     run = WatchedRun(begun(tmp_path / "r", 20), lambda: BEGAN + 20 + 75)
     run.look()
     assert run.progress.now == "no new step for 1 min 15 s"
-    assert run.line().startswith("r: running  epoch 2/24  step 20/240  loss 3.8100 (ln K 4.61)  kNN 50.0% ± 0.0  ")
+    assert run.line().startswith("r: running  epoch 2/40  step 20/240  loss 3.8100 (ln K 4.61)  kNN 50.0% ± 0.0  ")
 
 
 def test_watching_ends_with_the_run_and_is_never_silent(tmp_path: Path) -> None:

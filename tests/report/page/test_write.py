@@ -116,7 +116,7 @@ def test_several_runs_lie_side_by_side(tmp_path: Path) -> None:
     second = write_run(tmp_path / "second", config=replace(quickstart(), optim={"base_lr": 1.0}))
     page = of_several([read_run(first), read_run(second)], pictures)
     assert re.search(r'<th class="n">first</th>\s*<th class="n">second</th>', page)
-    assert "<code>optim.base_lr</code></td><td>4</td><td>1</td>" in page
+    assert "<code>optim.base_lr</code></td><td>2</td><td>1</td>" in page
     assert page.count('class="line tone1"') >= 5  # of the curves, and of their legends
     assert "kNN top-1, untrained" in page
 

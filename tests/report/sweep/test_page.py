@@ -62,4 +62,4 @@ def test_the_page_says_what_must_be_beaten_the_recipe_and_its_overrides(tmp_path
     page = (tmp_path / "sweep.html").read_text()
     assert ">untrained network</text>" in page
     assert "<b>quickstart</b>, with these overrides" in page
-    assert "<code>optim.base_lr</code></td><td>1.5</td><td>4</td>" in page
+    assert "<code>optim.base_lr</code></td><td>1.5</td><td>2</td>" in page
