@@ -34,7 +34,7 @@ def test_every_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     config = replace(quickstart(), model={"width": 0.125, "hidden_dim": 6, "output_dim": 4, "prototypes": (5,)})
     run_dir = place(tmp_path / "runs" / "quickstart")
     (run_dir / layout.CONFIG).write_bytes(settings.to_yaml(config).encode())
-    checkpoint.write(run_dir, checkpoint.snapshot(Learner(config, 23), 552))
+    checkpoint.write(run_dir, checkpoint.snapshot(Learner(config, 23), 920))
     (tmp_path / "photo.jpg").write_bytes(photo(100))
     for part in ("train", "val"):
         for label, level in (("dark", 20), ("light", 180)):

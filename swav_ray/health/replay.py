@@ -82,11 +82,12 @@ def replay(box: BlackBox, device: torch.device) -> Replayed:
     """Runs the step of a black box again.
 
     One process has the whole global batch, in passes if the run had. With one worker on the same device it is the same
-    step bit for bit; otherwise sums round differently.
+    step bit for bit; otherwise sums round differently. They also do if the run had `performance.compile`, since layers
+    that are compiled cannot be watched.
     """
     trail = Trail()
     # Rounds as the run did; whatever sizes the run had must fit here, too.
-    config = replace(box.config, scaling={"num_workers": (1,)})
+    config = replace(box.config, scaling={"num_workers": (1,)}, performance={"compile": False})
     learner = Learner(config, box.state.meta["steps_per_epoch"], device=device)
     black_box.restore(learner, box)
     crops = to_device(box.batch, config, device)

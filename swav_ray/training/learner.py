@@ -262,7 +262,7 @@ class Learner:
         batch = self.config.train.global_batch_size
         self._parts.begin(rows, batch, communicate=self._passes.communicate)
         if self.config.performance.compile:
-            # What changes while a graph is compiled is compiled again at the next step.
+            # Made before the trunk asks for them: a table that grows afterwards would have it compiled again.
             for count in (*map(len, crops), sum(map(len, crops))):
                 self._parts.pieces(count, crops[0].device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16"):

@@ -72,6 +72,14 @@ def test_finite_weights_that_overflow_are_found_at_the_layer_whose_output_does(t
     assert "the first tensor that is not finite is output of projection_head.3" in "\n".join(found.lines())
 
 
+def test_the_layers_of_a_run_with_a_compiled_trunk_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda trunk, **_: trunk)
+    config = small_config(performance={"compile": True})
+    box = black_box.load(saved(tmp_path, "layer2.0.conv1.weight", 3e38, config), 4)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("the replay compiles"))
+    assert "output of layer2.0.conv1" in "\n".join(replay(box, CPU).lines())
+
+
 def test_a_gradient_that_is_not_finite_is_found_after_a_finite_forward_pass(tmp_path: Path) -> None:
     config = small_config()
     learner, batch, result = refused(config, "conv1.weight", 1.0)
