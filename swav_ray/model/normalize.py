@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 # In units of 255. The published SwAV code's own values; its red deviation is .228, torchvision's is .229.
@@ -33,7 +35,11 @@ def normalize(
         raise ValueError(
             f"normalize: shape {tuple(crops.shape)} of {crops.dtype}: needs (N, H, W, 3) uint8 or (N, 3, H, W) float"
         )
-    shape = (1, 3, 1, 1)
-    shift = torch.tensor(mean, device=images.device).view(shape) * 255
-    scale = torch.tensor(std, device=images.device).view(shape) * 255
-    return images.sub_(shift).div_(scale)
+    return images.sub_(_levels(mean, images.device)).div_(_levels(std, images.device))
+
+
+@functools.cache
+def _levels(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
+    """(1, 3, 1, 1), in levels of 0..255. Made once: to send a tensor from the host to a GPU holds the host up."""
+    with torch.inference_mode(False):  # or no later caller could take a gradient by them
+        return torch.tensor(values, device=device).view(1, 3, 1, 1) * 255

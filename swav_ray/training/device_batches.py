@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -39,9 +40,16 @@ class SentBatch:
                 tensor.record_stream(stream)  # or their memory would be given away before this stream has read it
         if self.colors is None:
             return [normalize(pixels) for pixels in self.pixels]
+        color = _compiled_color() if config.performance.compile else color_and_blur
         largest = config.augment.blur_sigma[1]
         pairs = zip(self.pixels, self.colors, strict=True)
-        return [normalize(color_and_blur(pixels, colors, largest)) for pixels, colors in pairs]
+        return [normalize(color(pixels, colors, largest)) for pixels, colors in pairs]
+
+
+@functools.cache
+def _compiled_color() -> Callable[[Tensor, Tensor, float], Tensor]:
+    """`color_and_blur` with its dozens of passes over the pixels as a few kernels, once for each resolution."""
+    return torch.compile(color_and_blur, dynamic=False)
 
 
 def send(batch: Batch, config: Config, device: torch.device) -> SentBatch:

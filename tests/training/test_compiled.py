@@ -1,4 +1,4 @@
-"""`performance.compile`: the trunk is compiled once a resolution, and the step stays the same but for rounding."""
+"""`performance.compile`: trunk and colour are compiled once a resolution; the step stays the same but for rounding."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import torch
 
 from benchmarks.parts.small import crops, small_config
 from swav_ray.config import Config, replace
-from swav_ray.training import checkpoint
+from swav_ray.training import checkpoint, device_batches
+from swav_ray.training.device_batches import SentBatch
 from swav_ray.training.learner import Learner
+from tests.training.test_device_color import made as crops_and_colors
+from tests.training.test_loop import batches
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +23,7 @@ def nothing_compiled_yet() -> Iterator[None]:
     torch.compiler.reset()
     yield
     torch.compiler.reset()
+    device_batches._compiled_color.cache_clear()
 
 
 def losses(config: Config, steps: int = 4) -> list[float]:
@@ -53,6 +57,38 @@ def test_the_trunk_is_compiled_once_a_resolution(
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend, fullgraph=True))
     assert losses(compiled(config)) == pytest.approx(expected, rel=1e-12)
     assert len(made) == graphs
+
+
+def colored(config: Config) -> list[torch.Tensor]:
+    """Two resolutions of crops, coloured on the device."""
+    _, pixels, params = crops_and_colors(6)
+    groups = [pixels, pixels[:, ::2, ::2].contiguous()]
+    return SentBatch(next(batches(config, 1)), groups, [params, params]).crops(config)
+
+
+def test_colour_on_the_device_is_compiled_once_a_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config()
+    expected = colored(config)
+    made = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Any]) -> Callable[..., Any]:
+        made.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend, fullgraph=True))
+    for _ in range(2):
+        for crops_of_size, eager in zip(colored(compiled(config)), expected, strict=True):
+            assert torch.equal(crops_of_size, eager)
+    assert len(made) == 2
+
+
+@pytest.mark.slow
+def test_torchs_own_compiler_colours_as_the_operations_one_by_one_do() -> None:
+    config = small_config()
+    for fused, eager in zip(colored(compiled(config)), colored(config), strict=True):
+        level = 1 / (255 * 0.225)
+        assert (fused - eager).abs().max() < 2 * level
+        assert (fused - eager).abs().mean() < 0.001 * level
 
 
 def test_evaluation_does_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:

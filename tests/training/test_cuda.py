@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.parts.small import crops, small_config
+from swav_ray.model.normalize import normalize
 from swav_ray.training import checkpoint
 from swav_ray.training.learner import Learner
 
@@ -71,3 +72,13 @@ def test_a_step_waits_for_the_device_once() -> None:
         torch.cuda.set_sync_debug_mode("default")
     waits = [str(warning.message) for warning in caught if "synchroniz" in str(warning.message)]
     assert len(waits) == 1, waits
+
+
+def test_to_make_a_networks_input_waits_for_nothing() -> None:
+    pixels = torch.zeros(2, 8, 8, 3, dtype=torch.uint8, device="cuda")
+    normalize(pixels)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        normalize(pixels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

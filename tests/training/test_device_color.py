@@ -17,8 +17,8 @@ NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA 
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 
 
-def both(count: int, device: str, sigma: tuple[float, float] = (0.1, 2.0)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(finished on the CPU, finished on the device, parameters) for `count` images of 2 crops each."""
+def made(count: int, sigma: tuple[float, float] = (0.1, 2.0)) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """(finished on the CPU, pixels and parameters for the device) for `count` images of 2 crops each."""
     pixels = np.array(Image.fromarray(load_sample_images().images[0]).resize((200, 150)))
     crops = CropsConfig(sizes=(40,), counts=(2,), min_scales=(0.2,), max_scales=(1.0,))
     on_cpu = MultiCrop(crops, AugmentConfig(blur_sigma=sigma), seed=0)
@@ -28,11 +28,19 @@ def both(count: int, device: str, sigma: tuple[float, float] = (0.1, 2.0)) -> tu
     for sample in range(count):
         on_cpu(pixels, 0, sample, finished, sample)
         on_device(pixels, 0, sample, plain, sample, color)
-    batch, params = torch.from_numpy(plain[0]).flatten(0, 1), torch.from_numpy(color).flatten(0, 1)
+    return (
+        finished[0].reshape(-1, 40, 40, 3),
+        torch.from_numpy(plain[0]).flatten(0, 1),
+        torch.from_numpy(color).flatten(0, 1),
+    )
+
+
+def both(count: int, device: str, sigma: tuple[float, float] = (0.1, 2.0)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(finished on the CPU, finished on the device, parameters) for `count` images of 2 crops each."""
+    expected, batch, params = made(count, sigma)
     result = color_and_blur(batch.to(device), params.to(device), max_sigma=sigma[1])
     assert result.shape == (2 * count, 3, 40, 40)
     assert result.dtype == torch.float32
-    expected = finished[0].reshape(-1, 40, 40, 3)
     return expected, result.permute(0, 2, 3, 1).cpu().numpy(), params.numpy()
 
 
