@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from swav_ray.data.crops.decode import SourceImage, UnreadableImage
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.decoding.choices import Decoding
+from swav_ray.data.decoding.decode import SourceImage, UnreadableImage
 
 LIMIT = 4_000_000  # pixels
 DECODING = Decoding(max_pixels=LIMIT, value_range=(0, 50_000))  # of all that have more than 8 bits

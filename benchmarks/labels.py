@@ -23,8 +23,8 @@ import numpy as np
 from benchmarks.scale import A_CLASS, resident, rows_of
 from swav_ray.data import manifest as manifests
 from swav_ray.data.indexing.partitions import PartitionWriter
-from swav_ray.data.labels import with_labels
-from swav_ray.data.long_labels import labelled_in_storage
+from swav_ray.data.labels.in_memory import with_labels
+from swav_ray.data.labels.in_storage import labelled_in_storage
 from swav_ray.data.manifest import Manifest
 from swav_ray.storage.place import place
 

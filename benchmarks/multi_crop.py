@@ -27,8 +27,8 @@ from PIL import Image, ImageFilter
 from torchvision import transforms
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data.crops.decode import decode
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.decoding.decode import decode
 
 SMALL = CropsConfig(sizes=(32, 16), counts=(2, 4), min_scales=(0.3, 0.1), max_scales=(1.0, 0.3))
 

@@ -37,8 +37,8 @@ class PerformanceConfig:
     )
     compile: bool = setting(
         False,
-        "Run the backbone, and colour on the training device, through torch.compile, which takes minutes at each start of "
-        "the workers. No faster on a CPU; never measured on a GPU.",
+        "Run the backbone, and colour on the training device, through torch.compile, which takes minutes at each start "
+        "of the workers. No faster on a CPU; never measured on a GPU.",
         resumable=True,
     )
 

@@ -16,7 +16,7 @@ class BadImage:
     Attributes:
         sample_id: its row in the manifest of the whole data set.
         uri: its file and, inside a file, its offset or row; for people.
-        kind: empty, truncated, missing, ...: one word for each cause (crops/decode.py and tools/check.py).
+        kind: empty, truncated, missing, ...: one word for each cause (decoding/decode.py and tools/check.py).
         reason: one line.
         replaced_by: the sample that was trained on instead; None if nothing was.
     """

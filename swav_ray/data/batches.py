@@ -19,8 +19,8 @@ from swav_ray.config import DataConfig
 from swav_ray.data.bad_images import BadImage, TooManyBadImages
 from swav_ray.data.batch import Batch, crop_views
 from swav_ray.data.crop_blocks import READ_TOGETHER
-from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import Decoded, MultiCrop
+from swav_ray.data.decoding.decode import UnreadableImage
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.memory import ReusedMemory
 from swav_ray.data.sample_plan import DRAWS, SamplePlan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swav_ray.data.crops.decoding import GREY, WHITE, Decoding
+from swav_ray.data.decoding.choices import GREY, WHITE, Decoding
 from swav_ray.data.formats.shards import drop_cache
 from swav_ray.data.sources import Sample, read_samples
 
@@ -93,8 +93,8 @@ class Looks:
 def look(manifest: Manifest) -> Looks:
     """Looks at a sample of a place's images, the same one each time. Unreadable images are left out."""
     # Whoever only loads a list decodes nothing.
-    from swav_ray.data.crops.decode import SourceImage, UnreadableImage
-    from swav_ray.data.crops.levels import over
+    from swav_ray.data.decoding.decode import SourceImage, UnreadableImage
+    from swav_ray.data.decoding.levels import over
 
     images = deep = transparent = constant = white = grey = 0
     lows, highs, ranges = [], [], []

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swav_ray.config import DataConfig
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.decoding.choices import Decoding
 from swav_ray.data.formats.folder import index_folder
 from swav_ray.data.formats.idx import index_idx
 from swav_ray.data.formats.listing import MANIFEST_KEY, Listing, survey

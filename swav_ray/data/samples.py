@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from swav_ray.config import DataConfig
-from swav_ray.data.crops.decoding import Decoding, decoding_of
+from swav_ray.data.decoding.choices import Decoding, decoding_of
 from swav_ray.data.formats.names import TEST, TRAIN
 from swav_ray.data.indexing.partitions import Partitions
 from swav_ray.data.looks import Looks

@@ -128,7 +128,7 @@ def _embed(options: dict[str, Any]) -> int:
 
 def _search(options: dict[str, Any]) -> int:
     from swav_ray.embed import output as outputs
-    from swav_ray.embed.nearest import search_all
+    from swav_ray.embed.neighbours.nearest import search_all
     from swav_ray.storage.place import place
 
     found = search_all(

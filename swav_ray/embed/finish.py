@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from swav_ray.embed import folders, kmeans
-from swav_ray.embed.clusters import assigned, collect, table_of
-from swav_ray.embed.duplicates import Pair, near_duplicates
+from swav_ray.embed.clusters import folders, kmeans
+from swav_ray.embed.clusters.folders import into_folders
+from swav_ray.embed.clusters.members import assigned, collect, table_of
+from swav_ray.embed.clusters.page import BORDERLINE, NEAREST, Content, page
 from swav_ray.embed.errors import EmbedError
-from swav_ray.embed.folders import into_folders
-from swav_ray.embed.index import write_index
+from swav_ray.embed.neighbours.duplicates import Pair, near_duplicates
+from swav_ray.embed.neighbours.index import write_index
+from swav_ray.embed.neighbours.vectors import sample
 from swav_ray.embed.network import Network
 from swav_ray.embed.output import INDEX, PAGE, PROTOTYPES, How, Output
-from swav_ray.embed.page import BORDERLINE, NEAREST, Content, page
-from swav_ray.embed.vectors import sample
 from swav_ray.storage.place import Place, place
 
 UNREADABLE_CSV, DUPLICATES_CSV = "unreadable.csv", "duplicates.csv"

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from swav_ray.data import manifest as manifests
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.decoding.choices import Decoding
 from swav_ray.data.manifest import Manifest
 from swav_ray.embed.errors import EmbedError
 from swav_ray.features.parts import Parts, claim

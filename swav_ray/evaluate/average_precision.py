@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from swav_ray.data.label_sets import IGNORED, PRESENT
+from swav_ray.data.labels.sets import IGNORED, PRESENT
 
 AveragePrecision = Callable[[np.ndarray, np.ndarray], float]
 """Of scores (images,) and which of the images are of the class (images,) bool, with at least one: 0 to 1."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swav_ray.config import AugmentConfig, CropsConfig, EvalConfig
-from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.decoding.decode import UnreadableImage
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.order.selected_ids import Ids

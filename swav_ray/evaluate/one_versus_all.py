@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from swav_ray.data.label_sets import ABSENT, IGNORED, PRESENT
+from swav_ray.data.labels.sets import ABSENT, IGNORED, PRESENT
 from swav_ray.evaluate.average_precision import interpolated_area, of_classes
 
 COSTS = (0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 1000.0)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from swav_ray.data.crops.center_crop import center_crop
-from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.decoding.decode import UnreadableImage, decode
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import Sample, read_samples
 from swav_ray.model.normalize import normalize

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.decoding.decode import UnreadableImage, decode
 from swav_ray.data.holdout import evenly
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.order.selected_ids import Ids

@@ -8,8 +8,8 @@ from swav_ray.config import Config, ConfigError, replace
 from swav_ray.data import manifest as manifests
 from swav_ray.data.holdout import with_twins
 from swav_ray.data.indexing.partitions import Partitions
-from swav_ray.data.labels import with_labels
-from swav_ray.data.long_labels import labelled_in_storage
+from swav_ray.data.labels.in_memory import with_labels
+from swav_ray.data.labels.in_storage import labelled_in_storage
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.shapes import write_shapes
 from swav_ray.report.terminal import Terminal

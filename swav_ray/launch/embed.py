@@ -12,12 +12,12 @@ import ray
 import ray.data
 
 from swav_ray.config import Config
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.decoding.choices import Decoding
 from swav_ray.data.manifest import cache_of
 from swav_ray.embed import output as outputs
 from swav_ray.embed.errors import EmbedError
 from swav_ray.embed.finish import Extras, finish, write_unreadable
-from swav_ray.embed.nearest import write_neighbours
+from swav_ray.embed.neighbours.nearest import write_neighbours
 from swav_ray.embed.network import Network, heads_for
 from swav_ray.embed.output import How, Output
 from swav_ray.embed.work import EmbedPart

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swav_ray.config import Config
-from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.short_side import short_side
+from swav_ray.data.decoding.choices import Decoding
 from swav_ray.data.holdout import evenly
 from swav_ray.data.indexing.partitions import MOST_IN_MEMORY
 from swav_ray.data.manifest import Manifest

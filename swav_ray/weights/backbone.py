@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from swav_ray.data.crops.center_crop import center_crop
-from swav_ray.data.crops.decode import decode, decode_pil
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.decoding.choices import Decoding
+from swav_ray.data.decoding.decode import decode, decode_pil
 from swav_ray.model.normalize import MEAN, STD, normalize
 from swav_ray.run.about import About
 from swav_ray.storage.place import Place

@@ -12,8 +12,8 @@ from swav_ray.config import AugmentConfig
 from swav_ray.data import batches
 from swav_ray.data.bad_images import TooManyBadImages
 from swav_ray.data.batches import SampleReader
-from swav_ray.data.crops.decode import decode
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.decoding.decode import decode
 from swav_ray.data.sources import read_samples
 from tests.data.makers import CROPS, make, write_images
 from tests.pools import pool

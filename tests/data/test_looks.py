@@ -13,9 +13,9 @@ from PIL import Image
 
 from swav_ray.config import AugmentConfig, ConfigError, DataConfig
 from swav_ray.data import manifest as manifests
-from swav_ray.data.crops.decode import decode
-from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.decoding.choices import Decoding
+from swav_ray.data.decoding.decode import decode
 from swav_ray.data.formats.listing import MANIFEST_KEY
 from swav_ray.data.looks import Looks
 from swav_ray.data.sources import read_samples

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from swav_ray.embed import folders, page
 from swav_ray.embed import output as outputs
+from swav_ray.embed.clusters import folders, page
 from swav_ray.embed.errors import EmbedError
 from swav_ray.embed.finish import Extras, finish, write_unreadable
 from swav_ray.embed.network import Network

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from swav_ray.embed.__main__ import _DTYPES, _HOW, _INDEXES, _LAYERS, main
-from swav_ray.embed.folders import HOW
-from swav_ray.embed.index import KINDS
+from swav_ray.embed.clusters.folders import HOW
+from swav_ray.embed.neighbours.index import KINDS
 from swav_ray.embed.output import DTYPES, LAYERS
 from tests.embed.small import embedded, images, table, weights
 

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import LinearSVC
 
-from swav_ray.data.label_sets import IGNORED
+from swav_ray.data.labels.sets import IGNORED
 from swav_ray.evaluate import one_versus_all
 from swav_ray.evaluate.one_versus_all import COSTS, low_shot, normalise, scores_of
 

@@ -19,8 +19,8 @@ from PIL import Image
 from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.data.crops.center_crop import center_crop
-from swav_ray.data.crops.decode import decode
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.decoding.choices import Decoding
+from swav_ray.data.decoding.decode import decode
 from swav_ray.model.normalize import normalize
 from swav_ray.recipes import quickstart
 from swav_ray.run.about import About

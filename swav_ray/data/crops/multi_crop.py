@@ -13,10 +13,10 @@ import numpy as np
 
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data.crops.color_vector import COLOR_PARAMS
-from swav_ray.data.crops.decode import SourceImage
-from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.random_params import color_strengths, draw_crops, drawn_background
 from swav_ray.data.crops.render import eighths_needed, render
+from swav_ray.data.decoding.choices import Decoding
+from swav_ray.data.decoding.decode import SourceImage
 
 _DEFAULTS = Decoding()
 

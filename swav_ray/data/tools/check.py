@@ -15,9 +15,9 @@ import numpy as np
 
 from swav_ray.data.bad_images import BadImage
 from swav_ray.data.contents import DIGEST, content_digest, contents_of
-from swav_ray.data.crops.decode import NO_END_MARKER, SourceImage, UnreadableImage
-from swav_ray.data.crops.decoding import WHITE
-from swav_ray.data.crops.levels import over
+from swav_ray.data.decoding.choices import WHITE
+from swav_ray.data.decoding.decode import NO_END_MARKER, SourceImage, UnreadableImage
+from swav_ray.data.decoding.levels import over
 from swav_ray.data.looks import is_constant
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import name_of, read_samples

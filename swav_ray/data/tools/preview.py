@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from swav_ray.config import Config
-from swav_ray.data.crops.decode import UnreadableImage, decode
-from swav_ray.data.crops.decoding import Decoding
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.decoding.choices import Decoding
+from swav_ray.data.decoding.decode import UnreadableImage, decode
 from swav_ray.data.holdout import split_ids
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.order.selected_ids import Ids

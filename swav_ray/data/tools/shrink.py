@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from swav_ray.data.crops.decode import JPEG_START, SourceImage, UnreadableImage
-from swav_ray.data.crops.decoding import Decoding
+from swav_ray.data.decoding.choices import Decoding
+from swav_ray.data.decoding.decode import JPEG_START, SourceImage, UnreadableImage
 
 JPEG_QUALITY = 95
 _ANY_SIZE = Decoding(max_pixels=1 << 40)  # whoever asks for smaller images has large ones

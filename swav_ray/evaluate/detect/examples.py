@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.decoding.decode import UnreadableImage, decode
 from swav_ray.evaluate.detect import masks as codes
 from swav_ray.evaluate.detect.annotations import Annotated, Objects
 from swav_ray.storage.place import StorageUnavailable

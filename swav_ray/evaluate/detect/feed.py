@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swav_ray.data.bad_images import BadImage, TooManyBadImages
-from swav_ray.data.crops.decode import UnreadableImage
+from swav_ray.data.decoding.decode import UnreadableImage
 from swav_ray.data.sample_plan import DRAWS, SamplePlan
 from swav_ray.evaluate.detect.annotations import Annotated
 from swav_ray.evaluate.detect.examples import Augment, Example, training_example

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swav_ray.data.crops.decode import UnreadableImage
+from swav_ray.data.decoding.decode import UnreadableImage
 from swav_ray.evaluate.detect import masks as codes
 from swav_ray.evaluate.detect.annotations import Annotated
 from swav_ray.evaluate.detect.detector import Found

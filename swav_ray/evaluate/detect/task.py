@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from swav_ray.data.crops.decode import UnreadableImage
+from swav_ray.data.decoding.decode import UnreadableImage
 from swav_ray.data.sample_plan import SamplePlan
 from swav_ray.evaluate.detect import detector
 from swav_ray.evaluate.detect.annotations import EXAMPLES, Annotated

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swav_ray.data.label_sets import PRESENT
+from swav_ray.data.labels.sets import PRESENT
 from swav_ray.evaluate.errors import EvaluationError
 
 _EXAMPLES = 5

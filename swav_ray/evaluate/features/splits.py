@@ -12,9 +12,11 @@ import numpy as np
 
 from swav_ray import settings
 from swav_ray.config import Config
-from swav_ray.data import holdout, label_sets, labels, manifest
+from swav_ray.data import holdout, manifest
 from swav_ray.data.formats import voc
-from swav_ray.data.label_sets import LabelSets
+from swav_ray.data.labels import in_memory as labels
+from swav_ray.data.labels import sets as label_sets
+from swav_ray.data.labels.sets import LabelSets
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import digest
 from swav_ray.evaluate.errors import EvaluationError

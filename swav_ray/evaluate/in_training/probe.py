@@ -19,7 +19,7 @@ from swav_ray.config import EvalConfig
 from swav_ray.data.bad_images import BadImage
 from swav_ray.data.contents import content_of
 from swav_ray.data.crops.center_crop import center_crop
-from swav_ray.data.crops.decode import UnreadableImage, decode
+from swav_ray.data.decoding.decode import UnreadableImage, decode
 from swav_ray.data.holdout import labelled
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.order.selected_ids import Ids

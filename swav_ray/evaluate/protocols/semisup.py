@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swav_ray.command_line import Parser
-from swav_ray.data.labels import samples_named
+from swav_ray.data.labels.in_memory import samples_named
 from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.features.splits import Split
 from swav_ray.evaluate.fit.classify.images import CROP, LabelledImages

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from swav_ray.data.label_sets import ABSENT, IGNORED, PRESENT, of_labels
+from swav_ray.data.labels.sets import ABSENT, IGNORED, PRESENT, of_labels
 from swav_ray.evaluate.average_precision import (
     AveragePrecision,
     area,

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
-from swav_ray.data.crops.decode import UnreadableImage, decode
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.decoding.decode import UnreadableImage, decode
 from swav_ray.data.holdout import evenly, split_ids
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import name_of, read_samples
@@ -84,10 +84,12 @@ def _made(run_dir: Place, config: Config, step: int, *, umap: bool) -> Gallery:
     readable = np.array([reason is None for reason in reasons])
     if not readable.any():
         raise NoPictures(f"no image of {manifest.root} can be read: {reasons[0]}")
-    ids, crops = _affordable(ids[readable], crops[readable], backbone)
+    side = _assigned_side(config)
+    ids, crops = _affordable(ids[readable], crops[readable], side, backbone)
+    seen = _resized(crops, side)
     head = head_of(backbone.origin.parts.head, backbone.origin.place)
-    features_ND = torch.from_numpy(embed(backbone, crops, torch.device("cpu")))
-    before_ND, began = _before(run_dir, config, backbone, crops)
+    features_ND = torch.from_numpy(embed(backbone, seen, torch.device("cpu")))
+    before_ND, began = _before(run_dir, config, backbone, seen)
     labels = manifest.labels_of(ids)
     nearest_N, score_N = _nearest(features_ND, head)
     return Gallery(
@@ -96,6 +98,7 @@ def _made(run_dir: Place, config: Config, step: int, *, umap: bool) -> Gallery:
         sheet=_jpeg(_sheet(crops)),
         columns=_COLUMNS,
         side=_SIDE,
+        embedded_side=side,
         pictures=tuple(
             Picture(_name(manifest, sample_id), _label(manifest, int(label)))
             for sample_id, label in zip(ids.tolist(), labels, strict=True)
@@ -111,12 +114,30 @@ def _made(run_dir: Place, config: Config, step: int, *, umap: bool) -> Gallery:
     )
 
 
-def _affordable(ids: np.ndarray, crops: np.ndarray, backbone: Backbone) -> tuple[np.ndarray, np.ndarray]:
-    """As many of the images, spread evenly, as this machine embeds twice in so many seconds."""
-    embed(backbone, crops[:2], torch.device("cpu"))  # the first forward pass of a process sets much up
+def _assigned_side(config: Config) -> int:
+    """Pixels of the crops whose codes were learned from; BatchNorm's running statistics are those of the crops.
+
+    At another size images use few of the prototypes: those of the quickstart 19 of 100 at 48 pixels, 97 at 32.
+    """
+    sides = np.repeat(config.crops.sizes, config.crops.counts)
+    return int(sides[config.assignment.crops_for_assign[0]])
+
+
+def _resized(crops: np.ndarray, side: int) -> np.ndarray:
+    """(N, S, S, 3) uint8 with S = `side`."""
+    if crops.shape[1] == side:
+        return crops
+    how = cv2.INTER_AREA if crops.shape[1] > side else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(crop, (side, side), interpolation=how) for crop in crops])
+
+
+def _affordable(ids: np.ndarray, crops: np.ndarray, side: int, backbone: Backbone) -> tuple[np.ndarray, np.ndarray]:
+    """As many of the images, spread evenly, as this machine embeds twice in so many seconds at `side` pixels."""
+    tried = _resized(crops[:_TRIED], side)
+    embed(backbone, tried[:2], torch.device("cpu"))  # the first forward pass of a process sets much up
     began = time.perf_counter()
-    embed(backbone, crops[:_TRIED], torch.device("cpu"))
-    each = (time.perf_counter() - began) / len(crops[:_TRIED])
+    embed(backbone, tried, torch.device("cpu"))
+    each = (time.perf_counter() - began) / len(tried)
     chosen = evenly(np.arange(len(ids)), max(_LEAST_IMAGES, int(_SECONDS / (2 * each))))
     return ids[chosen], crops[chosen]
 

@@ -17,8 +17,8 @@ from torchvision import transforms
 
 from swav_ray.config import AugmentConfig, CropsConfig
 from swav_ray.data.crops.color_vector import COLOR_PARAMS
-from swav_ray.data.crops.decode import UnreadableImage
 from swav_ray.data.crops.multi_crop import MultiCrop
+from swav_ray.data.decoding.decode import UnreadableImage
 from tests.data.crops.photos import PHOTOS, SMALL, crops_of, jpeg
 from tests.data.crops.pil_multi_crop import pil_color
 

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from swav_ray.config import AugmentConfig, CropsConfig
-from swav_ray.data.crops.decode import decode
 from swav_ray.data.crops.multi_crop import MultiCrop
 from swav_ray.data.crops.render import eighths_needed
+from swav_ray.data.decoding.decode import decode
 from tests.data.crops.photos import PHOTOS, SMALL, crops_of, jpeg
 from tests.data.crops.pil_multi_crop import pil_color, pil_cut
 

@@ -25,7 +25,7 @@ import pandas  # noqa: F401  # which pyarrow loads when it is there: once, and n
 import pytest
 
 from swav_ray.data import manifest
-from swav_ray.data.crops import decode  # noqa: F401
+from swav_ray.data.decoding import decode  # noqa: F401
 from swav_ray.data.formats import found_files, listing
 from swav_ray.data.indexing import external_sort, temporary
 from swav_ray.data.indexing.unfinished import UnfinishedIndex

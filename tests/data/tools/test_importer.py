@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from swav_ray.data.crops.decode import decode
+from swav_ray.data.decoding.decode import decode
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools import importer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swav_ray.data.crops.decode import SourceImage, decode
+from swav_ray.data.decoding.decode import SourceImage, decode
 from swav_ray.data.tools.shrink import shrunk
 from tests.data.crops.test_decode import difference, encoded, photo
 from tests.data.crops.test_levels import clip_art, ramp

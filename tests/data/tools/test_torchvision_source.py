@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swav_ray.data.crops.decode import decode
+from swav_ray.data.decoding.decode import decode
 from swav_ray.data.manifest import Manifest, build
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools.importer import import_shards

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swav_ray.data.crops.decode import UnreadableImage
+from swav_ray.data.decoding.decode import UnreadableImage
 from swav_ray.evaluate.detect.annotations import Annotated
 from swav_ray.evaluate.detect.examples import Augment, Example, pixels_of, resized, test_example, training_example
 from swav_ray.storage.place import place

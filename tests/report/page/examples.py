@@ -99,6 +99,7 @@ def gallery(names: list[str], labels: list[str]) -> Gallery:
         images=1000,
         sheet=jpeg(noise),
         columns=4,
+        embedded_side=32,
         side=side,
         pictures=tuple(Picture(name, label) for name, label in zip(names, labels, strict=True)),
         prototypes=100,

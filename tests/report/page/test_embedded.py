@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from swav_ray.config import Config, replace
 from swav_ray.data import manifest as manifests
+from swav_ray.features import embedding
 from swav_ray.recipes import quickstart
 from swav_ray.report.page import embedded
 from swav_ray.report.page.embedded import NoPictures, gallery_of
@@ -19,6 +21,7 @@ from swav_ray.run.layout import MANIFEST
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
 from swav_ray.training.learner import Learner
+from swav_ray.weights.backbone import Backbone
 from tests.report.page.examples import write_run
 
 STEPS = 3
@@ -58,6 +61,26 @@ def test_pictures_are_of_the_runs_images(tmp_path: Path) -> None:
     assert all(item.after == item.before for item in found.neighbours)
 
 
+def test_images_are_embedded_at_the_size_of_the_crops_with_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, config = begun(tmp_path)
+    config = replace(
+        config,
+        crops={"sizes": (16, 24), "counts": (1, 2), "min_scales": (0.1, 0.4), "max_scales": (0.3, 1.0)},
+        assignment={"crops_for_assign": (2, 1)},
+    )
+    sides = set()
+
+    def embed(backbone: Backbone, crops: np.ndarray, device: torch.device) -> np.ndarray:
+        sides.add(crops.shape[1:])
+        return embedding.embed(backbone, crops, device)
+
+    monkeypatch.setattr(embedded, "embed", embed)
+    assert gallery_of(run_dir, config).embedded_side == 24
+    assert sides == {(24, 24, 3)}
+
+
 def test_they_are_made_once_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir, config = begun(tmp_path)
     found = gallery_of(run_dir, config)
@@ -65,7 +88,7 @@ def test_they_are_made_once_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     assert cached(run_dir, STEPS + 1) is None
     monkeypatch.setattr(embedded, "load_backbone", None)
     assert gallery_of(run_dir, config) == found
-    (run_dir / "gallery.json").write_bytes(b'{"step": 3, "version": 1, "pic')
+    (run_dir / "gallery.json").write_bytes(b'{"step": 3, "version": 2, "pic')
     assert cached(run_dir, STEPS) is None
 
 
