@@ -30,7 +30,8 @@ from swav_ray.data.formats.tars import index_tars
 from swav_ray.data.indexing import listed
 from swav_ray.data.indexing.partitions import FILE_ROWS, MOST_IN_MEMORY, Partitions, PartitionWriter
 from swav_ray.data.indexing.unfinished import unfinished_index
-from swav_ray.data.looks import Looks, look
+from swav_ray.data.looking import look
+from swav_ray.data.looks import Looks
 from swav_ray.data.samples import Manifest
 from swav_ray.run.layout import manifest_cache
 from swav_ray.storage.inventory import Inventory

@@ -18,7 +18,7 @@ from swav_ray.storage.place import Place, place
 from swav_ray.storage.ranges import read_spans
 
 if TYPE_CHECKING:
-    from swav_ray.data.manifest import Manifest
+    from swav_ray.data.samples import Manifest
 
 Sample = bytes | np.ndarray | Exception
 

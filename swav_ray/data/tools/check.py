@@ -18,7 +18,7 @@ from swav_ray.data.contents import DIGEST, content_digest, contents_of
 from swav_ray.data.decoding.choices import WHITE
 from swav_ray.data.decoding.decode import NO_END_MARKER, SourceImage, UnreadableImage
 from swav_ray.data.decoding.levels import over
-from swav_ray.data.looks import is_constant
+from swav_ray.data.looking import is_constant
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sources import name_of, read_samples
 from swav_ray.data.tools.duplicates import equal_rows
