@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from swav_ray.config.setting import require, setting
 
+TRACKERS = ("mlflow", "wandb", "comet")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
@@ -16,6 +18,9 @@ class RunConfig:
     seed: int = setting(0, "Seeds the weights, the order of samples and every crop.")
     progress_seconds: float = setting(10.0, "Time between progress lines without a terminal.", unit="s", resumable=True)
     ray_logs: bool = setting(False, "Show Ray's own messages.", resumable=True)
+    trackers: tuple[str, ...] = setting(
+        (), f"Services that get the figures too: {', '.join(TRACKERS)}; needs the extra trackers.", resumable=True
+    )
 
     def __post_init__(self) -> None:
         require("/" not in self.name, "run.name", self.name, "must be a plain name without '/'; use run.storage")
@@ -24,6 +29,8 @@ class RunConfig:
         require(bool(self.storage), "run.storage", self.storage, "must be a local path or s3://bucket/prefix")
         require(0 <= self.seed < 2**63, "run.seed", self.seed, "must be between 0 and 2**63 - 1")
         require(self.progress_seconds > 0, "run.progress_seconds", self.progress_seconds, "must be above 0")
+        known = set(self.trackers) <= set(TRACKERS) and len(set(self.trackers)) == len(self.trackers)
+        require(known, "run.trackers", self.trackers, f"must be some of {', '.join(TRACKERS)}, each once")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

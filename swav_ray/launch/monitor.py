@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from swav_ray.launch.ray_metrics import RayMetrics
 from swav_ray.run.messages import Message, Remedied
 
 _STARTS_WITHOUT_PROGRESS = 4
@@ -17,10 +18,12 @@ class Monitor:
 
     Args:
         more: the option of the command that shows more of what went wrong.
+        run: name of the run, under which its figures are Ray metrics; '' if they are none. ln_k: see `RayMetrics`.
     """
 
-    def __init__(self, more: str = "--run.ray_logs true") -> None:
+    def __init__(self, more: str = "--run.ray_logs true", run: str = "", ln_k: float = 0.0) -> None:
         self._more = more
+        self._metrics = RayMetrics(run, ln_k) if run else None
         self._messages: list[Message] = []
         self._request = "NONE"
         self._saved = False
@@ -36,6 +39,8 @@ class Monitor:
         """Takes a message for the terminal; while nobody reads, the oldest are dropped."""
         if isinstance(message, Remedied):
             self._start = -1  # to start from the same step once more is no failure
+        if self._metrics is not None:
+            self._metrics.take(message)
         self._messages.append(message)
         del self._messages[:-1000]
 

@@ -37,6 +37,7 @@ from swav_ray.launch.workers import RunFailed, TakenOver, check_room, make_train
 from swav_ray.one_line import one_line
 from swav_ray.report.page.write import write_page
 from swav_ray.report.terminal import Terminal
+from swav_ray.report.trackers.trackers import Trackers
 from swav_ray.run import checkpoint_files, environment
 from swav_ray.run.history import note_failure, note_launch, note_stop
 from swav_ray.run.layout import CONFIG, MANIFEST, SUMMARY
@@ -74,9 +75,9 @@ def _train(config: Config, terminal: Terminal, began: float) -> dict[str, Any] |
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
         return _summary(run_dir, terminal)
-    with StopSignals() as stop:
+    with StopSignals() as stop, Trackers(config, run_dir, terminal.line) as trackers:
         try:
-            _run(config, run_dir, terminal, stop, began)
+            _run(config, run_dir, terminal, stop, began, trackers)
         except Interrupted as signal:
             if signal.again:
                 terminal.line(f"{signal}: ended at once; the same command resumes from the last checkpoint")
@@ -92,7 +93,9 @@ def _train(config: Config, terminal: Terminal, began: float) -> dict[str, Any] |
     return _summary(run_dir, terminal) if (run_dir / SUMMARY).exists() else None
 
 
-def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, began: float) -> None:
+def _run(
+    config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, began: float, trackers: Trackers
+) -> None:
     """Takes the run directory, prepares it, starts or finds Ray, and trains. A refused run leaves no directory.
 
     Args:
@@ -121,7 +124,7 @@ def _run(config: Config, run_dir: Place, terminal: Terminal, stop: StopSignals, 
                 check_room(config.scaling, terminal, grows=local_ray is None)
                 _begin(config, run_dir, manifest, terminal, start)
                 note_launch(run_dir, began, terminal.line)
-                _fit(usable, run_dir, terminal, stop, taken, local_ray)
+                _fit(usable, run_dir, terminal, stop, taken, local_ray, trackers)
                 if not (run_dir / SUMMARY).exists():
                     newest = next(reversed(checkpoint_files.steps(run_dir)), 0)
                     note_stop(run_dir, newest, terminal.line)
@@ -192,14 +195,15 @@ def _fit(
     stop: StopSignals,
     taken: threading.Event,
     local_ray: LocalRay | None,
+    trackers: Trackers,
 ) -> None:
     """Starts the workers and shows their messages until they end; raises RunFailed."""
 
     def make(monitor: Any) -> Trainer:
         return make_trainer(run, config.scaling, run_dir, {"config": config, "monitor": monitor})
 
-    ln_k = fmean(map(log, config.model.prototypes))
-    run_workers(make, run_dir, terminal, stop, taken, local_ray, epochs=config.train.epochs, ln_k=ln_k)
+    epochs, ln_k = config.train.epochs, fmean(map(log, config.model.prototypes))
+    run_workers(make, run_dir, terminal, stop, taken, local_ray, epochs=epochs, ln_k=ln_k, also=trackers.take)
 
 
 def _write_page(run_dir: Place, terminal: Terminal) -> None:

@@ -27,6 +27,7 @@ from swav_ray.one_line import last_line
 from swav_ray.report.terminal import Terminal
 from swav_ray.run import checkpoint_files
 from swav_ray.run.layout import RAY
+from swav_ray.run.messages import Message
 from swav_ray.storage.place import Place
 
 _LEAVE_SECONDS = 30.0  # that Ray Train may take to leave while it has no workers
@@ -77,6 +78,7 @@ def run_workers(
     epochs: int,
     ln_k: float = 0.0,
     more: str = "--run.ray_logs true",
+    also: Callable[[Message], None] = lambda _: None,
 ) -> None:
     """Starts the workers of a run and shows their messages until they end.
 
@@ -85,7 +87,7 @@ def run_workers(
         taken: set when another process has taken the run directory.
         local_ray: the Ray that was started for this run, if any.
         epochs: of the run. ln_k: the loss that teaches nothing; 0: it has another loss. For its progress.
-        more: the option that shows more of what Ray says.
+        more: the option that shows more of what Ray says. also: is given each message as well.
 
     Raises:
         RunFailed: the run cannot continue.
@@ -93,7 +95,8 @@ def run_workers(
     prefer_fast_recovery()
     # On the driver's node, which is the one that the run cannot lose.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    monitor = Monitor.options(scheduling_strategy=here).remote(more)  # type: ignore[attr-defined]
+    run = run_dir.name if ln_k else ""  # evaluations that train have no Ray metrics
+    monitor = Monitor.options(scheduling_strategy=here).remote(more, run, ln_k)  # type: ignore[attr-defined]
     failure: list[BaseException] = []
 
     def fit() -> None:
@@ -113,7 +116,7 @@ def run_workers(
 
     with terminal.live(epochs, name=run_dir.name, ln_k=ln_k, saved=saved):
         thread.start()
-        if _show(thread, monitor, terminal, stop, taken, local_ray, run_dir):
+        if _show(thread, monitor, terminal, stop, taken, local_ray, run_dir, also):
             return
     if reason := ray.get(monitor.given_up.remote()):
         raise RunFailed(reason)
@@ -129,6 +132,7 @@ def _show(
     taken: threading.Event,
     local_ray: LocalRay | None,
     run_dir: Place,
+    also: Callable[[Message], None],
 ) -> bool:
     """Shows messages and passes requests on while the thread lives; True if it was stopped without any worker."""
     requested = False
@@ -142,6 +146,7 @@ def _show(
             terminal.line(f"{stop.asked.name}: stopping after this step, with a checkpoint; again: at once")
         for message in ray.get(monitor.read.remote()):
             terminal.show(message)
+            also(message)
         if taken.is_set():
             raise TakenOver(f"another process has taken over run {run_dir.name}; this one leaves it alone")
         if requested and ray.get(monitor.waiting.remote()) and not ray.get(monitor.given_up.remote()):

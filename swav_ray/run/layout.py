@@ -20,6 +20,7 @@ STORAGE/
     evaluations/WEIGHTS/PROTOCOL/results.json     what the weights of that checksum were judged
     ray/                     Ray Train's own snapshot, while it runs
     summary.json             marks the run as finished
+    trackers/SERVICE         what a service of `run.trackers` calls the run
     report.html              what it learned, for people; gallery.json: its pictures, cached
   sweeps/NAME/               a sweep
     sweep.yaml manifest.parquet running.json sweep.html best.yaml
@@ -54,6 +55,7 @@ RAY = "ray"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "evaluations"
 REFUSED = "refused"
+TRACKERS = "trackers"
 
 # A checkpoint.
 MODEL = "model.safetensors"

@@ -19,6 +19,7 @@ from swav_ray.launch.sweep.choice import Choice, default_grace, objectives_of, p
 from swav_ray.launch.sweep.schedulers import make_scheduler
 from swav_ray.launch.sweep.space import Accept, Points, Space, Translate, Values, check, config_of, describe, own_values
 from swav_ray.report.terminal import Terminal
+from swav_ray.report.trackers.services import check_installed
 from swav_ray.run.layout import SWEEP
 from swav_ray.storage.place import Place
 from swav_ray.weights.initial import check as check_initial
@@ -82,6 +83,7 @@ def make_design(
     begun = (sweep_dir / SWEEP).exists()
     manifest = manifest_of(recipe, sweep_dir, terminal, begun=begun)
     check_initial(recipe)
+    check_installed(recipe.run.trackers)
     given, recipe = recipe, _with_held_out(recipe, manifest, terminal)
     if recipe is not given and not begun:
         manifest, _ = with_twins(manifest, recipe.data)

@@ -38,6 +38,7 @@ from swav_ray.launch.sweep.trial_directories import (
 from swav_ray.launch.worker import run
 from swav_ray.launch.workers import make_trainer
 from swav_ray.one_line import last_line
+from swav_ray.report.trackers.trackers import Trackers
 from swav_ray.run import measurements
 from swav_ray.run.layout import SUMMARY
 from swav_ray.run.messages import Measured
@@ -159,6 +160,7 @@ class Trial(tune.Trainable):
         if self._thread is not None:
             free: Any = self._groups.release if self._thread.is_alive() else self._groups.end
             ray.get(free.remote(self.trial_id))
+            self._trackers.close()
 
     # The run directory.
 
@@ -197,7 +199,8 @@ class Trial(tune.Trainable):
         self._began = time.monotonic()
         # On this actor's node: the head, without which the sweep ends anyway.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._mailbox = Monitor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+        self._mailbox = Monitor.options(scheduling_strategy=here).remote(run=run_dir.name, ln_k=self._ln_k)  # type: ignore[attr-defined]
+        self._trackers = Trackers(config, run_dir, log.warning)
         self._set_state("running")
         if not (run_dir / SUMMARY).exists():
             ray.get(self._groups.begin.remote(self.trial_id))
@@ -223,6 +226,7 @@ class Trial(tune.Trainable):
         while not self._waiting:
             over = not self._thread.is_alive()
             for message in ray.get(self._mailbox.read.remote()):
+                self._trackers.take(message)
                 if isinstance(message, Measured) and message.row["step"] > last:
                     self._waiting.append(message.row)
             if over and not self._waiting:

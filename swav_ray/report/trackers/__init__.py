@@ -1,0 +1,1 @@
+"""A run's figures in MLflow, Weights & Biases or Comet as well: `run.trackers`."""
