@@ -26,11 +26,11 @@ from swav_ray import settings
 from swav_ray.config import Config, replace
 from swav_ray.health.guard import Collapsed
 from swav_ray.recipes import quickstart
+from swav_ray.run.events import Events
 from swav_ray.run.health_log import ALARMS, read_health
 from swav_ray.run.history import read_history
 from swav_ray.run.layout import SUMMARY
 from swav_ray.run.messages import HealthChanged
-from swav_ray.run.metrics_log import MetricsLog
 from swav_ray.training.learner import Diverged
 
 _UNFROZEN = {"optim.freeze_prototypes_steps": 0}
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="the quickstart itself, minutes a run")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    MetricsLog._scalars = lambda *_: None  # type: ignore[method-assign]  # TensorBoard takes seconds to import
+    Events.write = lambda *_: None  # type: ignore[method-assign]  # TensorBoard takes seconds to import
     folder = options.folder or Path(tempfile.mkdtemp())
     base = quickstart() if options.whole else quarter()
     cases = broken(base.train.global_batch_size)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from swav_ray.config import Config
 from swav_ray.data import manifest as manifests
 from swav_ray.data.batch import Batch
@@ -34,6 +36,7 @@ from swav_ray.training.coordinator import Coordinator, Feed, failures_reported, 
 from swav_ray.training.decode_share import DecodeShare
 from swav_ray.training.description import about_of, describe
 from swav_ray.training.distributed import World
+from swav_ray.training.event_pictures import EventPictures
 from swav_ray.training.learner import Diverged, Learner, StepResult, build_model
 from swav_ray.training.loop import Hooks, train
 from swav_ray.training.run_files import RunFiles, on_all_workers
@@ -84,6 +87,7 @@ class _Worker:
         self._files: RunFiles | None = None  # of rank 0
         init = initial.record(run_dir) if config.train.init_from else {}
         self._about = about_of(config, self._learner.model, self._manifest.decoding, init)
+        self._pictures: EventPictures | None = None  # of rank 0
         self._reported = 0.0
         self._decode_share = DecodeShare(config.crops, self._manifest.root)
 
@@ -126,6 +130,7 @@ class _Worker:
         held = self._guard.held()
         files.open(start, self._world.size, self._config.checkpoint, steps, every, health=True, held=held)
         self._guard.watch(self._learner, files)
+        self._pictures = EventPictures(self._learner, files.draw)
 
     def _measure(self) -> MeasuredRun:
         beside = self._chief and self._config.eval.knn_every_epochs > 0 and self._measurer.has_work()
@@ -157,7 +162,7 @@ class _Worker:
             ready=lambda seconds: self._ready(feed, seconds),
             usage=feed.usage if self._chief else dict,
             quarantine=self._quarantine,
-            observe=self._guard.observe,
+            observe=self._observe,
             refused=self._refused,
             changed=self._changed,
         )
@@ -180,6 +185,11 @@ class _Worker:
     def _refused(self, batch: Batch, result: StepResult) -> None:
         if self._learner.refused_steps == 1:  # of the whole run: a checkpoint has the count
             self._guard.keep_refused(self._learner, batch, result)
+
+    def _observe(self, step: int, result: StepResult, crops: list[Tensor]) -> None:
+        self._guard.observe(step, result, crops)
+        if self._pictures is not None:
+            self._pictures.observe(step, result, crops)
 
     def _changed(self, images: int) -> None:
         if not self._changed_images and self._chief:
@@ -238,6 +248,8 @@ class _Worker:
                 self._warn(f"images that were written after they were listed were read {self._changed_images:,} times")
         found = self._measured.finish(init=self._initial())
         if self._files is not None:
+            if self._pictures is not None:
+                self._pictures.finish(self._end)
             self._files.close_log()
             self._files.finish(lambda: self._summary(found))
             self._coordinator.saved()

@@ -22,9 +22,10 @@ import torch
 
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.run import measurements
+from swav_ray.run.events import Events
 from swav_ray.run.history import read_history
 from swav_ray.run.layout import SUMMARY
-from swav_ray.run.metrics_log import MetricsLog, logged_steps, read_metrics
+from swav_ray.run.metrics_log import logged_steps, read_metrics
 from swav_ray.storage.place import is_leftover, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
@@ -55,7 +56,7 @@ def _die_at(folder: str, touch: int) -> None:
 
 def train(folder: Path, touch: int, beside: bool) -> None:
     """Runs the worker from where the folder's run is to the end, unless it dies on the way."""
-    MetricsLog._scalars = lambda *_: None  # type: ignore[method-assign]  # TensorBoard's files are no part of the promise
+    Events.write = lambda *_: None  # type: ignore[method-assign]  # TensorBoard's files are no part of the promise
     _die_at(str(folder), touch)
     run(tiny(), place(folder), SAVES, beside=beside)
 

@@ -17,9 +17,10 @@ from swav_ray.data.formats.rows import Rows
 from swav_ray.data.manifest import Manifest
 from swav_ray.data.sample_plan import digest
 from swav_ray.run import checkpoint_files, layout, measurements
+from swav_ray.run.events import Events
 from swav_ray.run.history import read_history
 from swav_ray.run.messages import Finishing, Leaving, Measured, Resizing, Resumed, Stopped, Waiting, Warned
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
@@ -32,7 +33,7 @@ from tests.training.test_loop import PLAN
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker sets torch up for its process. TensorBoard takes seconds to import."""
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)
@@ -51,7 +52,7 @@ def trained(run_dir: Place) -> list[tuple[int, float, str]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MetricsLog, "_scalars", lambda *_: None)
+        patch.setattr(Events, "write", lambda *_: None)
         run_dir = make_run(tmp_path_factory.mktemp("undisturbed"))
         run(tiny(), run_dir)
     return run_dir

@@ -20,8 +20,9 @@ from swav_ray.data.holdout import split
 from swav_ray.model.swav import is_trunk
 from swav_ray.run import layout
 from swav_ray.run.about import About
+from swav_ray.run.events import Events
 from swav_ray.run.messages import Resumed
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
@@ -35,7 +36,7 @@ State = dict[str, Tensor]
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker sets torch up for its process. TensorBoard takes seconds to import."""
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -6,14 +6,13 @@ those steps are computed again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from swav_ray.run.events import Events
 from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.layout import EVENTS, METRICS, TRIAL
 from swav_ray.run.line_file import LineFile, Record, read_lines
@@ -21,9 +20,6 @@ from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place
 
 _OF_THE_STEP = ("step", "steps", "epoch", "samples_seen", "time")  # TensorBoard has them as its axes
-
-# One chart, below Custom Scalars, for what means something beside each other alone.
-_TOGETHER = {"run": {"loss beside ln K": ["Multiline", ["health/loss", "health/ln_k", "health/codes_entropy"]]}}
 
 
 def read_metrics(run_dir: Place) -> list[Record]:
@@ -65,14 +61,14 @@ class MetricsLog:
     """
 
     def __init__(self, run_dir: Place, step: int, warn: Callable[[str], None] = lambda _: None) -> None:
-        self._run_dir, self._step = run_dir, step
+        self._run_dir = run_dir
         self._lock = threading.Lock()
         earlier = read_metrics(run_dir)
         self.records = [record for record in earlier if record["step"] < step]
         self.dropped = [record for record in earlier if record["step"] >= step]
         self._temporary = None if run_dir.is_local else tempfile.TemporaryDirectory()
-        self._events = Path(self._temporary.name) if self._temporary else run_dir.local_path / EVENTS
-        self._writer: Any = None
+        self._folder = Path(self._temporary.name) if self._temporary else run_dir.local_path / EVENTS
+        self._events = Events(self._folder, step)
         self._constants: dict[str, tuple[float, int] | None] = {}  # first value and step; None once it has moved
         self._file = LineFile(run_dir / METRICS, self.records, warn)
 
@@ -87,28 +83,28 @@ class MetricsLog:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """One figure for TensorBoard that is not of a step."""
+        self.draw(lambda events: events.scalars({name: value}, step))
+
+    def draw(self, what: Callable[[Events], None]) -> None:
+        """Calls `what` with the run's TensorBoard events."""
         with self._lock:
-            self._scalars({name: value}, step)
+            what(self._events)
 
     def flush(self) -> None:
         """Makes everything so far durable; called before each checkpoint is committed. Raises OSError."""
         self._file.flush()
         with self._lock:
-            try:
-                if self._writer is not None:
-                    self._writer.flush()
-            except OSError:
-                self._writer = None  # a picture of the run is not worth the run: the next scalar opens another file
+            self._events.flush()
         if self._temporary:
-            for file in self._events.iterdir():
-                (self._run_dir / EVENTS / file.name).upload_file(file)
+            for file in self._folder.rglob("*"):
+                if file.is_file():
+                    name = file.relative_to(self._folder).as_posix()
+                    (self._run_dir / EVENTS / name).upload_file(file)
 
     def close(self) -> None:
         """Flushes and lets go of everything."""
-        if self._writer is not None:
-            with contextlib.suppress(OSError):
-                self._writer.close()
-            self._writer = None
+        with self._lock:
+            self._events.close()
         self.flush()
         self._file.close()
         if self._temporary:
@@ -118,21 +114,8 @@ class MetricsLog:
         """Writes a figure from the step on at which it first differs from what it began with."""
         held = self._constants.setdefault(name, (value, step))
         if held is None:
-            self._scalars({name: value}, step)
+            self._events.scalars({name: value}, step)
         elif held[0] != value:
             self._constants[name] = None
-            self._scalars({name: held[0]}, held[1])
-            self._scalars({name: value}, step)
-
-    def _scalars(self, values: dict[str, float], step: int) -> None:
-        try:
-            if self._writer is None:
-                # Imported here: TensorBoard takes seconds to import, and only rank 0 writes.
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._writer = SummaryWriter(str(self._events), purge_step=self._step)
-                self._writer.add_custom_scalars(_TOGETHER)
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
-        except OSError:
-            self._writer = None
+            self._events.scalars({name: held[0]}, held[1])
+            self._events.scalars({name: value}, step)

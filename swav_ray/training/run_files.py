@@ -15,6 +15,7 @@ import numpy as np
 from swav_ray.config import CheckpointConfig
 from swav_ray.data.quarantine import Quarantine
 from swav_ray.run import measurements
+from swav_ray.run.events import Events
 from swav_ray.run.fit_record import FitRecord
 from swav_ray.run.health_log import read_health
 from swav_ray.run.history import History
@@ -180,6 +181,10 @@ class RunFiles:
     def scalar(self, name: str, value: float, step: int) -> None:
         """One figure for TensorBoard that is not of a step."""
         self._log.scalar(name, value, step)
+
+    def draw(self, what: Callable[[Events], None]) -> None:
+        """Calls `what` with the run's TensorBoard events."""
+        self._log.draw(what)
 
     def close_log(self) -> None:
         """Ends metrics.jsonl and health.jsonl; they can be read whole from then on."""

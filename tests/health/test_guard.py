@@ -15,10 +15,11 @@ from swav_ray.health import monitor
 from swav_ray.health.guard import Collapsed
 from swav_ray.health.rules import Evidence, Judgement
 from swav_ray.run import layout
+from swav_ray.run.events import Events
 from swav_ray.run.health_log import HEALTHY, STUCK, read_health
 from swav_ray.run.history import read_history
 from swav_ray.run.messages import HealthChanged, Remedied, Stopped
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.run.state import UNHEALTHY, state_of, why_ended
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint, refusal
@@ -38,7 +39,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return Judgement(STUCK, "the loss stays at ln K") if ill else Judgement(HEALTHY)
 
     monkeypatch.setattr(monitor, "judge", judge)
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)

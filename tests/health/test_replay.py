@@ -16,7 +16,8 @@ from swav_ray.data.batch import Batch
 from swav_ray.health import black_box
 from swav_ray.health.replay import replay
 from swav_ray.run import layout
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.events import Events
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
 from swav_ray.training.device_batches import to_device
 from swav_ray.training.distributed import World
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

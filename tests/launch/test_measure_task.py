@@ -20,9 +20,10 @@ from swav_ray.launch.train import train
 from swav_ray.measuring.beside import Start
 from swav_ray.recipes import quickstart
 from swav_ray.run import measurements
+from swav_ray.run.events import Events
 from swav_ray.run.layout import MANIFEST
 from swav_ray.run.messages import Waiting, Warned
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
 from swav_ray.training.control import Request
 from swav_ray.training.distributed import World
@@ -132,7 +133,7 @@ def nothing(step: int, tasks: list[_Task]) -> None:
 
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)

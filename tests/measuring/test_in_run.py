@@ -14,9 +14,10 @@ from swav_ray import worker
 from swav_ray.config import Config
 from swav_ray.measuring.beside import Start, TaskFailed
 from swav_ray.run import layout, measurements
+from swav_ray.run.events import Events
 from swav_ray.run.measurements import Figures
 from swav_ray.run.messages import KnnMeasured, Measured, Message, Waiting, Warned
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.run.scores import knn_scores
 from swav_ray.storage.place import Place
 from swav_ray.training import checkpoint
@@ -48,7 +49,7 @@ class Failing(AtOnce):
 
 @pytest.fixture(autouse=True)
 def measurable_and_torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     measurable(monkeypatch.setattr)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from swav_ray.run.events import Events
 from swav_ray.run.layout import METRICS
 from swav_ray.run.metrics_log import MetricsLog, logged_steps, read_metrics
 from swav_ray.run.step_record import StepRecord
@@ -118,10 +119,10 @@ def test_tensorboard_has_figures_that_move_and_from_the_first_step_on(
 ) -> None:
     written: list[tuple[str, float, int]] = []
 
-    def scalars(_: MetricsLog, values: dict[str, float], step: int) -> None:
+    def scalars(_: Events, values: dict[str, float], step: int) -> None:
         written.extend((name, value, step) for name, value in values.items())
 
-    monkeypatch.setattr(MetricsLog, "_scalars", scalars)
+    monkeypatch.setattr(Events, "scalars", scalars)
     log = MetricsLog(place(tmp_path), 0)
     for step, workers in enumerate((2, 2, 4)):
         log.append(record(step, workers=workers))

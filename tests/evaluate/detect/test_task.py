@@ -22,9 +22,10 @@ from swav_ray.evaluate.errors import EvaluationError
 from swav_ray.evaluate.fit import worker
 from swav_ray.evaluate.fit.worker import Saves
 from swav_ray.run import measurements
+from swav_ray.run.events import Events
 from swav_ray.run.layout import SUMMARY
 from swav_ray.run.messages import Resumed
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
@@ -38,7 +39,7 @@ STEPS = 5
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker sets torch up for its process. TensorBoard takes seconds to import."""
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)

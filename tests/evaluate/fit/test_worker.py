@@ -13,9 +13,10 @@ from benchmarks.parts.gloo import GlooPool
 from swav_ray.data.bad_images import BadImage
 from swav_ray.evaluate.fit.worker import Saves
 from swav_ray.run import measurements
+from swav_ray.run.events import Events
 from swav_ray.run.layout import SUMMARY, checkpoint_folder
 from swav_ray.run.messages import Judged, Leaving, Resizing, Resumed, Stopped
-from swav_ray.run.metrics_log import MetricsLog, read_metrics
+from swav_ray.run.metrics_log import read_metrics
 from swav_ray.storage.place import Place, place
 from swav_ray.training import checkpoint
 from swav_ray.training.control import Request
@@ -28,7 +29,7 @@ from tests.evaluate.fit.toy import STEPS, run
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker sets torch up for its process. TensorBoard takes seconds to import."""
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)
@@ -94,7 +95,7 @@ def test_killed_between_checkpoints_it_computes_again_what_was_lost(
         run(folder, {3: Request.SAVE})
     assert checkpoint.steps(folder)[-1] == 4
     monkeypatch.undo()
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     assert run(folder).events[0] == Resumed(4, 1)
     assert outcome(folder) == undisturbed
 
@@ -152,7 +153,7 @@ def test_unreadable_images_past_the_budget_end_it(tmp_path: Path, monkeypatch: p
 
 
 def work(world: World, folder: str, stop: int) -> object:
-    MetricsLog._scalars = lambda *_: None  # type: ignore[method-assign]
+    Events.write = lambda *_: None  # type: ignore[method-assign]
     run(place(folder), {stop: Request.STOP} if stop >= 0 else None, world=world)
     return None
 

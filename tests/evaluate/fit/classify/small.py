@@ -22,7 +22,7 @@ from swav_ray.evaluate.fit.task import Fit
 from swav_ray.evaluate.fit.worker import Saves
 from swav_ray.evaluate.protocols import ON_IMAGES
 from swav_ray.features.embedding import crops_of, embed
-from swav_ray.run.metrics_log import MetricsLog
+from swav_ray.run.events import Events
 from swav_ray.storage.place import Place, place
 from swav_ray.training.control import Request
 from swav_ray.training.distributed import World
@@ -110,7 +110,7 @@ class Worker(InProcess):
 
 def run(fit: Fit, folder: Place, requests: Mapping[int, Request] | None = None, world: World | None = None) -> Worker:
     """Runs a worker of a protocol; what it told its coordinator."""
-    MetricsLog._scalars = lambda *_: None  # type: ignore[method-assign]  # TensorBoard takes seconds to import
+    Events.write = lambda *_: None  # type: ignore[method-assign]  # TensorBoard takes seconds to import
     coordinator = Worker(requests)
     worker.run(fit, folder, coordinator, Saves(steps=3), world=world)
     return coordinator

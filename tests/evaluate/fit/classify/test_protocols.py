@@ -15,6 +15,7 @@ from benchmarks.parts.gloo import GlooPool
 from swav_ray.evaluate.backbones import _pixels, _untrained
 from swav_ray.evaluate.protocols import ON_IMAGES
 from swav_ray.run import measurements
+from swav_ray.run.events import Events
 from swav_ray.run.layout import SUMMARY, checkpoint_folder
 from swav_ray.run.messages import Resumed
 from swav_ray.run.metrics_log import MetricsLog, read_metrics
@@ -38,7 +39,7 @@ WORDS = {
 @pytest.fixture(autouse=True)
 def torch_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker sets torch up for its process, before anything runs in it. TensorBoard takes seconds to import."""
-    monkeypatch.setattr(MetricsLog, "_scalars", lambda *_: None)
+    monkeypatch.setattr(Events, "write", lambda *_: None)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)  # here features are made in this process, and round otherwise with two
     yield
