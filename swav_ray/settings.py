@@ -131,6 +131,8 @@ def _known(dotted: str) -> Any:
 def _describe(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         inner, *more = typing.get_args(hint)
+        if inner is str:
+            return "any number of words"
         count = "one or more" if more == [...] else str(1 + len(more))
         return f"{count} {'whole numbers' if inner is int else 'numbers'}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
@@ -139,7 +141,7 @@ def _describe(hint: Any) -> str:
 def _parsed(dotted: str, hint: Any, arguments: list[str]) -> Any:
     """Arguments of the command line to a value of the field's type."""
     if typing.get_origin(hint) is tuple:
-        if not arguments:
+        if not arguments and typing.get_args(hint)[0] is not str:
             raise ConfigError(dotted, "", f"needs {_describe(hint)}")
         return _checked(
             dotted, hint, [_scalar(dotted, typing.get_args(hint)[0], argument, hint) for argument in arguments]
@@ -187,7 +189,9 @@ def help_text(defaults: Config) -> str:
         for item in dataclasses.fields(cls):
             value = getattr(getattr(defaults, section), item.name)
             shown = " ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
-            shown = {"True": "true", "False": "false", "": "''"}.get(shown, shown)
+            shown = {"True": "true", "False": "false", "": "none" if isinstance(value, tuple) else "''"}.get(
+                shown, shown
+            )
             unit = f" {item.metadata['unit']}" if item.metadata["unit"] else ""
             lines.append(f"  --{section}.{item.name}  [{shown}{unit}]\n      {item.metadata['doc']}")
     return "\n".join(lines)

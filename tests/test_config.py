@@ -168,6 +168,7 @@ MAY_DIFFER = {
     "data.max_bad_fraction": 0.5,
     "data.recheck": True,
     "train.max_refused_steps": 1,
+    "run.trackers": ("mlflow",),
     "performance.compile": True,
     "performance.keep_memory": False,
     "checkpoint.every_epochs": 0.5,

@@ -22,6 +22,7 @@ EXTRAS = (
     "export",
     "map",
     "faiss",
+    "trackers",
 )  # what the package imports beyond what it always needs
 
 

@@ -30,6 +30,12 @@ def test_every_field_shows_in_help_with_default_and_unit() -> None:
     for dotted in settings.field_types():
         assert f"--{dotted}  [" in text
     assert "--crops.sizes  [224 96 pixels]" in text
+    assert "--run.trackers  [none]" in text
+
+
+def test_words_may_be_none() -> None:
+    assert settings.parse_arguments(["--run.trackers", "--run.seed", "1"]) == {"run.trackers": (), "run.seed": 1}
+    assert settings.from_yaml("run: {trackers: []}", quickstart(), "x").run.trackers == ()
 
 
 @pytest.mark.parametrize(

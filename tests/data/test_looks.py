@@ -20,8 +20,8 @@ from swav_ray.data.formats.listing import MANIFEST_KEY
 from swav_ray.data.looks import Looks
 from swav_ray.data.sources import read_samples
 from swav_ray.storage.place import place
-from tests.data.crops.test_decode import encoded, photo
-from tests.data.crops.test_levels import clip_art, ramp
+from tests.data.decoding.test_decode import encoded, photo
+from tests.data.decoding.test_levels import clip_art, ramp
 from tests.data.images import write_files
 from tests.data.makers import CROPS, make
 

@@ -65,6 +65,10 @@ class Service(Protocol):
     def id(self) -> str:
         """What the service calls the run."""
 
+    @property
+    def where(self) -> str:
+        """Where a person finds it."""
+
 
 def check_installed(names: Sequence[str]) -> None:
     """Raises ConfigError if the library of a service is missing."""
@@ -91,14 +95,19 @@ class _MLflow:
         self._client = MlflowClient()
         if run.known:
             self.id = run.known
+            self.where = self._where()
             self._client.update_run(self.id, status="RUNNING")
             return
         project = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
         experiment = self._client.get_experiment_by_name(project)
         where = experiment.experiment_id if experiment else self._client.create_experiment(project)
         self.id = self._client.create_run(where, run_name=run.name).info.run_id
+        self.where = self._where()
         for some in _pieces([Param(key, str(value)) for key, value in run.settings.items()], _MOST_PARAMS):
             self._client.log_batch(self.id, params=some)
+
+    def _where(self) -> str:
+        return f"run {self.id} in {self._client.tracking_uri}"
 
     def log(self, points: Sequence[Point]) -> None:
         metrics = [
@@ -137,6 +146,8 @@ class _Wandb:
         )
         self._run.define_metric("*", step_metric="step")  # its own count refuses a step that comes again
         self.id = str(self._run.id)
+        offline = f"run {self.id} in {self._run.dir}, for `wandb sync`"
+        self.where = offline if self._run.offline else str(self._run.url)
 
     def log(self, points: Sequence[Point]) -> None:
         for point in points:
@@ -177,6 +188,7 @@ class _Comet:
             experiment_config=alone,
         )
         self.id = str(self._experiment.get_key())
+        self.where = self._experiment.url or f"run {self.id} in a file, for `comet upload`"
         self._experiment.log_parameters(dict(run.settings))
 
     def log(self, points: Sequence[Point]) -> None:

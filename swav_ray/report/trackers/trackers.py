@@ -189,6 +189,7 @@ class _Sender:
             known = self._file.read_bytes().decode() if self._file.exists() else ""
             self._service = open_service(self._name, Run(self._run_name, self._settings, known))
             self._file.write_bytes(self._service.id.encode())
+            self._say(f"{self._name} has its figures too: {self._service.where}")
         with self._lock:
             points, self._points = self._points, []
             notes, self._notes = self._notes, {}

@@ -13,7 +13,7 @@ from swav_ray.data.decoding import jpeg
 from swav_ray.data.decoding.choices import Decoding
 from swav_ray.data.decoding.decode import JPEG_END, NO_END_MARKER, SourceImage, UnreadableImage, decode
 from swav_ray.data.decoding.jpeg import has_all_scans, is_progressive, orientation
-from tests.data.crops.test_decode import difference, encoded, photo
+from tests.data.decoding.test_decode import difference, encoded, photo
 
 
 def segment(marker: int, content: bytes) -> bytes:

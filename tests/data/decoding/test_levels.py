@@ -10,8 +10,8 @@ from PIL import Image, TiffImagePlugin
 from swav_ray.data.decoding.choices import Decoding
 from swav_ray.data.decoding.decode import UnreadableImage, decode
 from swav_ray.data.decoding.levels import eight_bit, over
-from tests.data.crops.test_decode import encoded, photo
-from tests.data.crops.test_png import chunk, with_chunk
+from tests.data.decoding.test_decode import encoded, photo
+from tests.data.decoding.test_png import chunk, with_chunk
 
 RAMP = np.linspace(0, 1, 96 * 64).reshape(64, 96)
 

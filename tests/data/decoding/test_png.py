@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from swav_ray.data.decoding.decode import SourceImage, UnreadableImage, decode
 from swav_ray.data.decoding.png import START, chunks, significant_bits, without_large_metadata
-from tests.data.crops.test_decode import encoded, photo
+from tests.data.decoding.test_decode import encoded, photo
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

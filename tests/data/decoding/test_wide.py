@@ -15,7 +15,7 @@ from swav_ray.data.decoding.decode import SourceImage, UnreadableImage, decode
 from swav_ray.data.manifest import build
 from swav_ray.data.sources import read_samples
 from swav_ray.data.tools.shrink import shrunk
-from tests.data.crops.test_png import chunk, with_chunk
+from tests.data.decoding.test_png import chunk, with_chunk
 from tests.data.images import write_files
 
 PEAK = 4095

@@ -9,8 +9,8 @@ from PIL import Image
 
 from swav_ray.data.manifest import build
 from swav_ray.data.tools.check import check
-from tests.data.crops.test_decode import encoded
-from tests.data.crops.test_levels import clip_art
+from tests.data.decoding.test_decode import encoded
+from tests.data.decoding.test_levels import clip_art
 from tests.data.images import image, write_files
 
 

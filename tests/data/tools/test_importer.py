@@ -20,7 +20,7 @@ from swav_ray.data.sources import read_samples
 from swav_ray.data.tools import importer
 from swav_ray.data.tools.importer import import_shards
 from swav_ray.storage.place import PlaceError, place
-from tests.data.crops.test_decode import encoded, photo
+from tests.data.decoding.test_decode import encoded, photo
 from tests.data.images import image, write_files, write_idx, write_parquet, write_photos, write_tar
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from swav_ray.data.decoding.decode import SourceImage, decode
 from swav_ray.data.tools.shrink import shrunk
-from tests.data.crops.test_decode import difference, encoded, photo
-from tests.data.crops.test_levels import clip_art, ramp
+from tests.data.decoding.test_decode import difference, encoded, photo
+from tests.data.decoding.test_levels import clip_art, ramp
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

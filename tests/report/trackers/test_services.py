@@ -32,6 +32,7 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = filled("mlflow", tmp_path)
     client = mlflow.MlflowClient()
     run = client.get_run(service.id)
+    assert service.where == f"run {service.id} in sqlite:///{tmp_path}/mlflow.db"
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     assert client.get_experiment(run.info.experiment_id).name == "shapes"
     assert run.data.params["model.prototypes"] == "[100]"
@@ -70,6 +71,7 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     service = filled("wandb", tmp_path)
     (file,) = tmp_path.glob(f"wandb/offline-run-*-{service.id}/run-{service.id}.wandb")
+    assert service.where == f"run {service.id} in {file.parent}/files, for `wandb sync`"
     written = file.read_bytes()
     for text in (b"train/loss", b"optim.base_lr", b"healthy", b"finished"):
         assert text in written
@@ -82,6 +84,7 @@ def test_comet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
     monkeypatch.setenv("COMET_START_ONLINE", "0")
     monkeypatch.setenv("COMET_OFFLINE_DIRECTORY", str(tmp_path / "comet"))
     service = filled("comet", tmp_path)
+    assert service.where == f"run {service.id} in a file, for `comet upload`"
     (archive,) = (tmp_path / "comet").glob(f"{service.id}*.zip")
     with zipfile.ZipFile(archive) as found:
         written = b"".join(found.read(name) for name in found.namelist())
