@@ -14,7 +14,7 @@ from swav_ray.config import Config, ConfigError, check_resume, replace
 PACKAGE = Path(swav_ray.__file__).parent
 SECTIONS = {section.name: type(getattr(Config(), section.name)) for section in dataclasses.fields(Config)}
 # What the config does with itself, and turns into text, is no use of a field.
-OF_THE_CONFIG = ("config", "recipes.py", "settings.py")
+OF_THE_CONFIG = ("config", "recipes", "settings.py")
 CONFIGS = ("config", "_config", "base")  # what the code calls a config
 
 
