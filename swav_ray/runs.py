@@ -17,7 +17,18 @@ from swav_ray.report.registry import RunLine, ordered, runs_below
 from swav_ray.run.health_log import ALARMS
 from swav_ray.storage.place import PlaceError, place
 
-SORTS = ("run", "state", "health", "step", "loss", "knn", "images_per_second", "goodput", "worker_hours", "started")
+# What `--sort` takes, and the figure that it means: the table's headers, and the names in --json.
+SORTS = {
+    **{
+        name: name
+        for name in ("run", "state", "health", "step", "loss", "ln_k", "knn", "untrained", "goodput", "started")
+    },
+    "kNN": "knn",
+    "images/s": "images_per_second",
+    "hours": "worker_hours",
+    "cost": "worker_hours",
+    **{name: name for name in ("images_per_second", "worker_hours")},
+}
 
 
 def parser() -> command_line.Parser:
@@ -26,7 +37,9 @@ def parser() -> command_line.Parser:
         prog="python -m swav_ray.runs", description="A table of all runs below a storage, trials of sweeps included."
     )
     made.add_argument("storage", metavar="STORAGE", help="where runs lie (run.storage), local or s3://")
-    made.add_argument("--sort", choices=SORTS, default="run", help="figures: the best first (%(default)s)")
+    made.add_argument(
+        "--sort", choices=SORTS, default="run", metavar="COLUMN", help="figures: the best first (%(default)s)"
+    )
     made.add_argument(
         "--price",
         type=command_line.not_negative,
@@ -43,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = command_line.read(parser(), sys.argv[1:] if arguments is None else arguments)
         storage = place(options.storage)
-        lines = ordered(runs_below(storage), options.sort)
+        lines = ordered(runs_below(storage), SORTS[options.sort])
         if not lines and not storage.exists():
             raise PlaceError(f"{storage}: there is no such place; give the storage of some runs")
     except (ValueError, OSError) as error:

@@ -23,7 +23,7 @@ from swav_ray.one_line import one_line
 from swav_ray.run import checkpoint_files
 from swav_ray.run.health_log import DIVERGING, WARMING_UP, read_health
 from swav_ray.run.history import read_history
-from swav_ray.run.messages import Remedied, Warned
+from swav_ray.run.messages import Observed, Remedied, Warned
 from swav_ray.storage.place import Place
 from swav_ray.training.control import Request
 from swav_ray.training.coordinator import Coordinator, Restart
@@ -73,7 +73,12 @@ class Guard:
         self._files = files
         since = self._done[-1].back_to if self._done else 0
         report = self._coordinator.report
-        self._monitor = Monitor(learner, files.losses, since=since, write=files.observe, report=report)
+
+        def write(line: dict[str, Any]) -> None:
+            files.observe(line)
+            report(Observed(line))
+
+        self._monitor = Monitor(learner, files.losses, since=since, write=write, report=report)
 
     def observe(self, step: int, result: StepResult, crops: list[Tensor]) -> None:
         """Takes a step; waits for nobody."""

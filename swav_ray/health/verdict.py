@@ -61,17 +61,16 @@ def verdict(
     } | ({"the weights that it started from": knn["init"]} if "init" in knn else {})
     name, best = max(baselines.items(), key=lambda item: item[1])
     variance = standard_error(knn["trained"], queries) ** 2 + standard_error(best, queries) ** 2
-    of_networks = f", and untrained networks differ by {stdev(untrained):.1f}" if others else ""
-    noise = _SURE * sqrt(variance + (stdev(untrained) ** 2 if others and name == fresh else 0.0))
+    spread = stdev(untrained) if others and name == fresh else 0.0
+    of_networks = f", and untrained networks differ by {spread:.1f}" if spread else ""
+    noise = _SURE * sqrt(variance + spread**2)
     gain = knn["trained"] - best
     measured = f"{gain:+.1f} points against {name} ({best:.1f}%)"
     why = f"noise is {noise:.1f} points ({queries:,} held-out images{of_networks})"
     if gain > noise:
         return Verdict(LEARNED, f"it learned: {measured}; {why}", noise=noise)
     if gain < -noise:
-        return Verdict(
-            NOTHING, f"it is worse than what it started with: {measured}; {why}", _likely(config, steps), noise
-        )
+        return Verdict(NOTHING, f"it is worse than what it must beat: {measured}; {why}", _likely(config, steps), noise)
     word = "that is no difference" if noise < 100 else "nothing can be said"
     return Verdict(UNCLEAR, f"it shows nothing learned: {measured}, {word}; {why}", _likely(config, steps), noise)
 

@@ -91,7 +91,7 @@ class LivePanel:
 
     def _loss(self, width: int) -> Text:
         run = self._progress
-        beside = f"nothing learned: ln K {run.ln_k:.2f}" if run.ln_k else ""
+        beside = f"nothing is learned at ln K = {run.ln_k:.2f}" if run.ln_k else ""
         losses = list(run.losses)
         if not losses:
             return Text(f"no step yet   {beside}".rstrip())

@@ -29,9 +29,12 @@ def write(run_dir: Place, resources: Mapping[str, float]) -> None:
 def _environment(resources: Mapping[str, float]) -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
     found |= {"system": platform.platform(), "processors of the command's machine": os.cpu_count()}
-    return found | {
-        f"cluster, {name}": value for name, value in sorted(resources.items()) if name.startswith(_OF_THE_CLUSTER)
-    }
+    of_cluster = {name: value for name, value in sorted(resources.items()) if name.startswith(_OF_THE_CLUSTER)}
+    return found | {f"cluster, {name}": _shown(name, value) for name, value in of_cluster.items()}
+
+
+def _shown(name: str, value: float) -> float | str:
+    return f"{value / 2**30:.1f} GiB" if name == "memory" else value
 
 
 def _version(name: str) -> str:

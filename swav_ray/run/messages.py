@@ -67,6 +67,13 @@ class HealthChanged:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """A line of health.jsonl."""
+
+    line: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Remedied:
     """The run has collapsed and resumes from the checkpoint before `step` with other settings; `line` says which."""
 
@@ -129,6 +136,7 @@ Message = (
     | Resizing
     | KnnMeasured
     | HealthChanged
+    | Observed
     | Remedied
     | Quarantined
     | Measured

@@ -38,7 +38,7 @@ def test_everything_is_shown_in_a_terminal_of_80_by_24() -> None:
         "quickstart  stuck",
         "step 328 of 552  ETA 2 min 05 s",
         "15 of 24",
-        "3.125   nothing learned: ln K 4.61",
+        "3.125   nothing is learned at ln K = 4.61",
         "53.8% ± 3.9 after epoch 16",
         "743 images/s, 0% waiting for data",
         "2 workers (1 until step 150)",

@@ -52,7 +52,7 @@ def test_lines_are_sorted_by_any_column(by: str) -> None:
         RunLine("b", "", knn=None),
         RunLine("c", "x", knn=3.0, loss=1),
     ]
-    assert len(ordered(lines, by)) == 3
+    assert len(ordered(lines, SORTS[by])) == 3
 
 
 def test_the_best_come_first_and_those_without_the_figure_last() -> None:

@@ -154,7 +154,7 @@ def _time(run: RunRecord) -> Sequence[Figure]:
     shown = [Figure("Steps", f"{done:,} of {of:,}", f"{last['samples_seen']:,} images seen in {duration(took)}.")]
     shown.append(Figure("Images/s", f"{rate:,.0f}", f"The median; {wait:.0f}% of a step waits for data."))
     if (good := goodput(run)) is not None:
-        shown.append(Figure("Goodput", f"{good:.0f}%", "Of the run's time, what trained."))
+        shown.append(Figure("Goodput", f"{good:.0f}%", "Share of the run's time that was spent training."))
     return shown
 
 

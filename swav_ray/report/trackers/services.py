@@ -146,7 +146,7 @@ class _Wandb:
         )
         self._run.define_metric("*", step_metric="step")  # its own count refuses a step that comes again
         self.id = str(self._run.id)
-        offline = f"run {self.id} in {self._run.dir}, for `wandb sync`"
+        offline = f"run {self.id} in {Path(self._run.dir).parent}, for `wandb sync`"
         self.where = offline if self._run.offline else str(self._run.url)
 
     def log(self, points: Sequence[Point]) -> None:

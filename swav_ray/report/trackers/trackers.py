@@ -7,6 +7,7 @@ step, and never the run.
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 import threading
 import time
@@ -19,8 +20,8 @@ from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.one_line import one_line
 from swav_ray.report.trackers.services import Point, Run, Service, check_installed, open_service
-from swav_ray.run.layout import PAGE, TRACKERS
-from swav_ray.run.messages import HealthChanged, Measured, Message
+from swav_ray.run.layout import PAGE, SUMMARY, TRACKERS
+from swav_ray.run.messages import Measured, Message, Observed
 from swav_ray.run.state import state_of
 from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place
@@ -68,8 +69,10 @@ class Trackers:
         if not any(sender.begun for sender in self._senders):
             return
         with _page(self._run_dir) as page:
-            state = state_of(self._run_dir)
+            state, outcome = state_of(self._run_dir), _outcome(self._run_dir)
             for sender in self._senders:
+                for name, text in outcome.items():
+                    sender.note(name, text)
                 sender.end(state, page)
             for sender in self._senders:
                 sender.leave()
@@ -81,9 +84,10 @@ class Trackers:
                 self._put(_point("train", message.line()))
             case Measured(row):
                 self._put(_point("eval", {"time": time.time(), **row}))
-            case HealthChanged(word=word):
+            case Observed(line):
+                self._put(_point("health", {"time": time.time(), **line}))
                 for sender in self._senders:
-                    sender.note("health", word)
+                    sender.note("health", line["word"])
 
     def _put(self, point: Point) -> None:
         for sender in self._senders:
@@ -94,9 +98,19 @@ def _point(kind: str, line: dict[str, Any]) -> Point:
     figures = {
         f"{kind}/{name}": float(value)
         for name, value in line.items()
-        if isinstance(value, int | float) and name not in _NOT_FIGURES
+        if isinstance(value, int | float) and not isinstance(value, bool) and name not in _NOT_FIGURES
     }
     return Point(line["step"], line["time"], figures)
+
+
+def _outcome(run_dir: Place) -> dict[str, str]:
+    """What a finished run learned, and what it had to beat, in words."""
+    try:
+        summary = json.loads((run_dir / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    found = {f"knn_top1 {name}": f"{top1:.1f}%" for name, top1 in (summary.get("knn_top1") or {}).items()}
+    return found | ({"verdict": summary["verdict"]["line"]} if summary.get("verdict") else {})
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     service = filled("wandb", tmp_path)
     (file,) = tmp_path.glob(f"wandb/offline-run-*-{service.id}/run-{service.id}.wandb")
-    assert service.where == f"run {service.id} in {file.parent}/files, for `wandb sync`"
+    assert service.where == f"run {service.id} in {file.parent}, for `wandb sync`"
     written = file.read_bytes()
     for text in (b"train/loss", b"optim.base_lr", b"healthy", b"finished"):
         assert text in written

@@ -16,7 +16,7 @@ from swav_ray.report.trackers import services, trackers
 from swav_ray.report.trackers.services import Point, Run
 from swav_ray.report.trackers.trackers import Trackers
 from swav_ray.run.layout import PAGE, SUMMARY
-from swav_ray.run.messages import HealthChanged, Measured
+from swav_ray.run.messages import Measured, Observed, Warned
 from swav_ray.run.step_record import StepRecord
 from swav_ray.storage.place import Place, place
 from tests.run.test_metrics_log import record
@@ -69,7 +69,8 @@ def config(*names: str) -> Config:
 def run_dir(folder: Path) -> Place:
     found = place(folder) / "mine"
     (found / PAGE).write_bytes(b"<page>")
-    (found / SUMMARY).write_bytes(b"{}")
+    summary = {"knn_top1": {"trained": 54.44, "pixels": 20.0}, "verdict": {"line": "it learned"}}
+    (found / SUMMARY).write_bytes(json.dumps(summary).encode())
     return found
 
 
@@ -78,20 +79,26 @@ def test_a_service_gets_steps_measurements_health_and_the_page(tmp_path: Path, o
     with Trackers(config("mlflow"), run_dir(tmp_path), said.append, QUICK) as found:
         found.take(record(0, loss=2.5))
         found.take(record(1, loss=None))
-        found.take(HealthChanged(1, "healthy"))
+        found.take(Observed({"step": 1, "word": "healthy", "sound": True, "why": "", "spread": 0.5}))
         found.take(Measured({"step": 2, "epoch": 1, "knn_top1": 50.0, "why": "text"}))
     (service,) = opened
     assert service.run.name == "mine"
     assert service.run.settings["optim.base_lr"] == quickstart().optim.base_lr
-    assert [point.step for point in service.points] == [0, 1, 2]
-    first, refused, measured = (point.figures for point in service.points)
+    assert [point.step for point in service.points] == [0, 1, 1, 2]
+    first, refused, health, measured = (point.figures for point in service.points)
     assert first["train/loss"] == 2.5
     assert first["train/images_per_second"] == record(0).images_per_second
     assert "train/loss" not in refused
     assert "train/step" not in first
+    assert health == {"health/spread": 0.5}
     assert measured == {"eval/epoch": 1.0, "eval/knn_top1": 50.0}
     assert service.points[0].time == record(0).time
-    assert service.notes == {"health": "healthy"}
+    assert service.notes == {
+        "health": "healthy",
+        "knn_top1 trained": "54.4%",
+        "knn_top1 pixels": "20.0%",
+        "verdict": "it learned",
+    }
     assert service.ended == [("finished", "<page>")]
     assert said == ["mlflow has its figures too: there"]
 
@@ -106,7 +113,7 @@ def test_a_run_that_resumes_goes_on_under_the_same_name_there(tmp_path: Path, op
 
 def test_nothing_is_opened_for_a_run_that_never_had_a_step(tmp_path: Path, opened: list[Recorder]) -> None:
     with Trackers(config("mlflow", "wandb"), run_dir(tmp_path), print, QUICK) as found:
-        found.take(HealthChanged(0, "warming up"))
+        found.take(Warned("no step yet"))
     assert opened == []
 
 
