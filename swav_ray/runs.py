@@ -17,18 +17,10 @@ from swav_ray.report.registry import RunLine, ordered, runs_below
 from swav_ray.run.health_log import ALARMS
 from swav_ray.storage.place import PlaceError, place
 
-# What `--sort` takes, and the figure that it means: the table's headers, and the names in --json.
-SORTS = {
-    **{
-        name: name
-        for name in ("run", "state", "health", "step", "loss", "ln_k", "knn", "untrained", "goodput", "started")
-    },
-    "kNN": "knn",
-    "images/s": "images_per_second",
-    "hours": "worker_hours",
-    "cost": "worker_hours",
-    **{name: name for name in ("images_per_second", "worker_hours")},
-}
+_FIGURES = ("run", "state", "health", "step", "loss", "ln_k", "knn", "untrained", "images_per_second", "goodput")
+_HEADERS = {"kNN": "knn", "images/s": "images_per_second", "hours": "worker_hours", "cost": "worker_hours"}
+# What `--sort` takes, and the figure that it means: names as in --json, and the table's headers.
+SORTS = {name: name for name in (*_FIGURES, "worker_hours", "started")} | _HEADERS
 
 
 def parser() -> command_line.Parser:
