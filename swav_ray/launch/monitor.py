@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import ray
@@ -23,7 +24,9 @@ class Monitor:
 
     def __init__(self, more: str = "--run.ray_logs true", run: str = "", ln_k: float = 0.0) -> None:
         self._more = more
-        self._metrics = RayMetrics(run, ln_k) if run else None
+        self._metrics: RayMetrics | None = None
+        with contextlib.suppress(Exception):  # they are not worth the run
+            self._metrics = RayMetrics(run, ln_k) if run else None
         self._messages: list[Message] = []
         self._request = "NONE"
         self._saved = False
@@ -39,10 +42,11 @@ class Monitor:
         """Takes a message for the terminal; while nobody reads, the oldest are dropped."""
         if isinstance(message, Remedied):
             self._start = -1  # to start from the same step once more is no failure
-        if self._metrics is not None:
-            self._metrics.take(message)
         self._messages.append(message)
         del self._messages[:-1000]
+        if self._metrics is not None:
+            with contextlib.suppress(Exception):
+                self._metrics.take(message)
 
     def read(self) -> list[Message]:
         """All messages since the last call."""

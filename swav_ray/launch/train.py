@@ -75,21 +75,26 @@ def _train(config: Config, terminal: Terminal, began: float) -> dict[str, Any] |
     if (run_dir / SUMMARY).exists():
         terminal.line(f"run {config.run.name} is finished; --run.name starts another")
         return _summary(run_dir, terminal)
-    with StopSignals() as stop, Trackers(config, run_dir, terminal.line) as trackers:
+    trackers = Trackers(config, run_dir, terminal.line)
+    with StopSignals() as stop:
         try:
             _run(config, run_dir, terminal, stop, began, trackers)
         except Interrupted as signal:
+            trackers.abandon()
             if signal.again:
                 terminal.line(f"{signal}: ended at once; the same command resumes from the last checkpoint")
                 raise
             terminal.line(f"{signal}: stopped before training started; the same command starts it")
             return None
         except TakenOver:
+            trackers.abandon()  # its run there goes on
             raise
         except RunFailed:
             _write_page(run_dir, terminal)
+            _close(trackers, config, terminal)
             raise
         _write_page(run_dir, terminal)
+        _close(trackers, config, terminal)
     return _summary(run_dir, terminal) if (run_dir / SUMMARY).exists() else None
 
 
@@ -219,6 +224,18 @@ def _write_page(run_dir: Place, terminal: Terminal) -> None:
         terminal.line(f"warning: no page of the run: {one_line(error)}")
         return
     terminal.line(f"the run's page: {page}")
+
+
+def _close(trackers: Trackers, config: Config, terminal: Terminal) -> None:
+    """Ends the run at the services that get its figures. A signal ends the waiting for them, and nothing else."""
+    if not trackers.begun:
+        return
+    services = ", ".join(config.run.trackers)
+    terminal.waiting_for(f"waiting for {services}: {{}}")
+    try:
+        trackers.close()
+    except KeyboardInterrupt:
+        terminal.line(f"{services} is not waited for, and may lack the last figures and the page")
 
 
 def _summary(run_dir: Place, terminal: Terminal) -> dict[str, Any]:

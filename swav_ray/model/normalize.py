@@ -35,11 +35,15 @@ def normalize(
         raise ValueError(
             f"normalize: shape {tuple(crops.shape)} of {crops.dtype}: needs (N, H, W, 3) uint8 or (N, 3, H, W) float"
         )
-    return images.sub_(_levels(mean, images.device)).div_(_levels(std, images.device))
+    # To send a tensor from the host to a GPU holds the host up, so there it is sent once.
+    levels = _kept_levels if images.is_cuda else _levels
+    return images.sub_(levels(mean, images.device)).div_(levels(std, images.device))
 
 
-@functools.cache
 def _levels(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
-    """(1, 3, 1, 1), in levels of 0..255. Made once: to send a tensor from the host to a GPU holds the host up."""
+    """(1, 3, 1, 1), in levels of 0..255."""
     with torch.inference_mode(False):  # or no later caller could take a gradient by them
         return torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
+
+
+_kept_levels = functools.cache(_levels)

@@ -49,8 +49,11 @@ class EventPictures:
         weights_KD = self._learner.model.prototype_weights()[0].detach()
         chosen = torch.arange(0, len(weights_KD), -(-len(weights_KD) // _PROTOTYPES))
         rows_KD = F.normalize(weights_KD[chosen.to(weights_KD.device)].float(), dim=1).cpu().numpy()
-        used = self._nearest_N.bincount(minlength=len(weights_KD))[chosen]
-        words = [[str(number), str(count)] for number, count in zip(chosen.tolist(), used.tolist(), strict=True)]
+        used = self._nearest_N.bincount(minlength=len(weights_KD))[chosen].tolist()
+        known = len(self._nearest_N) > 0  # not if the run was killed after its last step, and only ends now
+        words = [
+            [str(number), str(count) if known else "?"] for number, count in zip(chosen.tolist(), used, strict=True)
+        ]
         columns = ("prototype", "embeddings")
         self._draw(lambda events: events.vectors("prototypes", rows_KD, columns, words, step))
 

@@ -36,6 +36,7 @@ from swav_ray.recipes import by_name
 from swav_ray.report.sweep.page import write_report
 from swav_ray.report.sweep.record import read_sweep
 from swav_ray.report.terminal import Terminal
+from swav_ray.report.trackers.process import Home
 from swav_ray.run.layout import BEST, MANIFEST, SWEEP, SWEEP_PAGE, SWEEPS, TRIALS
 from swav_ray.run.lease import Lease
 from swav_ray.storage.place import Place, place
@@ -152,6 +153,7 @@ def _run(design: Design, concurrent: int, terminal: Terminal, *, grows: bool) ->
         manifest=sweep_dir / MANIFEST,
         images=design.images,
         groups=groups,
+        home=Home.here(),
     )
     began = time.monotonic()
     terminal.waiting_for("")  # from here on Progress says it

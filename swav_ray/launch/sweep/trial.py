@@ -38,6 +38,7 @@ from swav_ray.launch.sweep.trial_directories import (
 from swav_ray.launch.worker import run
 from swav_ray.launch.workers import make_trainer
 from swav_ray.one_line import last_line
+from swav_ray.report.trackers.process import Home
 from swav_ray.report.trackers.trackers import Trackers
 from swav_ray.run import measurements
 from swav_ray.run.layout import SUMMARY
@@ -68,6 +69,7 @@ class TrialInputs:
         manifest: the file with the list of samples.
         images: number of images that are trained on.
         groups: name of the sweep's `Groups` actor.
+        home: where the services of `run.trackers` keep their files: the folder of the sweep's command.
     """
 
     base: Config
@@ -75,6 +77,7 @@ class TrialInputs:
     manifest: Place
     images: int
     groups: str
+    home: Home
 
     def config(self, values: Values) -> Config:
         """The config that a trial with these values trains."""
@@ -200,7 +203,7 @@ class Trial(tune.Trainable):
         # On this actor's node: the head, without which the sweep ends anyway.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox = Monitor.options(scheduling_strategy=here).remote(run=run_dir.name, ln_k=self._ln_k)  # type: ignore[attr-defined]
-        self._trackers = Trackers(config, run_dir, log.warning)
+        self._trackers = Trackers(config, run_dir, log.warning, self._inputs.home)
         self._set_state("running")
         if not (run_dir / SUMMARY).exists():
             ray.get(self._groups.begin.remote(self.trial_id))

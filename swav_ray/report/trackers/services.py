@@ -8,9 +8,8 @@ COMET_PROJECT_NAME names another.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,9 +88,8 @@ class _MLflow:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells how it makes its database
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         self._metric = Metric
+        self._params: list[Param] = []  # that it has not got yet
         self._client = MlflowClient()
         if run.known:
             self.id = run.known
@@ -103,20 +101,22 @@ class _MLflow:
         where = experiment.experiment_id if experiment else self._client.create_experiment(project)
         self.id = self._client.create_run(where, run_name=run.name).info.run_id
         self.where = self._where()
-        for some in _pieces([Param(key, str(value)) for key, value in run.settings.items()], _MOST_PARAMS):
-            self._client.log_batch(self.id, params=some)
+        self._params = [Param(key, str(value)) for key, value in run.settings.items()]
 
     def _where(self) -> str:
         return f"run {self.id} in {self._client.tracking_uri}"
 
     def log(self, points: Sequence[Point]) -> None:
+        while self._params:
+            self._client.log_batch(self.id, params=self._params[:_MOST_PARAMS])
+            del self._params[:_MOST_PARAMS]
         metrics = [
             self._metric(key, value, int(point.time * 1000), point.step)
             for point in points
             for key, value in point.figures.items()
         ]
-        for some in _pieces(metrics, _MOST_METRICS):
-            self._client.log_batch(self.id, metrics=some)
+        for start in range(0, len(metrics), _MOST_METRICS):
+            self._client.log_batch(self.id, metrics=metrics[start : start + _MOST_METRICS])
 
     def note(self, name: str, text: str) -> None:
         self._client.set_tag(self.id, name, text)
@@ -124,7 +124,8 @@ class _MLflow:
     def end(self, state: str, page: Path | None) -> None:
         if page is not None:
             self._client.log_artifact(self.id, str(page))
-        self.note("state", state)
+        if state:
+            self.note("state", state)
         status = {"finished": "FINISHED", "stopped": "KILLED"}.get(state, "FAILED")
         self._client.set_terminated(self.id, status)
 
@@ -133,8 +134,7 @@ class _Wandb:
     def __init__(self, run: Run) -> None:
         import wandb
 
-        # Its own lines would be written across the panel, and the terminal is no part of what is tracked.
-        quiet = wandb.Settings(silent=True, console="off")
+        alone = wandb.Settings(silent=True, console="off")  # what this process prints is no part of the run
         self._html = wandb.Html
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
@@ -142,7 +142,7 @@ class _Wandb:
             resume="allow",
             name=run.name,
             config=dict(run.settings),
-            settings=quiet,
+            settings=alone,
         )
         self._run.define_metric("*", step_metric="step")  # its own count refuses a step that comes again
         self.id = str(self._run.id)
@@ -167,7 +167,6 @@ class _Comet:
     def __init__(self, run: Run) -> None:
         import comet_ml
 
-        logging.getLogger("comet_ml").setLevel(logging.ERROR)
         # Nothing that it would find by itself: its view of this process is not the run's.
         alone = comet_ml.ExperimentConfig(
             name=run.name,
@@ -187,6 +186,8 @@ class _Comet:
             experiment_key=run.known or None,
             experiment_config=alone,
         )
+        if not self._experiment.alive:
+            raise ConnectionError("Comet does not take the experiment: is COMET_API_KEY right, and is there a network?")
         self.id = str(self._experiment.get_key())
         self.where = self._experiment.url or f"run {self.id} in a file, for `comet upload`"
         self._experiment.log_parameters(dict(run.settings))
@@ -203,8 +204,3 @@ class _Comet:
             self._experiment.log_asset(str(page))
         self.note("state", state)
         self._experiment.end()
-
-
-def _pieces(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from swav_ray import settings
 from swav_ray.config import Config
 from swav_ray.one_line import one_line
-from swav_ray.report.trackers.services import Point, Run, Service, check_installed, open_service
+from swav_ray.report.trackers.process import Home, RemoteService
+from swav_ray.report.trackers.services import Point, Run, check_installed
 from swav_ray.run.layout import PAGE, SUMMARY, TRACKERS
 from swav_ray.run.messages import Measured, Message, Observed
 from swav_ray.run.state import state_of
@@ -39,7 +39,8 @@ class Trackers:
     Args:
         config: of the run. run_dir: the run directory.
         say: is called with a line when a service fails, and when it works again.
-        seconds: between requests; after a failure; that the end waits.
+        home: of the command; None: this process is it.
+        seconds: between requests; after a failure; that the end waits, for all services together.
 
     Raises:
         ConfigError: the library of a service is not installed.
@@ -50,32 +51,41 @@ class Trackers:
         config: Config,
         run_dir: Place,
         say: Callable[[str], None],
+        home: Home | None = None,
         seconds: tuple[float, float, float] = (_SECONDS, _RETRY_SECONDS, _LEAVE_SECONDS),
     ) -> None:
         check_installed(config.run.trackers)
-        self._run_dir = run_dir
-        self._senders = [_Sender(name, config, run_dir, say, seconds) for name in config.run.trackers]
+        self._run_dir, self._patience = run_dir, seconds[2]
+        home = home or Home.here()
+        self._senders = [_Sender(name, config, run_dir, say, home, seconds) for name in config.run.trackers]
 
-    def __enter__(self) -> Trackers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def begun(self) -> bool:
+        """Whether there was anything to send."""
+        return any(sender.begun for sender in self._senders)
 
     def close(self) -> None:
-        """Sends what is left, the run's state and its page, and ends."""
-        if not any(sender.begun for sender in self._senders):
+        """Sends what is left, the run's state and its page, and ends. Raises nothing but what a signal does."""
+        begun = [sender for sender in self._senders if sender.begun]
+        if not begun:
             return
-        with _page(self._run_dir) as page:
-            state, outcome = state_of(self._run_dir), _outcome(self._run_dir)
-            for sender in self._senders:
-                for name, text in outcome.items():
-                    sender.note(name, text)
-                sender.end(state, page)
-            for sender in self._senders:
-                sender.leave()
+        deadline = time.monotonic() + self._patience
+        try:
+            with _page(self._run_dir) as page:
+                state, outcome = _ended(self._run_dir)
+                for sender in begun:
+                    for name, text in outcome.items():
+                        sender.note(name, text)
+                    sender.end(state, page)
+                for sender in begun:
+                    sender.leave(deadline)
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Ends at once; what was not sent yet is left out there."""
+        for sender in self._senders:
+            sender.abandon()
 
     def take(self, message: Message) -> None:
         """A message of the workers; waits for nobody."""
@@ -103,36 +113,46 @@ def _point(kind: str, line: dict[str, Any]) -> Point:
     return Point(line["step"], line["time"], figures)
 
 
-def _outcome(run_dir: Place) -> dict[str, str]:
-    """What a finished run learned, and what it had to beat, in words."""
-    try:
+def _ended(run_dir: Place) -> tuple[str, dict[str, str]]:
+    """The run's state, and what a finished run learned and had to beat, in words; of what can be read."""
+    state, found = "", {}
+    with contextlib.suppress(OSError, ValueError):
+        state = state_of(run_dir)
         summary = json.loads((run_dir / SUMMARY).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    found = {f"knn_top1 {name}": f"{top1:.1f}%" for name, top1 in (summary.get("knn_top1") or {}).items()}
-    return found | ({"verdict": summary["verdict"]["line"]} if summary.get("verdict") else {})
+        found = {f"knn_top1 {name}": f"{top1:.1f}%" for name, top1 in (summary.get("knn_top1") or {}).items()}
+        if summary.get("verdict"):
+            found["verdict"] = summary["verdict"]["line"]
+    return state, found
 
 
 @contextlib.contextmanager
 def _page(run_dir: Place) -> Iterator[Path | None]:
     """The run's page as a local file; None if there is none that can be read."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / PAGE
-        try:
-            file.write_bytes((run_dir / PAGE).read_bytes())
-        except OSError:
-            yield None
-        else:
-            yield file
+    with contextlib.ExitStack() as held:
+        file = None
+        with contextlib.suppress(OSError, ValueError):
+            if run_dir.is_local:
+                file = run_dir.local_path / PAGE if (run_dir / PAGE).exists() else None
+            else:
+                copy = Path(held.enter_context(tempfile.TemporaryDirectory())) / PAGE
+                (run_dir / PAGE).download_file(copy)
+                file = copy
+        yield file
 
 
 class _Sender:
     """One service, in a thread that begins with the first figures."""
 
     def __init__(
-        self, name: str, config: Config, run_dir: Place, say: Callable[[str], None], seconds: tuple[float, float, float]
+        self,
+        name: str,
+        config: Config,
+        run_dir: Place,
+        say: Callable[[str], None],
+        home: Home,
+        seconds: tuple[float, float, float],
     ) -> None:
-        self._name, self._say = name, say
+        self._name, self._say, self._home = name, say, home
         self._settings = {
             f"{section}.{field}": value
             for section, fields in settings.to_dict(config).items()
@@ -140,7 +160,7 @@ class _Sender:
         }
         self._file = run_dir / TRACKERS / name
         self._run_name = run_dir.name
-        self._pause, self._retry, self._patience = seconds
+        self._pause, self._retry, _ = seconds
         self._lock = threading.Lock()
         self._points: list[Point] = []
         self._notes: dict[str, str] = {}
@@ -148,12 +168,13 @@ class _Sender:
         self._end: tuple[str, Path | None] = ("", None)
         self._ending = threading.Event()
         self._why = ""  # it takes nothing, if it does not
-        self._service: Service | None = None
+        self._done = self._abandoned = False
+        self._service: RemoteService | None = None
+        self._known: str | None = None  # what its file says that the service calls the run
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     @property
     def begun(self) -> bool:
-        """Whether there was anything to send."""
         return self._thread.ident is not None
 
     def put(self, point: Point) -> None:
@@ -172,51 +193,68 @@ class _Sender:
         self._end = (state, page)
         self._ending.set()
 
-    def leave(self) -> None:
-        """Waits for the thread, for so long."""
-        if not self.begun:
-            return
-        self._thread.join(timeout=self._patience)
-        why = "it is still busy" if self._thread.is_alive() else self._why
-        if why:
+    def leave(self, deadline: float) -> None:
+        """Waits for the thread until then, and says what became of it."""
+        self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
+        if not self._done:
+            why = self._why or "it is still busy"
             self._say(f"warning: {self._name} has not taken everything: {why}; the run directory has it all")
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        self._ending.set()
+        if self._service is not None:
+            self._service.kill()
 
     def _work(self) -> None:
         while not self._ending.wait(self._retry if self._why else self._pause):
             try:
                 self._send()
-            except Exception as error:  # each library has errors of its own
+            except Exception as error:
                 if not self._why:
                     self._say(f"warning: {self._name} takes no figures, and is asked again: {one_line(error)}")
                 self._why = one_line(error)
             else:
                 self._works()
         try:
-            self._send().end(*self._end)
-            self._why = ""
+            self._send()
+        except Exception as error:
+            self._why = one_line(error)
+        try:
+            if self._service is not None:
+                self._service.end(*self._end)
+                self._done = not self._points
         except Exception as error:
             self._why = one_line(error)
 
-    def _send(self) -> Service:
+    def _send(self) -> None:
         """Sends what there is; what is not taken stays."""
-        if self._service is None:
-            known = self._file.read_bytes().decode() if self._file.exists() else ""
-            self._service = open_service(self._name, Run(self._run_name, self._settings, known))
-            self._file.write_bytes(self._service.id.encode())
-            self._say(f"{self._name} has its figures too: {self._service.where}")
+        service = self._opened()
         with self._lock:
             points, self._points = self._points, []
             notes, self._notes = self._notes, {}
         try:
-            self._service.log(points)
+            service.log(points)
             for name, text in notes.items():
-                self._service.note(name, text)
+                service.note(name, text)
         except BaseException:
             with self._lock:
                 self._points = points + self._points
                 self._notes = notes | self._notes
                 self._shorten()
             raise
+
+    def _opened(self) -> RemoteService:
+        if self._known is None:
+            self._known = self._file.read_bytes().decode() if self._file.exists() else ""
+        if self._abandoned:
+            raise ConnectionError("it is not waited for")
+        if self._service is None or not self._service.alive:
+            self._service = RemoteService(self._name, Run(self._run_name, self._settings, self._known), self._home)
+            self._say(f"{self._name} has its figures too: {self._service.where}")
+        if self._service.id != self._known:
+            self._file.write_bytes(self._service.id.encode())
+            self._known = self._service.id
         return self._service
 
     def _shorten(self) -> None:

@@ -17,6 +17,7 @@ from swav_ray.launch.sweep import trial as trial_module
 from swav_ray.launch.sweep.trial import Trial, TrialCollapsed, TrialInputs
 from swav_ray.launch.sweep.trial_directories import copy_newest, newest_generation, read_trial
 from swav_ray.recipes import quickstart
+from swav_ray.report.trackers.process import Home
 from swav_ray.run import measurements
 from swav_ray.run.layout import SUMMARY
 from swav_ray.storage.place import Place, place
@@ -55,7 +56,7 @@ def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
     (tmp_path / "manifest.parquet").write_bytes(b"samples")
     made = Trial.__new__(Trial)
     made._trial_info = types.SimpleNamespace(trial_id="t_0")
-    inputs = TrialInputs(recipe(tmp_path), None, place(tmp_path / "manifest.parquet"), IMAGES, "groups")
+    inputs = TrialInputs(recipe(tmp_path), None, place(tmp_path / "manifest.parquet"), IMAGES, "groups", Home.here())
     made.setup({"train.temperature": 0.1}, inputs)
     return made
 

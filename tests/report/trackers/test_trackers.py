@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ import pytest
 from swav_ray.config import Config, ConfigError, replace
 from swav_ray.recipes import quickstart
 from swav_ray.report.trackers import services, trackers
+from swav_ray.report.trackers.process import Home
 from swav_ray.report.trackers.services import Point, Run
 from swav_ray.report.trackers.trackers import Trackers
 from swav_ray.run.layout import PAGE, SUMMARY
 from swav_ray.run.messages import Measured, Observed, Warned
 from swav_ray.run.step_record import StepRecord
-from swav_ray.storage.place import Place, place
+from swav_ray.storage.place import Place, PlaceError, place
 from tests.run.test_metrics_log import record
 
 QUICK = (0.01, 0.01, 20.0)
@@ -30,6 +32,7 @@ class Recorder:
     def __init__(self, run: Run, refuses: Callable[[], bool] = lambda: False) -> None:
         self.run, self._refuses = run, refuses
         self.id, self.where = run.known or "their-name", "there"
+        self.killed = False
         self.points: list[Point] = []
         self.notes: dict[str, str] = {}
         self.ended: list[tuple[str, str]] = []
@@ -48,17 +51,24 @@ class Recorder:
     def end(self, state: str, page: Path | None) -> None:
         self.ended.append((state, page.read_text() if page else ""))
 
+    @property
+    def alive(self) -> bool:
+        return not self.killed
+
+    def kill(self) -> None:
+        self.killed = True
+
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
     """The services that were opened."""
     found: list[Recorder] = []
 
-    def open_service(name: str, run: Run) -> Recorder:
+    def open_service(name: str, run: Run, home: Home) -> Recorder:
         found.append(Recorder(run))
         return found[-1]
 
-    monkeypatch.setattr(trackers, "open_service", open_service)
+    monkeypatch.setattr(trackers, "RemoteService", open_service)
     return found
 
 
@@ -74,9 +84,18 @@ def run_dir(folder: Path) -> Place:
     return found
 
 
+@contextlib.contextmanager
+def sending(
+    config: Config, run_dir: Place, say: Callable[[str], object], seconds: tuple[float, float, float]
+) -> Iterator[Trackers]:
+    found = Trackers(config, run_dir, say, seconds=seconds)
+    yield found
+    found.close()
+
+
 def test_a_service_gets_steps_measurements_health_and_the_page(tmp_path: Path, opened: list[Recorder]) -> None:
     said: list[str] = []
-    with Trackers(config("mlflow"), run_dir(tmp_path), said.append, QUICK) as found:
+    with sending(config("mlflow"), run_dir(tmp_path), said.append, QUICK) as found:
         found.take(record(0, loss=2.5))
         found.take(record(1, loss=None))
         found.take(Observed({"step": 1, "word": "healthy", "sound": True, "why": "", "spread": 0.5}))
@@ -106,13 +125,13 @@ def test_a_service_gets_steps_measurements_health_and_the_page(tmp_path: Path, o
 def test_a_run_that_resumes_goes_on_under_the_same_name_there(tmp_path: Path, opened: list[Recorder]) -> None:
     place_of = run_dir(tmp_path)
     for step in (0, 1):
-        with Trackers(config("comet"), place_of, print, QUICK) as found:
+        with sending(config("comet"), place_of, print, QUICK) as found:
             found.take(record(step))
     assert [service.run.known for service in opened] == ["", "their-name"]
 
 
 def test_nothing_is_opened_for_a_run_that_never_had_a_step(tmp_path: Path, opened: list[Recorder]) -> None:
-    with Trackers(config("mlflow", "wandb"), run_dir(tmp_path), print, QUICK) as found:
+    with sending(config("mlflow", "wandb"), run_dir(tmp_path), print, QUICK) as found:
         found.take(Warned("no step yet"))
     assert opened == []
 
@@ -123,13 +142,13 @@ def test_a_service_that_is_away_is_said_once_and_gets_everything_later(
     tries = itertools.count()
     services_opened: list[Recorder] = []
 
-    def open_service(name: str, run: Run) -> Recorder:
+    def open_service(name: str, run: Run, home: Home) -> Recorder:
         if next(tries) < 2:
             raise OSError("no such host")
         services_opened.append(Recorder(run, lambda: next(tries) < 5))
         return services_opened[-1]
 
-    monkeypatch.setattr(trackers, "open_service", open_service)
+    monkeypatch.setattr(trackers, "RemoteService", open_service)
     said: list[str] = []
     back = threading.Event()
 
@@ -138,7 +157,7 @@ def test_a_service_that_is_away_is_said_once_and_gets_everything_later(
         if "again" in text and "warning" not in text:
             back.set()
 
-    with Trackers(config("mlflow"), run_dir(tmp_path), say, QUICK) as found:
+    with sending(config("mlflow"), run_dir(tmp_path), say, QUICK) as found:
         for step in range(3):
             found.take(record(step))
         assert back.wait(20)
@@ -155,7 +174,7 @@ def test_what_cannot_wait_any_longer_is_counted(tmp_path: Path, monkeypatch: pyt
     away = threading.Event()
     monkeypatch.setattr(trackers, "_MOST", 2)
     found_service = Recorder(Run("mine", {}), lambda: not away.is_set())
-    monkeypatch.setattr(trackers, "open_service", lambda *_: found_service)
+    monkeypatch.setattr(trackers, "RemoteService", lambda *_: found_service)
     said: list[str] = []
     warned = threading.Event()
 
@@ -164,7 +183,7 @@ def test_what_cannot_wait_any_longer_is_counted(tmp_path: Path, monkeypatch: pyt
         if text.startswith("warning"):
             warned.set()
 
-    with Trackers(config("mlflow"), run_dir(tmp_path), say, QUICK) as found:
+    with sending(config("mlflow"), run_dir(tmp_path), say, QUICK) as found:
         found.take(record(0))
         assert warned.wait(20)
         for step in range(1, 6):
@@ -181,15 +200,15 @@ def test_one_that_never_answers_does_not_hold_the_others_or_the_end(
     answered = threading.Event()
     recorders: dict[str, Recorder] = {}
 
-    def open_service(name: str, run: Run) -> Recorder:
+    def open_service(name: str, run: Run, home: Home) -> Recorder:
         if name == "wandb":
             answered.wait()
         recorders[name] = Recorder(run)
         return recorders[name]
 
-    monkeypatch.setattr(trackers, "open_service", open_service)
+    monkeypatch.setattr(trackers, "RemoteService", open_service)
     said: list[str] = []
-    with Trackers(config("wandb", "mlflow"), run_dir(tmp_path), said.append, (0.01, 0.01, 0.5)) as found:
+    with sending(config("wandb", "mlflow"), run_dir(tmp_path), said.append, (0.01, 0.01, 0.5)) as found:
         found.take(record(0))
     answered.set()
     assert recorders["mlflow"].ended == [("finished", "<page>")]
@@ -197,12 +216,12 @@ def test_one_that_never_answers_does_not_hold_the_others_or_the_end(
 
 
 def test_a_service_that_refuses_at_the_end_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_service(name: str, run: Run) -> Recorder:
+    def open_service(name: str, run: Run, home: Home) -> Recorder:
         raise ValueError("API key is not valid")
 
-    monkeypatch.setattr(trackers, "open_service", open_service)
+    monkeypatch.setattr(trackers, "RemoteService", open_service)
     said: list[str] = []
-    with Trackers(config("comet"), run_dir(tmp_path), said.append, (60.0, 60.0, 20.0)) as found:
+    with sending(config("comet"), run_dir(tmp_path), said.append, (60.0, 60.0, 20.0)) as found:
         found.take(record(0))
     assert said == ["warning: comet has not taken everything: API key is not valid; the run directory has it all"]
 
@@ -224,9 +243,43 @@ def test_a_service_that_nobody_knows_is_one_line(names: tuple[str, ...]) -> None
 
 def test_a_step_of_metrics_jsonl_is_what_is_sent(tmp_path: Path, opened: list[Recorder]) -> None:
     step: StepRecord = record(7, loss=1.25)
-    with Trackers(config("mlflow"), run_dir(tmp_path), print, QUICK) as found:
+    with sending(config("mlflow"), run_dir(tmp_path), print, QUICK) as found:
         found.take(step)
     line = json.loads(json.dumps(step.line()))
     sent = opened[0].points[0].figures
     numbers = {name for name, value in line.items() if isinstance(value, int | float)} - {"step", "steps", "time"}
     assert {name.removeprefix("train/") for name in sent} == numbers
+
+
+def test_one_that_is_abandoned_is_ended_at_once_and_not_opened_again(tmp_path: Path, opened: list[Recorder]) -> None:
+    found = Trackers(config("mlflow"), run_dir(tmp_path), print, seconds=QUICK)
+    found.take(record(0))
+    while not opened or not opened[0].logged.wait(20):
+        pass
+    found.abandon()
+    found.take(record(1))
+    found._senders[0]._thread.join(20)
+    assert (len(opened), opened[0].killed, opened[0].ended) == (1, True, [("", "")])
+
+
+def test_a_process_that_has_ended_is_started_again(tmp_path: Path, opened: list[Recorder]) -> None:
+    with sending(config("mlflow"), run_dir(tmp_path), print, QUICK) as found:
+        found.take(record(0))
+        while not opened or not opened[0].logged.wait(20):
+            pass
+        opened[0].kill()
+        found.take(record(1))
+    assert [[point.step for point in service.points] for service in opened] == [[0], [1]]
+    assert opened[1].run.known == "their-name"
+
+
+def test_a_run_directory_that_cannot_be_read_at_the_end_costs_the_end_nothing(
+    tmp_path: Path, opened: list[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Place) -> str:
+        raise PlaceError("the storage is away")
+
+    monkeypatch.setattr(trackers, "state_of", away)
+    with sending(config("mlflow"), run_dir(tmp_path), print, QUICK) as found:
+        found.take(record(0))
+    assert opened[0].ended == [("", "<page>")]
