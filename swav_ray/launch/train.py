@@ -235,7 +235,8 @@ def _close(trackers: Trackers, config: Config, terminal: Terminal) -> None:
     try:
         trackers.close()
     except KeyboardInterrupt:
-        terminal.line(f"{services} is not waited for, and may lack the last figures and the page")
+        terminal.line(f"{services} may lack the last figures and the page: nobody waits for that any more")
+    terminal.waiting_for("")
 
 
 def _summary(run_dir: Place, terminal: Terminal) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from swav_ray.one_line import one_line
 from swav_ray.report.trackers.services import Point, Run, Service, open_service
 
 _START = f"import json, sys; sys.path = json.loads(sys.argv[1]); from {__name__} import serve; serve()"
+_GRACE = 60.0  # seconds that a service has to take what is left when the command has died
 _OF_A_SERVICE = ("MLFLOW_", "WANDB_", "COMET_")  # how the names of their own settings begin
 
 
@@ -43,13 +46,15 @@ class Home:
 class RemoteService:
     """services.Service in a process of its own, which ends with this one at the latest.
 
-    Raises:
-        ConnectionError: the service refuses, with what its library says; or its process has ended.
+    Its methods raise ConnectionError if the service refuses, with what its library says; or if the process has ended.
     """
 
-    def __init__(self, name: str, run: Run, home: Home) -> None:
+    id = where = ""
+
+    def __init__(self, name: str, home: Home) -> None:
+        self._name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(sys.path)],
+            [sys.executable, "-c", _START, json.dumps(sys.path), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -58,13 +63,11 @@ class RemoteService:
             env={**os.environ, **home.settings},
             text=True,
         )
-        try:
-            opened = self._ask({"open": {"service": name, **asdict(run)}})
-        except BaseException:
-            self.kill()
-            raise
-        self.id: str = opened["id"]
-        self.where: str = opened["where"]
+
+    def open(self, run: Run) -> None:
+        """Opens or continues the run there; before anything else."""
+        opened = self._ask({"open": {"service": self._name, **asdict(run)}})
+        self.id, self.where = opened["id"], opened["where"]
 
     @property
     def alive(self) -> bool:
@@ -106,6 +109,7 @@ def serve() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):  # libraries ask for passwords, and print
         os.dup2(nothing, number)
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     service: Service | None = None
     for line in requests:
         ((what, given),) = json.loads(line).items()
@@ -125,3 +129,11 @@ def serve() -> None:
             answer = {"error": one_line(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process and what it has started some time after its parent has, however busy a library is."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    time.sleep(_GRACE)
+    os.killpg(0, signal.SIGKILL)

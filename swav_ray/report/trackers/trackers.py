@@ -203,8 +203,7 @@ class _Sender:
     def abandon(self) -> None:
         self._abandoned = True
         self._ending.set()
-        if self._service is not None:
-            self._service.kill()
+        self._kill()
 
     def _work(self) -> None:
         while not self._ending.wait(self._retry if self._why else self._pause):
@@ -216,12 +215,14 @@ class _Sender:
                 self._why = one_line(error)
             else:
                 self._works()
+        if self._abandoned:
+            return
         try:
             self._send()
         except Exception as error:
             self._why = one_line(error)
         try:
-            if self._service is not None:
+            if self._service is not None and self._service.id:
                 self._service.end(*self._end)
                 self._done = not self._points
         except Exception as error:
@@ -247,15 +248,25 @@ class _Sender:
     def _opened(self) -> RemoteService:
         if self._known is None:
             self._known = self._file.read_bytes().decode() if self._file.exists() else ""
-        if self._abandoned:
-            raise ConnectionError("it is not waited for")
-        if self._service is None or not self._service.alive:
-            self._service = RemoteService(self._name, Run(self._run_name, self._settings, self._known), self._home)
-            self._say(f"{self._name} has its figures too: {self._service.where}")
+        if self._service is None or not self._service.alive or not self._service.id:
+            self._open(Run(self._run_name, self._settings, self._known))
+        assert self._service is not None
         if self._service.id != self._known:
             self._file.write_bytes(self._service.id.encode())
             self._known = self._service.id
         return self._service
+
+    def _open(self, run: Run) -> None:
+        self._kill()
+        self._service = RemoteService(self._name, self._home)
+        if self._abandoned:  # since then, or before it was there to be ended
+            self._kill()
+        self._service.open(run)
+        self._say(f"{self._name} has its figures too: {self._service.where}")
+
+    def _kill(self) -> None:
+        if self._service is not None:
+            self._service.kill()
 
     def _shorten(self) -> None:
         if (more := len(self._points) - _MOST) > 0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -34,7 +36,8 @@ def found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_mlflow_in_its_own_process_keeps_its_files_where_the_command_is(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     home = Home(str(tmp_path), {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
-    service = RemoteService("mlflow", Run("mine", {"optim.base_lr": 2.0}), home)
+    service = RemoteService("mlflow", home)
+    service.open(Run("mine", {"optim.base_lr": 2.0}))
     service.log([Point(0, 1e9, {"train/loss": float("nan")}), Point(1, 1e9, {"train/loss": 2.5})])
     service.note("health", "healthy")
     page = tmp_path / "page.html"
@@ -48,8 +51,10 @@ def test_mlflow_in_its_own_process_keeps_its_files_where_the_command_is(tmp_path
 
 def test_wandb_without_a_login_refuses_and_asks_nobody(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("wandb")
+    service = RemoteService("wandb", Home(str(tmp_path), {"WANDB_API_KEY": "", "NETRC": os.devnull}))
     with pytest.raises(ConnectionError, match="API key"):
-        RemoteService("wandb", Run("mine", {}), Home(str(tmp_path), {"WANDB_API_KEY": "", "NETRC": os.devnull}))
+        service.open(Run("mine", {}))
+    service.kill()
     assert "".join(capfd.readouterr()) == ""
 
 
@@ -65,8 +70,10 @@ def test_wandb_without_a_login_refuses_and_asks_nobody(tmp_path: Path, capfd: py
 def test_what_a_library_does_stays_in_its_process(
     init: str, said: str, found_first: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    service = RemoteService("wandb", fake_wandb(found_first, init))
     with pytest.raises(ConnectionError) as caught:
-        RemoteService("wandb", Run("mine", {}), fake_wandb(found_first, init))
+        service.open(Run("mine", {}))
+    service.kill()
     assert str(caught.value) == said
     assert "".join(capfd.readouterr()) == ""
 
@@ -75,33 +82,46 @@ def test_one_that_hangs_is_ended_with_what_it_started(found_first: Path) -> None
     started = found_first / "pid"
     sleeper = "subprocess.Popen(['sleep', '1000'])"
     hang = f"open({str(started)!r}, 'w').write(str({sleeper}.pid)); time.sleep(1000)"
-    opened: list[BaseException] = []
-    made: list[RemoteService] = []
-    real = RemoteService._ask
-
-    def ask(self: RemoteService, request: dict[str, object]) -> dict[str, object]:
-        made.append(self)
-        return real(self, request)  # type: ignore[return-value]
+    said: list[str] = []
+    service = RemoteService("wandb", fake_wandb(found_first, hang))
 
     def open_it() -> None:
         try:
-            RemoteService("wandb", Run("mine", {}), fake_wandb(found_first, hang))
+            service.open(Run("mine", {}))
         except ConnectionError as error:
-            opened.append(error)
+            said.append(str(error))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RemoteService, "_ask", ask)
-        thread = threading.Thread(target=open_it)
-        thread.start()
-        deadline = time.monotonic() + SECONDS
-        while not (started.exists() and started.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        made[0].kill()
-        thread.join(SECONDS)
-    assert [str(error) for error in opened] == ["the process that speaks to it has ended"]
+    thread = threading.Thread(target=open_it)
+    thread.start()
+    deadline = time.monotonic() + SECONDS
+    while not (started.exists() and started.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    service.kill()
+    thread.join(SECONDS)
+    assert said == ["the process that speaks to it has ended"]
     while _lives(int(started.read_text())) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _lives(int(started.read_text()))
+
+
+def test_it_ends_some_time_after_a_command_that_is_killed(found_first: Path) -> None:
+    home = fake_wandb(found_first, "time.sleep(1000)")
+    command = f"""
+from swav_ray.report.trackers import process
+soon = "; from swav_ray.report.trackers import process; process._GRACE = 0.1; serve()"
+process._START = process._START.replace("; serve()", soon)
+service = process.RemoteService("wandb", process.Home({home.folder!r}, {{}}))
+print(service._process.pid, flush=True)
+service.open(process.Run("mine", {{}}))
+"""
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + SECONDS
+    while _lives(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _lives(pid)
 
 
 def _lives(pid: int) -> bool:
@@ -115,7 +135,8 @@ def _lives(pid: int) -> bool:
 def test_it_does_not_hear_the_signals_of_the_commands_group(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     home = Home(str(tmp_path), {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
-    service = RemoteService("mlflow", Run("mine", {}), home)
+    service = RemoteService("mlflow", home)
+    service.open(Run("mine", {}))
     pid = service._process.pid
     assert os.getpgid(pid) == pid != os.getpgid(0)
     os.kill(pid, signal.SIGTERM)

@@ -29,14 +29,21 @@ QUICK = (0.01, 0.01, 20.0)
 class Recorder:
     """A service that remembers; `refuses` is asked before each call."""
 
-    def __init__(self, run: Run, refuses: Callable[[], bool] = lambda: False) -> None:
-        self.run, self._refuses = run, refuses
-        self.id, self.where = run.known or "their-name", "there"
+    id = where = ""
+
+    def __init__(
+        self, refuses: Callable[[], bool] = lambda: False, opening: Callable[[], object] = lambda: None
+    ) -> None:
+        self._refuses, self._opening = refuses, opening
         self.killed = False
         self.points: list[Point] = []
         self.notes: dict[str, str] = {}
         self.ended: list[tuple[str, str]] = []
         self.logged = threading.Event()
+
+    def open(self, run: Run) -> None:
+        self._opening()
+        self.run, self.id, self.where = run, run.known or "their-name", "there"
 
     def log(self, points: Sequence[Point]) -> None:
         if self._refuses():
@@ -64,8 +71,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
     """The services that were opened."""
     found: list[Recorder] = []
 
-    def open_service(name: str, run: Run, home: Home) -> Recorder:
-        found.append(Recorder(run))
+    def open_service(name: str, home: Home) -> Recorder:
+        found.append(Recorder())
         return found[-1]
 
     monkeypatch.setattr(trackers, "RemoteService", open_service)
@@ -142,10 +149,12 @@ def test_a_service_that_is_away_is_said_once_and_gets_everything_later(
     tries = itertools.count()
     services_opened: list[Recorder] = []
 
-    def open_service(name: str, run: Run, home: Home) -> Recorder:
+    def opening() -> None:
         if next(tries) < 2:
             raise OSError("no such host")
-        services_opened.append(Recorder(run, lambda: next(tries) < 5))
+
+    def open_service(name: str, home: Home) -> Recorder:
+        services_opened.append(Recorder(lambda: next(tries) < 5, opening))
         return services_opened[-1]
 
     monkeypatch.setattr(trackers, "RemoteService", open_service)
@@ -162,7 +171,8 @@ def test_a_service_that_is_away_is_said_once_and_gets_everything_later(
             found.take(record(step))
         assert back.wait(20)
         found.take(record(3))
-    assert [point.step for point in services_opened[0].points] == [0, 1, 2, 3]
+    assert [point.step for point in services_opened[-1].points] == [0, 1, 2, 3]
+    assert all(service.killed for service in services_opened)
     assert said == [
         "warning: mlflow takes no figures, and is asked again: no such host",
         "mlflow has its figures too: there",
@@ -173,7 +183,7 @@ def test_a_service_that_is_away_is_said_once_and_gets_everything_later(
 def test_what_cannot_wait_any_longer_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     away = threading.Event()
     monkeypatch.setattr(trackers, "_MOST", 2)
-    found_service = Recorder(Run("mine", {}), lambda: not away.is_set())
+    found_service = Recorder(lambda: not away.is_set())
     monkeypatch.setattr(trackers, "RemoteService", lambda *_: found_service)
     said: list[str] = []
     warned = threading.Event()
@@ -200,10 +210,8 @@ def test_one_that_never_answers_does_not_hold_the_others_or_the_end(
     answered = threading.Event()
     recorders: dict[str, Recorder] = {}
 
-    def open_service(name: str, run: Run, home: Home) -> Recorder:
-        if name == "wandb":
-            answered.wait()
-        recorders[name] = Recorder(run)
+    def open_service(name: str, home: Home) -> Recorder:
+        recorders[name] = Recorder(opening=answered.wait if name == "wandb" else lambda: None)
         return recorders[name]
 
     monkeypatch.setattr(trackers, "RemoteService", open_service)
@@ -211,15 +219,16 @@ def test_one_that_never_answers_does_not_hold_the_others_or_the_end(
     with sending(config("wandb", "mlflow"), run_dir(tmp_path), said.append, (0.01, 0.01, 0.5)) as found:
         found.take(record(0))
     answered.set()
+    assert recorders["wandb"].killed
     assert recorders["mlflow"].ended == [("finished", "<page>")]
     assert said[1:] == ["warning: wandb has not taken everything: it is still busy; the run directory has it all"]
 
 
 def test_a_service_that_refuses_at_the_end_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_service(name: str, run: Run, home: Home) -> Recorder:
-        raise ValueError("API key is not valid")
+    def opening() -> None:
+        raise ConnectionError("API key is not valid")
 
-    monkeypatch.setattr(trackers, "RemoteService", open_service)
+    monkeypatch.setattr(trackers, "RemoteService", lambda *_: Recorder(opening=opening))
     said: list[str] = []
     with sending(config("comet"), run_dir(tmp_path), said.append, (60.0, 60.0, 20.0)) as found:
         found.take(record(0))
@@ -259,7 +268,7 @@ def test_one_that_is_abandoned_is_ended_at_once_and_not_opened_again(tmp_path: P
     found.abandon()
     found.take(record(1))
     found._senders[0]._thread.join(20)
-    assert (len(opened), opened[0].killed, opened[0].ended) == (1, True, [("", "")])
+    assert (len(opened), opened[0].killed, opened[0].ended) == (1, True, [])
 
 
 def test_a_process_that_has_ended_is_started_again(tmp_path: Path, opened: list[Recorder]) -> None:
