@@ -41,7 +41,7 @@ class WatchedRun:
         config = config_of(run_dir)
         ln_k = fmean(map(log, config.model.prototypes))
         self.progress = Progress(name=config.run.name, epochs=config.train.epochs, ln_k=ln_k)
-        self._queries = min(held_out_images(run_dir), config.eval.max_queries)
+        self._most_queries = config.eval.max_queries
         self._metrics = _Tail(run_dir / layout.METRICS)
         self._times: dict[int, float] = {}  # when a step was done, by the step
         self.state = self.why = ""
@@ -105,11 +105,14 @@ class WatchedRun:
             run.now = f"no new step for {duration(silent)}{where}"
 
     def _measured(self) -> None:
-        self.progress.knn = [
-            (row["epochs"], row[_KNN], standard_error(row[_KNN], self._queries))
-            for row in measurements.read(self._run_dir)
-            if row.get(_KNN) is not None
-        ]
+        rows = [row for row in measurements.read(self._run_dir) if row.get(_KNN) is not None]
+        self.progress.knn = [(row["epochs"], row[_KNN], self._error(row)) for row in rows]
+
+    def _error(self, row: dict[str, Any]) -> float:
+        """The standard error of a kNN accuracy; runs of 0.1.0 have not written it."""
+        if "knn_error" in row:
+            return float(row["knn_error"])
+        return standard_error(row[_KNN], min(held_out_images(self._run_dir), self._most_queries))
 
 
 class _Tail:

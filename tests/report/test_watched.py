@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from swav_ray.report.watched import WatchedRun
+from swav_ray.run import measurements
 from swav_ray.run.history import note_failure
 from swav_ray.run.state import FINISHED, RUNNING
 from swav_ray.storage.place import Place, place
@@ -55,6 +56,14 @@ def test_a_late_step_is_said(tmp_path: Path) -> None:
     run.look()
     assert run.progress.now == "no new step for 1 min 15 s"
     assert run.line().startswith("r: running  epoch 2/40  step 20/240  loss 3.8100 (ln K 4.61)  kNN 50.0% ± 0.0  ")
+
+
+def test_knn_has_its_error_though_it_was_watched_before_there_was_a_held_out_image(tmp_path: Path) -> None:
+    run_dir = begun(tmp_path / "r", 20)
+    run = WatchedRun(run_dir, lambda: BEGAN + 21)
+    measurements.append(run_dir, {"step": 20, "epochs": 5.0, "knn_top1": 60.0, "knn_error": 1.5})
+    run.look()
+    assert run.progress.knn[-1] == (5.0, 60.0, 1.5)
 
 
 def test_watching_ends_with_the_run_and_is_never_silent(tmp_path: Path) -> None:
