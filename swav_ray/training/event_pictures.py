@@ -18,6 +18,7 @@ from swav_ray.run.events import Events
 from swav_ray.training.learner import Learner, StepResult
 
 _IMAGES = 8  # whose crops are shown, a row each
+_AT_LEAST = 20  # steps between distributions, which cost more than figures
 _ROWS = 4096  # embeddings and codes that a distribution is taken of, at the most
 _PROTOTYPES = 5000  # points of the projector, which a browser still turns
 
@@ -32,6 +33,7 @@ class EventPictures:
     def __init__(self, learner: Learner, draw: Callable[[Callable[[Events], None]], None]) -> None:
         self._learner, self._config, self._draw = learner, learner.config, draw
         self._begun = False
+        self._drawn = -_AT_LEAST  # step of the last distributions
         self._nearest_N = torch.zeros(0, dtype=torch.int64)  # prototype of each embedding, when an epoch ended last
 
     def observe(self, step: int, result: StepResult, crops: list[Tensor]) -> None:
@@ -40,7 +42,9 @@ class EventPictures:
             self._begun = True
             for name, pixels in crop_grids(self._config, crops).items():
                 self._draw(lambda events, name=name, pixels=pixels: events.image(name, pixels, step))  # type: ignore[misc]
-        if (step + 1) % self._learner.steps_per_epoch == 0 and not result.refused:
+        ends = (step + 1) % self._learner.steps_per_epoch == 0
+        if ends and not result.refused and step - self._drawn >= _AT_LEAST:
+            self._drawn = step
             for name, values in self._distributions(result).items():
                 self._draw(lambda events, name=name, values=values: events.histogram(name, values, step))  # type: ignore[misc]
 

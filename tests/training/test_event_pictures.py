@@ -50,7 +50,8 @@ def test_crops_are_shown_as_they_were_an_image_a_row() -> None:
                 np.testing.assert_array_equal(shown, group[crop, image])
 
 
-def test_tensorboard_reads_crops_distributions_and_prototypes(tmp_path: Path) -> None:
+def test_tensorboard_reads_crops_distributions_and_prototypes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swav_ray.training.event_pictures._AT_LEAST", 3)
     learner = trained(place(tmp_path))
     found = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0, "histograms": 0})
     found.Reload()
@@ -74,6 +75,13 @@ def test_tensorboard_reads_crops_distributions_and_prototypes(tmp_path: Path) ->
         table = list(csv.DictReader(file, delimiter="\t"))
     assert [int(row["prototype"]) for row in table] == list(range(len(weights)))
     assert sum(int(row["embeddings"]) for row in table) == rows
+
+
+def test_short_epochs_do_not_have_distributions_each(tmp_path: Path) -> None:
+    trained(place(tmp_path), 24)
+    found = EventAccumulator(str(tmp_path / "events"), size_guidance={"histograms": 0})
+    found.Reload()
+    assert [item.step for item in found.Histograms("distributions/cosine_to_it")] == [2, 23]
 
 
 def test_many_prototypes_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
