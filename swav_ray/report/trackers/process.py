@@ -21,7 +21,7 @@ from typing import Any
 from swav_ray.one_line import one_line
 from swav_ray.report.trackers.services import Point, Run, Service, open_service
 
-_START = f"import json, sys; sys.path = json.loads(sys.argv[1]); from {__name__} import serve; serve()"
+_ROOT = str(Path(__file__).parents[3])  # of this package, wherever it was imported from
 _GRACE = 60.0  # seconds that a service has to take what is left when the command has died
 _OF_A_SERVICE = ("MLFLOW_", "WANDB_", "COMET_")  # how the names of their own settings begin
 
@@ -53,14 +53,15 @@ class RemoteService:
 
     def __init__(self, name: str, home: Home) -> None:
         self._name = name
+        environment = {**os.environ, **home.settings}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(sys.path), str(os.getpid())],
+            [sys.executable, "-m", __name__, str(os.getpid()), str(_GRACE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a person's Ctrl-C is for the run
             cwd=home.folder if os.path.isdir(home.folder) else None,  # a trial may be on another node
-            env={**os.environ, **home.settings},
+            env={**environment, "PYTHONPATH": os.pathsep.join([_ROOT, environment.get("PYTHONPATH", "")])},
             text=True,
         )
 
@@ -109,7 +110,7 @@ def serve() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):  # libraries ask for passwords, and print
         os.dup2(nothing, number)
-    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]), float(sys.argv[2])), daemon=True).start()
     service: Service | None = None
     for line in requests:
         ((what, given),) = json.loads(line).items()
@@ -131,9 +132,13 @@ def serve() -> None:
         answers.flush()
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, grace: float) -> None:
     """Ends this process and what it has started some time after its parent has, however busy a library is."""
     while os.getppid() == parent:
         time.sleep(1)
-    time.sleep(_GRACE)
+    time.sleep(grace)
     os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve()

@@ -67,7 +67,7 @@ def begin(trial: Trial, monkeypatch: pytest.MonkeyPatch, losses: list[float]) ->
 
     def options(**given: Any) -> Any:
         placed.update(given)
-        return types.SimpleNamespace(remote=Remote)
+        return types.SimpleNamespace(remote=lambda **_: Remote())
 
     monkeypatch.setattr(trial_module, "Monitor", types.SimpleNamespace(options=options))
     run_dir = trial._directory()

@@ -1,4 +1,4 @@
-"""The services' real libraries, without a network: MLflow's files, and what W&B and Comet keep to be uploaded later."""
+"""The services' real libraries without a network: MLflow's database, and what W&B and Comet keep to be uploaded."""
 
 from __future__ import annotations
 
@@ -7,66 +7,74 @@ from pathlib import Path
 
 import pytest
 
-from swav_ray.report.trackers.services import Point, Run, Service, open_service
+from swav_ray.report.trackers.process import Home, RemoteService
+from swav_ray.report.trackers.services import Point, Run
+from tests.report.trackers.mlflow_database import Database
 
 SETTINGS = {"optim.base_lr": 2.0, "model.prototypes": [100], "run.name": "mine"}
 POINTS = [Point(step, 1e9 + step, {"train/loss": 3.0 - step, "train/lr": 0.5}) for step in range(3)]
 
 
-def filled(name: str, folder: Path, known: str = "") -> Service:
+def opened(name: str, run: Run) -> RemoteService:
+    service = RemoteService(name, Home.here())
+    service.open(run)
+    return service
+
+
+def filled(name: str, folder: Path) -> RemoteService:
     page = folder / "report.html"
     page.write_text("<p>what it learned</p>")
-    service = open_service(name, Run("mine", SETTINGS, known))
+    service = opened(name, Run("mine", SETTINGS))
     service.log(POINTS)
     service.log([])
     service.note("health", "healthy")
     service.end("finished", page)
+    service.kill()
     return service
 
 
-def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = pytest.importorskip("mlflow")
+@pytest.fixture
+def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "shapes")
     monkeypatch.chdir(tmp_path)
+    return Database(tmp_path / "mlflow.db")
+
+
+def test_mlflow(tmp_path: Path, mlflow: Database) -> None:
     service = filled("mlflow", tmp_path)
-    client = mlflow.MlflowClient()
-    run = client.get_run(service.id)
     assert service.where == f"run {service.id} in sqlite:///{tmp_path}/mlflow.db"
-    assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
-    assert client.get_experiment(run.info.experiment_id).name == "shapes"
-    assert run.data.params["model.prototypes"] == "[100]"
-    assert {name: run.data.tags[name] for name in ("health", "state")} == {"health": "healthy", "state": "finished"}
-    history = client.get_metric_history(service.id, "train/loss")
-    assert [(item.step, item.value, item.timestamp) for item in history] == [
-        (0, 3.0, 10**12),
-        (1, 2.0, 10**12 + 1000),
-        (2, 1.0, 10**12 + 2000),
-    ]
-    assert [file.path for file in client.list_artifacts(service.id)] == ["report.html"]
+    assert mlflow.rows("select run_uuid, name, status from runs") == [(service.id, "mine", "FINISHED")]
+    assert ("shapes",) in mlflow.rows("select name from experiments")
+    assert ("model.prototypes", "[100]") in mlflow.rows("select key, value from params")
+    tags = dict(mlflow.rows("select key, value from tags"))
+    assert (tags["health"], tags["state"]) == ("healthy", "finished")
+    losses = "select step, value, timestamp from metrics where key = 'train/loss' order by step, value"
+    assert mlflow.rows(losses) == [(0, 3.0, 10**12), (1, 2.0, 10**12 + 1000), (2, 1.0, 10**12 + 2000)]
+    (page,) = tmp_path.glob("mlruns/*/*/artifacts/report.html")
+    assert "what it learned" in page.read_text()
     # A run that resumes has the same settings, and figures that were sent before may come again.
-    again = open_service("mlflow", Run("mine", SETTINGS, service.id))
+    again = opened("mlflow", Run("mine", SETTINGS, service.id))
     again.log([POINTS[-1], Point(3, 1e9 + 3, {"train/loss": 0.5})])
-    assert client.get_run(service.id).info.status == "RUNNING"
+    assert mlflow.rows("select status from runs") == [("RUNNING",)]
     again.end("stopped", None)
-    assert client.get_run(service.id).info.status == "KILLED"
-    assert client.get_run(service.id).data.metrics["train/loss"] == 0.5
+    again.kill()
+    assert mlflow.rows("select status from runs") == [("KILLED",)]
+    assert mlflow.rows("select value from latest_metrics where key = 'train/loss'") == [(0.5,)]
 
 
-def test_mlflow_takes_more_settings_and_figures_than_fit_a_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    service = open_service("mlflow", Run("mine", {f"a.b{number}": number for number in range(250)}))
+def test_mlflow_takes_more_settings_and_figures_than_fit_a_request(mlflow: Database) -> None:
+    service = opened("mlflow", Run("mine", {f"a.b{number}": number for number in range(250)}))
     service.log([Point(step, 1e9, {"x": step, "y": step}) for step in range(700)])
-    run = mlflow.MlflowClient().get_run(service.id)
-    assert len(run.data.params) == 250
-    assert run.data.metrics == {"x": 699, "y": 699}
+    service.kill()
+    assert mlflow.rows("select count(*) from params") == [(250,)]
+    assert mlflow.rows("select key, count(*), max(value) from metrics group by key") == [
+        ("x", 700, 699),
+        ("y", 700, 699),
+    ]
 
 
 def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     service = filled("wandb", tmp_path)
@@ -79,7 +87,6 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_comet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("comet_ml")
     monkeypatch.setenv("COMET_START_ONLINE", "0")
     monkeypatch.setenv("COMET_OFFLINE_DIRECTORY", str(tmp_path / "comet"))
     service = filled("comet", tmp_path)
