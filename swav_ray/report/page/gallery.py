@@ -12,7 +12,7 @@ from typing import Any
 from swav_ray.run.layout import GALLERY
 from swav_ray.storage.place import Place
 
-_VERSION = 2
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Gallery:
         pictures: by their number on the sheet. prototypes: of the first head. clusters: the most used first.
         assigned: the nearest prototype of each picture.
         used: prototypes that are nearest to an image of the sample.
-        embedded_side: of the images as they were embedded, in pixels.
+        embedded_side: of the images as they were embedded, in pixels; 0: not known, an earlier version made them.
         maps: one, or two if UMAP is installed. began: what `before` means, in words.
     """
 
@@ -84,7 +84,6 @@ class Gallery:
     sheet: str
     columns: int
     side: int
-    embedded_side: int
     pictures: tuple[Picture, ...]
     prototypes: int
     used: int
@@ -94,6 +93,7 @@ class Gallery:
     maps: tuple[Map, ...]
     crops: tuple[Crops, ...]
     began: str = ""
+    embedded_side: int = 0
     version: int = field(default=_VERSION)
 
     def row(self, number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,16 @@ def test_images_are_embedded_at_the_size_of_the_crops_with_codes(
     assert sides == {(24, 24, 3)}
 
 
+def test_pictures_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
+    run_dir, config = begun(tmp_path)
+    gallery_of(run_dir, config)
+    written = json.loads((run_dir / "gallery.json").read_bytes())
+    del written["embedded_side"]
+    (run_dir / "gallery.json").write_bytes(json.dumps(written).encode())
+    found = gallery_of(run_dir, config)
+    assert (found.embedded_side, len(found.pictures)) == (0, 24)
+
+
 def test_they_are_made_once_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir, config = begun(tmp_path)
     found = gallery_of(run_dir, config)
@@ -88,7 +99,7 @@ def test_they_are_made_once_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     assert cached(run_dir, STEPS + 1) is None
     monkeypatch.setattr(embedded, "load_backbone", None)
     assert gallery_of(run_dir, config) == found
-    (run_dir / "gallery.json").write_bytes(b'{"step": 3, "version": 2, "pic')
+    (run_dir / "gallery.json").write_bytes(b'{"step": 3, "version": 1, "pic')
     assert cached(run_dir, STEPS) is None
 
 
