@@ -55,7 +55,7 @@ class RemoteService:
         self._name = name
         environment = {**os.environ, **home.settings}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(os.getpid()), str(_GRACE)],
+            [sys.executable, "-c", f"from {__name__} import serve; serve()", str(os.getpid()), str(_GRACE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -138,7 +138,3 @@ def _end_with(parent: int, grace: float) -> None:
         time.sleep(1)
     time.sleep(grace)
     os.killpg(0, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    serve()
