@@ -52,7 +52,7 @@ class RemoteService:
     id = where = ""
 
     def __init__(self, name: str, home: Home) -> None:
-        self._name = name
+        self._name, self._killed = name, False
         environment = {**os.environ, **home.settings}
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve()", str(os.getpid()), str(_GRACE)],
@@ -86,6 +86,9 @@ class RemoteService:
 
     def kill(self) -> None:
         """Ends the process and what it has started, whatever they do."""
+        if self._killed:
+            return  # by now its number may be another's
+        self._killed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

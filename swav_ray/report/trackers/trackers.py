@@ -29,7 +29,7 @@ from swav_ray.storage.place import Place
 _SECONDS = 5.0  # between requests to a service
 _RETRY_SECONDS = 60.0  # after one that failed
 _LEAVE_SECONDS = 60.0  # that the end of a run waits for a service
-_MOST = 100_000  # figures that wait for one
+_MOST = 100_000  # steps whose figures wait for one
 _NOT_FIGURES = ("step", "steps", "time")
 
 
@@ -196,8 +196,8 @@ class _Sender:
     def leave(self, deadline: float) -> None:
         """Waits for the thread until then, and says what became of it."""
         self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
-        if not self._done:
-            why = self._why or "it is still busy"
+        if not self._done or self._lost:
+            why = self._why or ("it is still busy" if not self._done else f"{self._lost:,} steps came too fast for it")
             self._say(f"warning: {self._name} has not taken everything: {why}; the run directory has it all")
 
     def abandon(self) -> None:
@@ -209,7 +209,7 @@ class _Sender:
         while not self._ending.wait(self._retry if self._why else self._pause):
             try:
                 self._send()
-            except Exception as error:
+            except Exception as error:  # of the service or of the run's storage: neither may end this thread
                 if not self._why:
                     self._say(f"warning: {self._name} takes no figures, and is asked again: {one_line(error)}")
                 self._why = one_line(error)
@@ -238,7 +238,7 @@ class _Sender:
             service.log(points)
             for name, text in notes.items():
                 service.note(name, text)
-        except BaseException:
+        except Exception:
             with self._lock:
                 self._points = points + self._points
                 self._notes = notes | self._notes
@@ -274,7 +274,7 @@ class _Sender:
             del self._points[:more]
 
     def _works(self) -> None:
-        if self._why:
+        if self._why or self._lost:
             lost = f"; {self._lost:,} steps are missing there" if self._lost else ""
             self._say(f"{self._name} takes figures again{lost}")
         self._why, self._lost = "", 0
